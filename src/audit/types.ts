@@ -1,0 +1,79 @@
+/** One record before it is hashed and chained. Names are Vault's, so that SIEM pipelines parse it. */
+export interface AuditRecord {
+  readonly type: 'request' | 'response' | 'forward'
+  readonly time: string
+  readonly auth: AuditAuth | null
+  readonly request: AuditRequest
+  readonly response?: AuditResponse
+  readonly error?: string
+}
+
+export interface AuditAuth {
+  readonly client_token?: string
+  readonly accessor?: string
+  readonly display_name?: string
+  readonly policies?: readonly string[]
+  readonly token_policies?: readonly string[]
+  readonly metadata?: Readonly<Record<string, string>> | null
+  readonly entity_id?: string
+  readonly token_type?: string
+  readonly token_ttl?: number
+}
+
+export interface AuditRequest {
+  readonly id: string
+  readonly operation: string
+  readonly mount_type?: string
+  readonly mount_accessor?: string
+  readonly mount_point?: string
+  readonly client_token?: string
+  readonly client_token_accessor?: string
+  readonly namespace: { readonly id: string; readonly path?: string }
+  readonly path: string
+  readonly data?: unknown
+  readonly query?: unknown
+  readonly remote_address: string
+  readonly remote_port?: number
+  readonly wrap_ttl?: number
+  readonly headers?: Readonly<Record<string, readonly string[]>>
+  readonly forwarded_from?: string
+  readonly forwarded_to?: string
+}
+
+export interface AuditResponse {
+  readonly status?: number
+  readonly auth?: unknown
+  readonly data?: unknown
+  readonly warnings?: readonly string[]
+  readonly mount_type?: string
+  readonly mount_accessor?: string
+  readonly mount_point?: string
+  readonly wrap_info?: unknown
+}
+
+/** Keys whose string values stay in the clear, by the mount's tuning. */
+export interface NonHmacKeys {
+  readonly request: readonly string[]
+  readonly response: readonly string[]
+}
+
+/** One device: takes finished lines, several at a time, one outstanding operation. */
+export interface AuditSink {
+  readonly type: string
+  /** Resolves when the lines are written (and fsynced where the device is told so). */
+  write(lines: readonly string[]): Promise<void>
+  reopen(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface AuditBroker {
+  /**
+   * Resolves when at least one device has the record (or there are no devices).
+   * @throws ERR_AUDIT when none took it: for a request nothing may be done then.
+   */
+  record(record: AuditRecord, nonHmac: NonHmacKeys): Promise<void>
+  /** The barrier opened: values can be hashed under the devices' salts from now on. null: sealed again. */
+  setKey(key: Uint8Array | null): void
+  reopen(): Promise<void>
+  close(): Promise<void>
+}

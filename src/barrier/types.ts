@@ -1,0 +1,68 @@
+/** One mount's storage in one namespace. Both are ids (never names): a rename moves nothing. */
+export interface Section {
+  readonly namespace: string
+  readonly mount: string
+}
+
+export interface ListOptions {
+  /** Only entries strictly greater than this (plaintext order). */
+  readonly after?: string
+  /** At most so many; <= 0 or absent: all. */
+  readonly limit?: number
+}
+
+/** The state at one index, opened. Paths are plaintext, '/'-separated, no leading or trailing slash, no empty, '.' or '..' segment. */
+export interface ReadView {
+  /** Log index that this view stands at. */
+  readonly index: number
+  /** The leader's clock for this view, ms since epoch: the only 'now' that a TTL is compared with. */
+  readonly nowMs: number
+  /** The value; the caller must not modify it (it may be the cache's). null when absent. */
+  get(section: Section, path: string): Promise<Uint8Array | null>
+  /** Children of folder `prefix` ('' is the root), in plaintext order; folders end in '/'. A name can appear both as 'a' and 'a/'. */
+  list(section: Section, prefix: string, options?: ListOptions): Promise<string[]>
+}
+
+/** Reads at a fixed view that see this transaction's own writes; writes collected, committed all at once or not at all. */
+export interface Transaction extends ReadView {
+  put(section: Section, path: string, value: Uint8Array): void
+  delete(section: Section, path: string): void
+  /** Deletes every key below `prefix` ('' = the whole section). Bounded by the transaction's byte limit: throws ERR_BUSY beyond `keysMax`; returns how many. */
+  deleteTree(section: Section, prefix: string, keysMax: number): Promise<number>
+  readonly writes: number
+}
+
+export type Consistency = { readonly kind: 'linearizable' } | { readonly kind: 'stale' }
+
+export interface BarrierStatus {
+  readonly sealed: boolean
+  readonly keyringTerm: number | null
+  readonly encryptions: number
+}
+
+export interface Barrier {
+  readonly sealed: boolean
+  status(): BarrierStatus
+  /**
+   * Runs `work` on a view that holds every write acknowledged before the call (linearizable).
+   * @throws ERR_SEALED, ERR_NO_LEADER.
+   */
+  read<T>(consistency: Consistency, work: (view: ReadView) => Promise<T>): Promise<T>
+  /**
+   * Runs `work` in a transaction on the leader; commits its writes; runs it again (on a fresh view) when something it read
+   * has changed meanwhile, at most limits.transactionAttemptsMax times. Without writes the leader confirms by a read index that the view was not stale
+   * before this resolves. If `work` throws, nothing is written and the error is passed on (after the same confirmation) -
+   * unless it throws CommitAndThrow, which commits and then throws its cause.
+   * @throws ERR_SEALED, ERR_NOT_LEADER, ERR_OUTCOME_UNKNOWN, ERR_BUSY, ERR_CONFLICT (attempts used up).
+   */
+  transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
+}
+
+/** Thrown inside `transact` to commit what was written (use counts, lockouts) although the request fails with `reason`. */
+export class CommitAndThrow extends Error {
+  readonly reason: unknown
+  constructor(reason: unknown) {
+    super('commit, then throw')
+    this.reason = reason
+  }
+}

@@ -1,0 +1,102 @@
+import type { Op, StateView } from '#store/types.ts'
+import type { NodeId, PeerStatus, Role } from '#raft/types.ts'
+
+/** A node as the cluster knows it. Replicated in the clear: nothing in it is secret. */
+export interface Member {
+  readonly id: NodeId
+  /** host:port of the node-to-node listener. */
+  readonly clusterAddress: string
+  /** URL that clients use. */
+  readonly apiAddress: string
+  /** SHA-256 of the node certificate's public key (SPKI), hex: peers are accepted by this, not by CA alone. */
+  readonly fingerprint: string
+  readonly voter: boolean
+}
+
+/** Writes to one (namespace, mount): the unit that a filter or a performance replica may leave out. */
+export interface SectionBatch {
+  /** Opaque section id, as the barrier hides it. */
+  readonly section: Uint8Array
+  readonly ops: readonly Op[]
+}
+
+export interface Proposal {
+  /** The term in which this was evaluated: appended in this term or not at all. */
+  readonly term: number
+  /** Index of the view that it was evaluated on. */
+  readonly viewIndex: number
+  /** Physical keys that were read. */
+  readonly reads: readonly Uint8Array[]
+  /** Physical key ranges [start, end) that were listed. */
+  readonly ranges: readonly (readonly [Uint8Array, Uint8Array])[]
+  readonly sections: readonly SectionBatch[]
+  /** The leader's clock at evaluation, ms. */
+  readonly timeMs: number
+}
+
+/** What the apply loop says after each applied batch, in order, before anybody is told that it is applied. */
+export interface AppliedChange {
+  readonly index: number
+  readonly leaderTimeMs: number
+  /** 'everything': a snapshot was installed or the state replaced. */
+  readonly keys: readonly Uint8Array[] | 'everything'
+}
+
+export interface ReplicaStatus {
+  readonly nodeId: NodeId
+  readonly clusterId: string
+  readonly incarnation: number
+  readonly role: Role
+  readonly term: number
+  readonly leader: NodeId | null
+  readonly leaderMember: Member | null
+  readonly commit: number
+  readonly applied: number
+  readonly lastIndex: number
+  readonly ready: boolean
+  /** This node leads a quorum, or hears a leader. */
+  readonly hasQuorum: boolean
+  /** Set once the store failed (fsync error, full disk, corruption): why. The node acknowledges nothing more. */
+  readonly failed: string | null
+  readonly members: readonly Member[]
+  readonly peers: readonly PeerStatus[]
+  readonly logEntries: number
+}
+
+/**
+ * Consensus as the rooms above see it: opaque operations go in, an ordered state comes out.
+ * Message-shaped (plain data in and out), so that it can move to a thread of its own.
+ */
+export interface Replica {
+  readonly nodeId: NodeId
+  status(): ReplicaStatus
+  /**
+   * Resolves once every write that was acknowledged before this call is applied here.
+   * @throws ERR_NO_LEADER when no leader confirmed within `timeoutMs`; ERR_SHUTTING_DOWN.
+   */
+  readIndex(timeoutMs: number): Promise<{ readonly index: number; readonly leaderTimeMs: number }>
+  /** The state here and now, at its applied index. Release it. */
+  view(): StateView
+  /**
+   * Commits writes. Resolves when they are applied on this node.
+   * @throws ERR_CONFLICT: something read has changed since the view: evaluate again (nothing was written; resolves after the conflicting write is applied);
+   *   ERR_NOT_LEADER: not (any more, or not yet ready) leader of `term`; nothing was or will be written;
+   *   ERR_BUSY: too much in flight; nothing written; ERR_OUTCOME_UNKNOWN: leadership was lost while it was in flight: may or may not commit.
+   */
+  propose(proposal: Proposal): Promise<{ readonly index: number }>
+  /** Called after each applied batch, in order, before its proposers resolve. Returns the unsubscriber. */
+  onApplied(listener: (change: AppliedChange) => void): () => void
+  /** Called when role, term, leader or readiness changed. */
+  onStatus(listener: (status: ReplicaStatus) => void): () => void
+  /** Tells consensus whether this node's barrier is sealed: sealed nodes vote, replicate, campaign last and propose nothing. */
+  setSealed(sealed: boolean): void
+  /** Leader only. Adds `member` as a learner (it is promoted to voter by itself when caught up, if `member.voter`). */
+  addMember(member: Member): Promise<void>
+  removeMember(id: NodeId): Promise<void>
+  /** Voter to learner, learner to voter. */
+  setVoter(id: NodeId, voter: boolean): Promise<void>
+  /** This node's own addresses changed: tells the cluster. */
+  transferLeadership(to: NodeId | null, timeoutMs: number): Promise<void>
+  /** Stops: hands over if it leads, stops ticking, flushes, closes its stores. */
+  stop(): Promise<void>
+}

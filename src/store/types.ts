@@ -1,0 +1,66 @@
+import type { Entry, HardState, LogReader, Membership, SnapshotMeta } from '#raft/types.ts'
+
+/** A change to one key of the state machine; `value: null` deletes. Ciphertext, both. */
+export interface Op {
+  readonly key: Uint8Array
+  readonly value: Uint8Array | null
+}
+
+/** The durable log of one node, with its hard state. One append at a time. */
+export interface LogStore extends LogReader {
+  readonly hardState: HardState
+  /** Persists in this order: hard state, then entries (truncating everything from entries[0].index on); resolves when all is fsynced.
+   *  The first failure is final: every later call rejects with ERR_STORE_FAILED. */
+  append(hardState: HardState | null, entries: readonly Entry[]): Promise<void>
+  /** Forgets entries up to and including `index`, which the state store holds durably. */
+  compact(index: number): Promise<void>
+  /** Drops the whole log; the next entry is meta.index+1. */
+  reset(meta: SnapshotMeta): Promise<void>
+  /** Bytes held in memory and on disk (approximate), for status. */
+  stats(): { readonly entries: number; readonly bytes: number }
+  close(): Promise<void>
+}
+
+/** What stands beside the data, changed with it in one atomic batch. */
+export interface StateMeta {
+  readonly applied: number
+  readonly appliedTerm: number
+  readonly membership: Membership
+  /** The leader's clock as last carried by a command, milliseconds; never runs backwards. */
+  readonly leaderTimeMs: number
+}
+
+/** The state machine at one applied index. Shared and counted: call `release` once. */
+export interface StateView {
+  readonly meta: StateMeta
+  /** The value, owned by the caller; undefined when absent. */
+  get(key: Uint8Array): Uint8Array | undefined
+  /** First key >= `start` and < `end`, with its value; undefined when there is none. For hopping over folders. */
+  entriesFrom(start: Uint8Array, end: Uint8Array): AsyncIterableIterator<readonly [Uint8Array, Uint8Array]>
+  /** Keys only, in [start, end), in order; `next` may be given a key to jump to (>= its position). */
+  keyCursor(start: Uint8Array, end: Uint8Array): KeyCursor
+  release(): void
+}
+
+export interface KeyCursor {
+  /** The next key, after jumping to `seek` where given; undefined at the end. */
+  next(seek?: Uint8Array): Promise<Uint8Array | undefined>
+  close(): Promise<void>
+}
+
+export interface StateStore {
+  readonly meta: StateMeta
+  /** Applies changes and moves `meta`, atomically. Not fsynced: the log is the truth until `sync`. */
+  apply(ops: readonly Op[], meta: StateMeta): Promise<void>
+  /** Makes everything applied so far durable, so that the log may be compacted to the returned index. */
+  sync(): Promise<number>
+  /** A view at the newest applied index. Cheap: views of one index are shared. */
+  view(): StateView
+  /** Streams the whole state at one index: a header first, then chunks, each checksummed; constant memory. */
+  snapshot(): { readonly meta: SnapshotMeta; readonly stream: AsyncIterable<Uint8Array>; release(): void }
+  /** Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet. */
+  receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta>
+  /** Replaces the state by the received snapshot; a crash at any step leaves the old or the new state. Waits until views are released (bounded). */
+  install(meta: SnapshotMeta): Promise<void>
+  close(): Promise<void>
+}

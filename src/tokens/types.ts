@@ -1,0 +1,30 @@
+export type TokenType = 'service' | 'batch'
+
+/** A token as stored. Never holds the token itself: its key is a salted HMAC of it. */
+export interface TokenEntry {
+  /** Salted HMAC of the token, hex: the storage name. */
+  readonly idHash: string
+  readonly accessor: string
+  readonly parentHash: string | null
+  readonly policies: readonly string[]
+  /** Path that made it: 'auth/token/create', 'auth/token/root'. */
+  readonly path: string
+  readonly meta: Readonly<Record<string, string>> | null
+  readonly displayName: string
+  readonly type: TokenType
+  readonly namespaceId: string
+  readonly entityId: string
+  readonly role?: string
+  /** Remaining uses; 0: unlimited; -1: used up, being revoked. */
+  readonly numUses: number
+  readonly creationTimeMs: number
+  readonly creationTtlSeconds: number
+  readonly explicitMaxTtlSeconds: number
+  readonly periodSeconds: number
+  readonly renewable: boolean
+  readonly orphan: boolean
+  /** null: never expires (root). */
+  readonly expireTimeMs: number | null
+  readonly lastRenewalTimeMs: number | null
+  readonly boundCidrs: readonly string[]
+}
