@@ -1,0 +1,122 @@
+/**
+ * `npm test`: every gate in turn, and one closing line summed from the runners. `--full` adds what is too long for CI.
+ * A gate that ran nothing counts as failed.
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+interface Counts {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+const full = process.argv.includes('--full')
+const scratch = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
+const total: Counts = { passed: 0, failed: 0, skipped: 0 }
+const summary: string[] = []
+
+/** Runs a program with its output shown; resolves with its exit code. Detached groups are not made: Ctrl-C reaches all. */
+function run(command: string, args: readonly string[]): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+    child.on('error', () => resolve(127))
+    child.on('exit', (code) => resolve(code ?? 1))
+  })
+}
+
+function add(name: string, counts: Counts, startedMs: number): void {
+  total.passed += counts.passed
+  total.failed += counts.failed
+  total.skipped += counts.skipped
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(0)
+  summary.push(`${name}: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped (${seconds} s)`)
+}
+
+/** A gate that only says yes or no counts as one test. */
+async function gate(name: string, command: string, args: readonly string[]): Promise<void> {
+  console.log(`\n== ${name}: ${command} ${args.join(' ')}`)
+  const started = performance.now()
+  const ok = (await run(command, args)) === 0
+  add(name, { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 }, started)
+}
+
+interface VitestReport {
+  numPassedTests: number
+  numFailedTests: number
+  numPendingTests: number
+  numTodoTests: number
+  success: boolean
+  testResults: { name: string; status: string; assertionResults: { fullName: string; status: string }[] }[]
+}
+
+async function vitest(name: string, args: readonly string[]): Promise<void> {
+  console.log(`\n== ${name}`)
+  const started = performance.now()
+  const file = join(scratch, `${name}.json`)
+  const code = await run('vitest', ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args])
+  let report: VitestReport
+  try {
+    report = JSON.parse(readFileSync(file, 'utf8')) as VitestReport
+  } catch {
+    return add(name, { passed: 0, failed: 1, skipped: 0 }, started)
+  }
+  const skipped = report.numPendingTests + report.numTodoTests
+  // A file that failed to load has no failed test of its own, yet it must not pass for green.
+  const unloaded = report.testResults.filter(
+    (result) => result.status === 'failed' && result.assertionResults.every(({ status }) => status !== 'failed'),
+  ).length
+  const failed = report.numFailedTests + unloaded
+  const ranNothing = report.numPassedTests + failed === 0
+  for (const { fullName, status } of report.testResults.flatMap((result) => result.assertionResults)) {
+    if (status !== 'passed' && status !== 'failed') summary.push(`  skipped: ${fullName}`)
+  }
+  // On CI every part that a test needs has been installed: a skip there would hide a missing install step.
+  const badSkips = process.env['CI'] === 'true' ? skipped : 0
+  add(
+    name,
+    {
+      passed: report.numPassedTests,
+      failed: failed + badSkips + (ranNothing || (code !== 0 && failed === 0) ? 1 : 0),
+      skipped: skipped - badSkips,
+    },
+    started,
+  )
+}
+
+interface SimReport {
+  seeds: number
+  failed: unknown[]
+}
+
+async function simulate(seconds: number): Promise<void> {
+  console.log(`\n== simulation, ${seconds} s`)
+  const started = performance.now()
+  const file = join(scratch, 'sim.json')
+  const code = await run(process.execPath, ['test/sim/main.ts', '--seconds', String(seconds), '--json', file])
+  try {
+    const report = JSON.parse(readFileSync(file, 'utf8')) as SimReport
+    const failed = report.failed.length + (code !== 0 && report.failed.length === 0 ? 1 : 0)
+    add(
+      'simulation (seeds)',
+      { passed: report.seeds - report.failed.length, failed: failed + (report.seeds === 0 ? 1 : 0), skipped: 0 },
+      started,
+    )
+  } catch {
+    add('simulation (seeds)', { passed: 0, failed: 1, skipped: 0 }, started)
+  }
+}
+
+await gate('types', 'tsc', ['-p', '.'])
+await gate('lint', 'oxlint', [])
+await gate('format', 'oxfmt', ['--check', '.'])
+await gate('dead code', 'knip', [])
+await vitest('unit', [])
+await simulate(full ? 600 : 60)
+await vitest('e2e', ['--config', 'vitest.e2e.config.ts'])
+rmSync(scratch, { recursive: true, force: true })
+console.log(`\n${summary.join('\n')}\n`)
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+process.exitCode = total.failed === 0 ? 0 : 1
