@@ -1,0 +1,111 @@
+/** The npm client `node-vault`, unmodified, from an empty server to a deleted secret. It sends the method LIST over HTTP/1.1. */
+import { createRequire } from 'node:module'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LocalCluster } from '#cmd/dev/local-cluster.ts'
+import { freePorts } from '#test/support/cluster.ts'
+
+interface NodeVault {
+  token: string
+  init(options: object): Promise<{ keys: string[]; keys_base64: string[]; root_token: string }>
+  initialized(): Promise<{ initialized: boolean }>
+  unseal(options: { key: string }): Promise<{ sealed: boolean; progress: number; t: number; n: number }>
+  status(): Promise<{ sealed: boolean; version: string }>
+  health(): Promise<{ initialized: boolean; sealed: boolean }>
+  mounts(): Promise<Record<string, { type: string }>>
+  mount(options: object): Promise<unknown>
+  unmount(options: object): Promise<unknown>
+  policies(): Promise<{ policies: string[] }>
+  addPolicy(options: { name: string; rules: string }): Promise<unknown>
+  getPolicy(options: { name: string }): Promise<{ rules: string }>
+  removePolicy(options: { name: string }): Promise<unknown>
+  auths(): Promise<Record<string, { type: string }>>
+  tokenCreate(options: object): Promise<{ auth: { client_token: string; policies: string[]; lease_duration: number } }>
+  tokenLookup(options: { token: string }): Promise<{ data: { policies: string[] } }>
+  tokenLookupSelf(): Promise<{ data: { id: string } }>
+  tokenRenew(options: object): Promise<{ auth: { lease_duration: number } }>
+  tokenRevoke(options: { token: string }): Promise<unknown>
+  write(path: string, data: object): Promise<unknown>
+  read(path: string): Promise<{ data: Record<string, unknown>; lease_duration: number }>
+  list(path: string): Promise<{ data: { keys: string[] } }>
+  delete(path: string): Promise<unknown>
+}
+
+const nodeVault = createRequire(import.meta.url)('node-vault') as (options: { endpoint: string; token?: string }) => NodeVault
+
+describe('node-vault', () => {
+  let dir: string
+  let cluster: LocalCluster
+  let vault: NodeVault
+
+  beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'holdfast-compat-'))
+    cluster = await LocalCluster.prepare({ nodes: 1, apiPort: await freePorts(2), dataDir: dir, tls: false })
+    const [node] = cluster.nodes
+    if (node === undefined) throw new Error('expected a node')
+    cluster.spawn(node)
+    await cluster.waitForAnswer(node)
+    vault = nodeVault({ endpoint: node.apiAddress })
+  })
+  afterAll(async () => {
+    await cluster?.stop()
+    rmSync(dir, { recursive: true, force: true })
+  })
+
+  test('init and unseal', async () => {
+    expect(await vault.initialized()).toEqual({ initialized: false })
+    const init = await vault.init({ secret_shares: 3, secret_threshold: 2 })
+    expect(init.keys).toHaveLength(3)
+    expect(await vault.health()).toMatchObject({ initialized: true, sealed: true })
+    expect(await vault.unseal({ key: init.keys[0] as string })).toMatchObject({ sealed: true, progress: 1, t: 2, n: 3 })
+    expect(await vault.unseal({ key: init.keys_base64[2] as string })).toMatchObject({ sealed: false })
+    vault.token = init.root_token
+    expect((await vault.status()).version).toMatch(/^2\.6\.0\+holdfast\./)
+    await expect.poll(async () => (await vault.health()).sealed).toBe(false)
+  })
+
+  test('mounts, policies and auth methods', async () => {
+    await vault.mount({ mount_point: 'kv1', type: 'kv', options: { version: '1' } })
+    await vault.mount({ mount_point: 'kv2', type: 'kv', options: { version: '2' } })
+    expect(await vault.mounts()).toMatchObject({ 'kv1/': { type: 'kv' }, 'kv2/': { type: 'kv' }, 'sys/': { type: 'system' }, 'cubbyhole/': { type: 'cubbyhole' } })
+    expect(await vault.auths()).toMatchObject({ 'token/': { type: 'token' } })
+    const rules = 'path "kv1/app/*" { capabilities = ["read", "list"] }'
+    await vault.addPolicy({ name: 'app', rules })
+    expect((await vault.policies()).policies).toEqual(['app', 'default', 'root'])
+    expect((await vault.getPolicy({ name: 'app' })).rules).toBe(rules)
+  })
+
+  test('write, read, LIST and delete, v1 and v2', async () => {
+    await vault.write('kv1/app/db', { user: 'u', password: 'p' })
+    await vault.write('kv1/app/deep/er', { a: 1 })
+    const read = await vault.read('kv1/app/db')
+    expect(read.data).toEqual({ user: 'u', password: 'p' })
+    expect(read.lease_duration).toBe(2_764_800)
+    expect((await vault.list('kv1/app')).data.keys).toEqual(['db', 'deep/'])
+    await vault.delete('kv1/app/db')
+    await expect(vault.read('kv1/app/db')).rejects.toMatchObject({ message: 'Status 404', response: { statusCode: 404, body: { errors: [] } } })
+    await vault.write('kv2/data/x', { data: { one: 1 } })
+    expect((await vault.read('kv2/data/x')).data).toMatchObject({ data: { one: 1 }, metadata: { version: 1 } })
+    expect((await vault.list('kv2/metadata')).data.keys).toEqual(['x'])
+  })
+
+  test('tokens, and what a refusal says', async () => {
+    const made = await vault.tokenCreate({ policies: ['app'], ttl: '1h' })
+    expect(made.auth.policies).toEqual(['app', 'default'])
+    const limited = nodeVault({ endpoint: cluster.nodes[0]?.apiAddress ?? '', token: made.auth.client_token })
+    expect((await limited.tokenLookupSelf()).data.id).toBe(made.auth.client_token)
+    expect((await limited.list('kv1/app')).data.keys).toEqual(['deep/'])
+    await expect(limited.write('kv1/app/db', { a: 1 })).rejects.toMatchObject({
+      message: '1 error occurred:\n\t* permission denied\n\n',
+      response: { statusCode: 403 },
+    })
+    expect((await vault.tokenRenew({ token: made.auth.client_token, increment: '2h' })).auth.lease_duration).toBe(7_200)
+    await vault.tokenRevoke({ token: made.auth.client_token })
+    await expect(limited.read('kv1/app/deep/er')).rejects.toMatchObject({ message: 'permission denied', response: { statusCode: 403 } })
+    await vault.removePolicy({ name: 'app' })
+    await vault.unmount({ mount_point: 'kv1' })
+    await expect(vault.read('kv1/app/deep/er')).rejects.toMatchObject({ message: 'no handler for route "kv1/app/deep/er". route entry not found.', response: { statusCode: 404 } })
+  })
+})
