@@ -112,7 +112,9 @@ async function main(): Promise<void> {
     let serving = false
     running.onExit((node, code, signal) => {
       if (stopping) return
-      console.error(`holdfast: ${node.id} ended (${signal ?? `exit code ${code}`}); ${serving ? 'the others go on' : 'stopping'}. Its log: ${node.logPath}`)
+      console.error(
+        `holdfast: ${node.id} ended (${signal ?? `exit code ${code}`}); ${serving ? 'the others go on' : 'stopping'}. Its log: ${node.logPath}`,
+      )
     })
     await running.start()
     serving = true

@@ -20,7 +20,12 @@ export class Api {
    * One call, bounded by `timeoutMs`.
    * @throws when nothing answers: an answer of any status is returned.
    */
-  async call(address: string, method: string, path: string, options: { token?: string; body?: unknown; timeoutMs?: number } = {}): Promise<Answer> {
+  async call(
+    address: string,
+    method: string,
+    path: string,
+    options: { token?: string; body?: unknown; timeoutMs?: number } = {},
+  ): Promise<Answer> {
     const answer = await request(`${address}/v1/${path}`, {
       method: method as 'GET',
       dispatcher: this.#agent,

@@ -21,6 +21,8 @@ export interface LocalClusterOptions {
   readonly tls: boolean
   /** Added verbatim to every node's configuration (tests). */
   readonly extraConfig?: string
+  /** Runs each server under this program, e.g. GNU time (measurements). It must hand standard input on. */
+  readonly under?: readonly string[]
   /** Progress for a human. */
   readonly say?: (line: string) => void
 }
@@ -89,7 +91,9 @@ export class LocalCluster {
       mkdirSync(dataDir, { recursive: true, mode: 0o700 })
       writeFileSync(join(dataDir, '.writable'), '')
     } catch (error) {
-      throw new Error(`expected a writable folder, got ${dataDir}: ${(error as NodeJS.ErrnoException).code ?? 'not writable'}`, { cause: error })
+      throw new Error(`expected a writable folder, got ${dataDir}: ${(error as NodeJS.ErrnoException).code ?? 'not writable'}`, {
+        cause: error,
+      })
     }
     const caPath = options.tls ? await writeApiCertificates(join(dataDir, 'tls')) : null
     const cluster = new LocalCluster(options, caPath)
@@ -136,8 +140,12 @@ export class LocalCluster {
   async #initialise(say: (line: string) => void): Promise<void> {
     const [leader, ...others] = this.nodes
     if (leader === undefined) throw new Error('expected at least one node')
-    const answer = await this.api.call(leader.apiAddress, 'POST', 'sys/init', { body: { secret_shares: shares, secret_threshold: threshold }, timeoutMs: 30_000 })
-    if (answer.status !== 200) throw new Error(`init: expected status 200, got ${answer.status}: ${JSON.stringify(answer.body?.['errors'])}`)
+    const answer = await this.api.call(leader.apiAddress, 'POST', 'sys/init', {
+      body: { secret_shares: shares, secret_threshold: threshold },
+      timeoutMs: 30_000,
+    })
+    if (answer.status !== 200)
+      throw new Error(`init: expected status 200, got ${answer.status}: ${JSON.stringify(answer.body?.['errors'])}`)
     const init = answer.body as { keys: string[]; keys_base64: string[]; root_token: string }
     this.#keys = { root_token: init.root_token, unseal_keys_b64: init.keys_base64, unseal_keys_hex: init.keys, threshold }
     writeFileSync(this.keysPath, `${JSON.stringify(this.#keys, null, 2)}\n`, { mode: 0o600 })
@@ -154,7 +162,10 @@ export class LocalCluster {
   /** Joins `node` to the cluster that `leader` serves, by a one-time token. */
   async join(node: LocalNode, leader: LocalNode): Promise<void> {
     const token = await this.#until('a join token', async () => {
-      const answer = await this.api.call(leader.apiAddress, 'POST', 'sys/storage/raft/join-token', { token: this.rootToken, body: { ttl: '5m' } })
+      const answer = await this.api.call(leader.apiAddress, 'POST', 'sys/storage/raft/join-token', {
+        token: this.rootToken,
+        body: { ttl: '5m' },
+      })
       return (answer.body?.['data'] as { token?: string } | undefined)?.token ?? null
     })
     await this.#until(`${node.id} to join`, async () => {
@@ -175,7 +186,15 @@ export class LocalCluster {
   spawn(node: LocalNode): void {
     const log = openSync(node.logPath, 'a', 0o600)
     // Standard input is a lifeline: when this process dies, however it dies, the pipe closes and the node stops.
-    const child = spawn(process.execPath, [launcher, 'server', '--config', node.configPath], {
+    const [program = process.execPath, ...rest] = [
+      ...(this.options.under ?? []),
+      process.execPath,
+      launcher,
+      'server',
+      '--config',
+      node.configPath,
+    ]
+    const child = spawn(program, rest, {
       stdio: ['pipe', log, log],
       env: { ...process.env, HOLDFAST_LIFELINE: 'stdin' },
     })
@@ -245,6 +264,17 @@ export class LocalCluster {
     const killer = setTimeout(() => child.kill('SIGKILL'), 7_000)
     await ended
     clearTimeout(killer)
+    node.process = null
+  }
+
+  /** Closes the lifeline, as the end of this process would; resolves when the process has ended. */
+  async releaseNode(node: LocalNode): Promise<void> {
+    const child = node.process
+    if (child === null) return
+    this.#stopping.add(node)
+    const ended = once(child, 'exit')
+    child.stdin?.end()
+    await ended
     node.process = null
   }
 
@@ -330,7 +360,9 @@ async function expectFreePort(port: number): Promise<void> {
     server.listen(port, '127.0.0.1')
     await once(server, 'listening')
   } catch (error) {
-    throw new Error(`expected port ${port} on 127.0.0.1 to be free, got ${(error as NodeJS.ErrnoException).code ?? 'an error'}`, { cause: error })
+    throw new Error(`expected port ${port} on 127.0.0.1 to be free, got ${(error as NodeJS.ErrnoException).code ?? 'an error'}`, {
+      cause: error,
+    })
   } finally {
     server.close()
   }

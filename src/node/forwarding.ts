@@ -22,7 +22,8 @@ export function encodeRequest(request: Request): Uint8Array {
 /** @throws ERR_FRAME for a version that this node does not know. */
 export function decodeRequest(from: string, body: Uint8Array): Request {
   const { version, request } = unpack<{ version: number; request: Request }>(body)
-  if (version !== formatVersion) throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
+  if (version !== formatVersion)
+    throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
   // Whatever the sender wrote there, it is the sender that forwarded it.
   return { ...request, forwardedFrom: from }
 }
@@ -42,7 +43,9 @@ function unpack<T>(body: Uint8Array): T {
 export async function forwardToLeader(request: Request, replica: Replica, transport: Transport | null): Promise<CoreResponse> {
   const { leader, nodeId } = replica.status()
   if (leader === null || leader === nodeId || transport === null) {
-    throw new HoldfastError('ERR_NO_LEADER', 'local node not active but active cluster node not found', { hint: 'the cluster is electing a leader, or has lost its majority: retry; see `holdfast operator members`' })
+    throw new HoldfastError('ERR_NO_LEADER', 'local node not active but active cluster node not found', {
+      hint: 'the cluster is electing a leader, or has lost its majority: retry; see `holdfast operator members`',
+    })
   }
   try {
     const answer = await transport.request(leader, forwardKind, encodeRequest(request), limits.requestDurationMsMax)
@@ -52,7 +55,11 @@ export async function forwardToLeader(request: Request, replica: Replica, transp
     // Only what surely never left may be called a failure; everything else may have been done by the leader before it fell silent.
     if (!isHoldfastError(error, 'ERR_UPSTREAM')) throw error
     const neverSent = (error.data as { sent?: boolean } | undefined)?.sent === false
-    if (neverSent) throw new HoldfastError('ERR_NO_LEADER', 'the leader could not be reached', { cause: error, hint: 'retry: nothing was done' })
-    throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader did not answer: the request may or may not have been carried out', { cause: error, hint: 'read the value back before you repeat a write that must happen once' })
+    if (neverSent)
+      throw new HoldfastError('ERR_NO_LEADER', 'the leader could not be reached', { cause: error, hint: 'retry: nothing was done' })
+    throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader did not answer: the request may or may not have been carried out', {
+      cause: error,
+      hint: 'read the value back before you repeat a write that must happen once',
+    })
   }
 }

@@ -108,7 +108,10 @@ export class LateReplica implements Replica {
   }
 
   #real(): Replica {
-    if (this.#replica === null) throw new HoldfastError('ERR_NOT_INITIALIZED', wellKnown.notInitialized, { hint: 'initialise this cluster (operator init), or join it to one (operator raft join)' })
+    if (this.#replica === null)
+      throw new HoldfastError('ERR_NOT_INITIALIZED', wellKnown.notInitialized, {
+        hint: 'initialise this cluster (operator init), or join it to one (operator raft join)',
+      })
     return this.#replica
   }
 }

@@ -7,7 +7,16 @@ export interface ProcessLogger {
   setLevel(level: string): void
 }
 
-const levels: Readonly<Record<string, Level>> = { trace: 'trace', debug: 'debug', info: 'info', notice: 'info', warn: 'warn', warning: 'warn', error: 'error', err: 'error' }
+const levels: Readonly<Record<string, Level>> = {
+  trace: 'trace',
+  debug: 'debug',
+  info: 'info',
+  notice: 'info',
+  warn: 'warn',
+  warning: 'warn',
+  error: 'error',
+  err: 'error',
+}
 
 /** JSON lines on standard output, as pino writes them. `level` by Vault's names; an unknown one means info. */
 export function createProcessLogger(level: string, nodeId: string): ProcessLogger {

@@ -21,7 +21,12 @@ interface HashiVault {
   readKVEngineConfig(token: string, mount: string): Promise<{ max_versions: number }>
   createKVSecret(token: string, name: string, secrets: object, mount: string): Promise<{ version: number }>
   updateKVSecret(token: string, name: string, secrets: object, version: number, mount: string): Promise<{ version: number }>
-  readKVSecret(token: string, name: string, version: number | undefined, mount: string): Promise<{ data: object; metadata: { version: number } }>
+  readKVSecret(
+    token: string,
+    name: string,
+    version: number | undefined,
+    mount: string,
+  ): Promise<{ data: object; metadata: { version: number } }>
   deleteLatestVerKVSecret(token: string, name: string, mount: string): Promise<unknown>
   undeleteKVSecret(token: string, name: string, versions: number[], mount: string): Promise<unknown>
   destroyVersionsKVSecret(token: string, name: string, versions: number[], mount: string): Promise<unknown>
@@ -39,7 +44,12 @@ describe('hashi-vault-js', () => {
     running = await startCluster({ nodes: 1, tls: true })
     await mountKv(running.cluster, 'kv')
     root = running.cluster.rootToken
-    const params = { https: true, baseUrl: `${running.cluster.nodes[0]?.apiAddress}/v1`, cacert: running.cluster.caPath as string, timeout: 10_000 }
+    const params = {
+      https: true,
+      baseUrl: `${running.cluster.nodes[0]?.apiAddress}/v1`,
+      cacert: running.cluster.caPath as string,
+      timeout: 10_000,
+    }
     vault = new Vault(params) as unknown as HashiVault
   })
   afterAll(() => running?.dispose())
@@ -74,9 +84,14 @@ describe('hashi-vault-js', () => {
     expect((await vault.renewSelfToken(made.client_token, '1h')).lease_duration).toBe(3_600)
     expect((await vault.listAccessors(root)).keys).toContain(made.accessor)
     expect((await vault.lookupAccessor(root, made.accessor)).accessor).toBe(made.accessor)
-    expect(await vault.sysCapabilitiesSelf(made.client_token, ['auth/token/lookup-self'])).toMatchObject({ 'auth/token/lookup-self': ['read'] })
+    expect(await vault.sysCapabilitiesSelf(made.client_token, ['auth/token/lookup-self'])).toMatchObject({
+      'auth/token/lookup-self': ['read'],
+    })
     await vault.revokeAccessor(root, made.accessor)
-    await expect(vault.lookupSelfToken(made.client_token)).rejects.toMatchObject({ isVaultError: true, response: { status: 403, data: { errors: ['permission denied'] } } })
+    await expect(vault.lookupSelfToken(made.client_token)).rejects.toMatchObject({
+      isVaultError: true,
+      response: { status: 403, data: { errors: ['permission denied'] } },
+    })
     const other = await vault.createToken(root, { policies: ['default'] })
     await vault.revokeSelfToken(other.client_token)
     await expect(vault.lookupSelfToken(other.client_token)).rejects.toMatchObject({ response: { status: 403 } })
@@ -85,7 +100,9 @@ describe('hashi-vault-js', () => {
   test('seal, health of a sealed node, unseal', async () => {
     expect(await vault.sealStatus()).toMatchObject({ sealed: false, t: 3, n: 5 })
     await vault.sysSeal(root)
-    await expect(vault.readKVSecret(root, 'x', undefined, 'kv')).rejects.toMatchObject({ response: { status: 503, data: { errors: ['Vault is sealed'] } } })
+    await expect(vault.readKVSecret(root, 'x', undefined, 'kv')).rejects.toMatchObject({
+      response: { status: 503, data: { errors: ['Vault is sealed'] } },
+    })
     const keys = running.cluster.keys.unseal_keys_b64
     expect(await vault.sysUnseal('', keys[0] as string)).toMatchObject({ sealed: true, progress: 1 })
     await vault.sysUnseal('', keys[3] as string)

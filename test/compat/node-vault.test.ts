@@ -69,7 +69,12 @@ describe('node-vault', () => {
   test('mounts, policies and auth methods', async () => {
     await vault.mount({ mount_point: 'kv1', type: 'kv', options: { version: '1' } })
     await vault.mount({ mount_point: 'kv2', type: 'kv', options: { version: '2' } })
-    expect(await vault.mounts()).toMatchObject({ 'kv1/': { type: 'kv' }, 'kv2/': { type: 'kv' }, 'sys/': { type: 'system' }, 'cubbyhole/': { type: 'cubbyhole' } })
+    expect(await vault.mounts()).toMatchObject({
+      'kv1/': { type: 'kv' },
+      'kv2/': { type: 'kv' },
+      'sys/': { type: 'system' },
+      'cubbyhole/': { type: 'cubbyhole' },
+    })
     expect(await vault.auths()).toMatchObject({ 'token/': { type: 'token' } })
     const rules = 'path "kv1/app/*" { capabilities = ["read", "list"] }'
     await vault.addPolicy({ name: 'app', rules })
@@ -85,7 +90,10 @@ describe('node-vault', () => {
     expect(read.lease_duration).toBe(2_764_800)
     expect((await vault.list('kv1/app')).data.keys).toEqual(['db', 'deep/'])
     await vault.delete('kv1/app/db')
-    await expect(vault.read('kv1/app/db')).rejects.toMatchObject({ message: 'Status 404', response: { statusCode: 404, body: { errors: [] } } })
+    await expect(vault.read('kv1/app/db')).rejects.toMatchObject({
+      message: 'Status 404',
+      response: { statusCode: 404, body: { errors: [] } },
+    })
     await vault.write('kv2/data/x', { data: { one: 1 } })
     expect((await vault.read('kv2/data/x')).data).toMatchObject({ data: { one: 1 }, metadata: { version: 1 } })
     expect((await vault.list('kv2/metadata')).data.keys).toEqual(['x'])
@@ -106,6 +114,9 @@ describe('node-vault', () => {
     await expect(limited.read('kv1/app/deep/er')).rejects.toMatchObject({ message: 'permission denied', response: { statusCode: 403 } })
     await vault.removePolicy({ name: 'app' })
     await vault.unmount({ mount_point: 'kv1' })
-    await expect(vault.read('kv1/app/deep/er')).rejects.toMatchObject({ message: 'no handler for route "kv1/app/deep/er". route entry not found.', response: { statusCode: 404 } })
+    await expect(vault.read('kv1/app/deep/er')).rejects.toMatchObject({
+      message: 'no handler for route "kv1/app/deep/er". route entry not found.',
+      response: { statusCode: 404 },
+    })
   })
 })

@@ -48,7 +48,9 @@ async function attempt(item: Try): Promise<void> {
   })
   const text = await answer.body.text()
   note(item.input, answer.statusCode, text)
-  expect.soft({ input: item.input, status: answer.statusCode, text }).toMatchObject({ status: item.expect, text: expect.stringMatching(item.says) })
+  expect
+    .soft({ input: item.input, status: answer.statusCode, text })
+    .toMatchObject({ status: item.expect, text: expect.stringMatching(item.says) })
 }
 
 function note(input: string, status: number, text: string): void {
@@ -79,11 +81,39 @@ const nested = (depth: number): string => `${'{"a":'.repeat(depth)}1${'}'.repeat
 const tries: readonly Try[] = [
   { input: 'malformed JSON', method: 'POST', path: '/v1/secret/data/x', body: '{"data": {', expect: 400, says: /JSON/ },
   { input: 'JSON that is not an object', method: 'POST', path: '/v1/secret/data/x', body: '[1,2]', expect: 400, says: /object/ },
-  { input: 'body of 33 MiB', method: 'POST', path: '/v1/secret/data/x', body: Buffer.alloc(33 * 1024 * 1024, 0x61), expect: 413, says: /body|large/i },
-  { input: 'JSON nested 200 deep', method: 'POST', path: '/v1/secret/data/x', body: `{"data":${nested(200)}}`, expect: 400, says: /dep|nest/i },
-  { input: 'JSON of 100,000 strings', method: 'POST', path: '/v1/secret/data/x', body: `{"data":{"a":[${'"b",'.repeat(100_000)}"c"]}}`, expect: 400, says: /string/i },
+  {
+    input: 'body of 33 MiB',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: Buffer.alloc(33 * 1024 * 1024, 0x61),
+    expect: 413,
+    says: /body|large/i,
+  },
+  {
+    input: 'JSON nested 200 deep',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: `{"data":${nested(200)}}`,
+    expect: 400,
+    says: /dep|nest/i,
+  },
+  {
+    input: 'JSON of 100,000 strings',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: `{"data":{"a":[${'"b",'.repeat(100_000)}"c"]}}`,
+    expect: 400,
+    says: /string/i,
+  },
   { input: 'wrong type: data is a string', method: 'POST', path: '/v1/secret/data/x', body: '{"data":"text"}', expect: 400, says: /data/ },
-  { input: 'wrong type: cas is text', method: 'POST', path: '/v1/secret/data/x', body: '{"options":{"cas":"abc"},"data":{"a":1}}', expect: 400, says: /cas/ },
+  {
+    input: 'wrong type: cas is text',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: '{"options":{"cas":"abc"},"data":{"a":1}}',
+    expect: 400,
+    says: /cas/,
+  },
   { input: 'wrong type: ttl is an object', method: 'POST', path: '/v1/auth/token/create', body: '{"ttl":{}}', expect: 400, says: /ttl/ },
   { input: 'unknown route, root token', path: '/v1/nowhere/at/all', expect: 404, says: /no handler for route \\?"nowhere\/at\/all\\?"/ },
   { input: 'unknown route, no token', path: '/v1/nowhere/at/all', token: null, expect: 403, says: /permission denied/ },
@@ -93,17 +123,62 @@ const tries: readonly Try[] = [
   { input: 'NUL in the path', path: '/v1/secret/data/a%00b', expect: 400, says: /path|character/i },
   { input: 'bad percent-encoding', path: '/v1/secret/data/a%zz', expect: 400, says: /path|encod/i },
   { input: 'unsupported operation', method: 'DELETE', path: '/v1/sys/seal-status', expect: 405, says: /unsupported operation/ },
-  { input: 'PATCH without merge-patch', method: 'PATCH', path: '/v1/secret/data/x', body: '{"data":{"a":1}}', headers: { 'content-type': 'application/json' }, expect: 415, says: /merge-patch|media/i },
+  {
+    input: 'PATCH without merge-patch',
+    method: 'PATCH',
+    path: '/v1/secret/data/x',
+    body: '{"data":{"a":1}}',
+    headers: { 'content-type': 'application/json' },
+    expect: 415,
+    says: /merge-patch|media/i,
+  },
   { input: 'list and scan at once', path: '/v1/secret/metadata/?list=true&scan=true', expect: 400, says: /list|scan/ },
   { input: 'token that never was', path: '/v1/secret/data/x', token: 's.aaaaaaaaaaaaaaaaaaaaaaaa', expect: 403, says: /permission denied/ },
   { input: 'no token', path: '/v1/secret/data/x', token: null, expect: 403, says: /permission denied|missing client token/ },
   { input: 'secret that is not there', path: '/v1/secret/data/nothing', expect: 404, says: /"errors":\[\]/ },
-  { input: 'check-and-set that does not match', method: 'POST', path: '/v1/secret/data/x', body: '{"options":{"cas":7},"data":{"a":1}}', expect: 400, says: /check-and-set parameter did not match the current version/ },
-  { input: 'policy that does not parse', method: 'PUT', path: '/v1/sys/policies/acl/bad', body: '{"policy":"path \\"x\\" { capabilities = [\\"fly\\"] }"}', expect: 400, says: /line 1|fly|capabilit/ },
+  {
+    input: 'check-and-set that does not match',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: '{"options":{"cas":7},"data":{"a":1}}',
+    expect: 400,
+    says: /check-and-set parameter did not match the current version/,
+  },
+  {
+    input: 'policy that does not parse',
+    method: 'PUT',
+    path: '/v1/sys/policies/acl/bad',
+    body: '{"policy":"path \\"x\\" { capabilities = [\\"fly\\"] }"}',
+    expect: 400,
+    says: /line 1|fly|capabilit/,
+  },
   { input: 'mount of an unknown type', method: 'POST', path: '/v1/sys/mounts/x', body: '{"type":"teapot"}', expect: 400, says: /teapot/ },
-  { input: 'mount over a mount', method: 'POST', path: '/v1/sys/mounts/secret', body: '{"type":"kv"}', expect: 400, says: /path is already in use/ },
-  { input: 'init twice', method: 'POST', path: '/v1/sys/init', body: '{"secret_shares":1,"secret_threshold":1}', token: null, expect: 400, says: /already initialized/ },
-  { input: 'unseal key that is not hex or base64', method: 'POST', path: '/v1/sys/unseal', body: '{"key":"!!"}', token: null, expect: 400, says: /hex or base64/ },
+  {
+    input: 'mount over a mount',
+    method: 'POST',
+    path: '/v1/sys/mounts/secret',
+    body: '{"type":"kv"}',
+    expect: 400,
+    says: /path is already in use/,
+  },
+  {
+    input: 'init twice',
+    method: 'POST',
+    path: '/v1/sys/init',
+    body: '{"secret_shares":1,"secret_threshold":1}',
+    token: null,
+    expect: 400,
+    says: /already initialized/,
+  },
+  {
+    input: 'unseal key that is not hex or base64',
+    method: 'POST',
+    path: '/v1/sys/unseal',
+    body: '{"key":"!!"}',
+    token: null,
+    expect: 400,
+    says: /hex or base64/,
+  },
 ]
 
 test('each bad input is refused with its reason', async () => {
@@ -115,7 +190,11 @@ test('malformed HTTP, smuggling and slow headers are refused at the socket', asy
     ['not HTTP at all', 'hello\r\n\r\n', /^HTTP\/1\.1 400/],
     ['a method nobody knows', 'FROB /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n', /^HTTP\/1\.1 400/],
     ['the method LINK, which LIST travels as', 'LINK /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n', /^HTTP\/1\.1 40[05]/],
-    ['Content-Length and Transfer-Encoding at once', 'POST /v1/sys/seal-status HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', /^HTTP\/1\.1 400/],
+    [
+      'Content-Length and Transfer-Encoding at once',
+      'POST /v1/sys/seal-status HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      /^HTTP\/1\.1 400/,
+    ],
     ['headers of 40 KiB', `GET /v1/sys/health HTTP/1.1\r\nHost: x\r\nX-Long: ${'a'.repeat(40_000)}\r\n\r\n`, /^HTTP\/1\.1 431/],
   ]
   for (const [input, bytes, pattern] of cases) {
@@ -128,7 +207,10 @@ test('malformed HTTP, smuggling and slow headers are refused at the socket', asy
 
 test('an expired token, a sealed node and a lost majority say so', async () => {
   const { cluster } = running
-  const made = await cluster.api.call(address, 'POST', 'auth/token/create', { token: cluster.rootToken, body: { ttl: '1s', policies: ['default'] } })
+  const made = await cluster.api.call(address, 'POST', 'auth/token/create', {
+    token: cluster.rootToken,
+    body: { ttl: '1s', policies: ['default'] },
+  })
   const token = (made.body?.['auth'] as { client_token: string }).client_token
   await delay(1_500)
   await attempt({ input: 'expired token', path: '/v1/auth/token/lookup-self', token, expect: 403, says: /permission denied/ })
@@ -144,8 +226,21 @@ test('an expired token, a sealed node and a lost majority say so', async () => {
   address = follower.apiAddress
   await delay(2_500)
   await attempt({ input: 'read without a majority', path: '/v1/secret/data/x', expect: 503, says: /leader|majority|active/ })
-  await attempt({ input: 'write without a majority', method: 'POST', path: '/v1/secret/data/x', body: '{"data":{"a":1}}', expect: 503, says: /leader|majority|active/ })
-  await attempt({ input: 'health without a majority', path: '/v1/sys/health?standbyok=true', token: null, expect: 503, says: /majority|leader/ })
+  await attempt({
+    input: 'write without a majority',
+    method: 'POST',
+    path: '/v1/secret/data/x',
+    body: '{"data":{"a":1}}',
+    expect: 503,
+    says: /leader|majority|active/,
+  })
+  await attempt({
+    input: 'health without a majority',
+    path: '/v1/sys/health?standbyok=true',
+    token: null,
+    expect: 503,
+    says: /majority|leader/,
+  })
 })
 
 test('docs/bad-inputs.md is this table', () => {

@@ -11,7 +11,15 @@ import { Api } from '#cmd/dev/api.ts'
 import { freePorts } from '#test/support/cluster.ts'
 
 interface ClusterFile {
-  nodes: { node_id: string; api_address: string; cluster_address: string; data_dir: string; log_file: string; audit_file: string; pid: number }[]
+  nodes: {
+    node_id: string
+    api_address: string
+    cluster_address: string
+    data_dir: string
+    log_file: string
+    audit_file: string
+    pid: number
+  }[]
   ca_cert_path: string | null
   root_token: string
   unseal_keys_b64: string[]
@@ -40,7 +48,11 @@ const json = (): string => join(dir, 'cluster.json')
 
 /** Starts it as npm would, without a terminal; its output is collected. */
 function launch(...args: string[]): { child: ChildProcess; output: () => string } {
-  const child = spawn(process.execPath, ['cmd/dev.ts', '--api-port', String(port), '--data', join(dir, 'data'), '--cluster-json', json(), ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(
+    process.execPath,
+    ['cmd/dev.ts', '--api-port', String(port), '--data', join(dir, 'data'), '--cluster-json', json(), ...args],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  )
   launched.push(child)
   let text = ''
   child.stdout?.on('data', (chunk: Buffer) => (text += chunk.toString()))
@@ -51,7 +63,8 @@ function launch(...args: string[]): { child: ChildProcess; output: () => string 
 async function clusterFile(running: { child: ChildProcess; output: () => string }): Promise<ClusterFile> {
   const deadline = performance.now() + 40_000
   while (!existsSync(json())) {
-    if (running.child.exitCode !== null || performance.now() > deadline) throw new Error(`expected the cluster file, got: ${running.output()}`)
+    if (running.child.exitCode !== null || performance.now() > deadline)
+      throw new Error(`expected the cluster file, got: ${running.output()}`)
     await delay(50)
   }
   return JSON.parse(readFileSync(json(), 'utf8')) as ClusterFile
@@ -76,7 +89,9 @@ async function ended(child: ChildProcess, withinMs: number): Promise<number | nu
 test('serves, writes the cluster file, survives a dead node, stops on SIGTERM within 8 s, and finds its data again', async () => {
   const first = launch()
   const file = await clusterFile(first)
-  expect(file.nodes.map(({ node_id, api_address }) => [node_id, api_address])).toEqual([0, 1, 2].map((i) => [`node${i + 1}`, `http://127.0.0.1:${port + 10 * i}`]))
+  expect(file.nodes.map(({ node_id, api_address }) => [node_id, api_address])).toEqual(
+    [0, 1, 2].map((i) => [`node${i + 1}`, `http://127.0.0.1:${port + 10 * i}`]),
+  )
   expect(file.unseal_keys_b64).toHaveLength(5)
   expect(file.ca_cert_path).toBeNull()
   for (const node of file.nodes) {
@@ -88,7 +103,9 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
   const [a, b, c] = file.nodes
   if (a === undefined || b === undefined || c === undefined) throw new Error('expected three nodes')
   const token = file.root_token
-  expect((await api.call(a.api_address, 'POST', 'sys/mounts/secret', { token, body: { type: 'kv', options: { version: '2' } } })).status).toBe(204)
+  expect(
+    (await api.call(a.api_address, 'POST', 'sys/mounts/secret', { token, body: { type: 'kv', options: { version: '2' } } })).status,
+  ).toBe(204)
   expect((await api.call(a.api_address, 'POST', 'secret/data/kept', { token, body: { data: { answer: 42 } } })).status).toBe(200)
 
   process.kill(b.pid, 'SIGKILL')
@@ -136,7 +153,9 @@ test('a taken port and an unwritable folder: a clear error, an exit code, nothin
   expect(taken.output()).toMatch(new RegExp(`error: expected port ${port + 10} on 127.0.0.1 to be free`))
   server.close()
   // A path below a file can't be a folder, not even for root.
-  const child = spawn(process.execPath, ['cmd/dev.ts', '--api-port', String(port), '--data', '/etc/hostname/data'], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, ['cmd/dev.ts', '--api-port', String(port), '--data', '/etc/hostname/data'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let text = ''
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()))
   expect(await ended(child, 10_000)).toBe(1)

@@ -25,7 +25,9 @@ afterAll(() => running?.dispose())
 function forms(mark: string): string[] {
   const bytes = Buffer.from(mark)
   const aligned = [0, 1, 2].map((shift) => {
-    const text = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64').replace(/=+$/, '')
+    const text = Buffer.concat([Buffer.alloc(shift), bytes])
+      .toString('base64')
+      .replace(/=+$/, '')
     // The first and last characters mix with the neighbours' bits: leave out those that do.
     return text.slice(Math.ceil((shift * 8) / 6), -1)
   })
@@ -64,7 +66,11 @@ async function pieces(dir: string): Promise<{ name: string; bytes: Buffer }[]> {
   const files = globSync(`${dir}/**/*`).filter((path) => statSync(path).isFile())
   const found = files.map((name) => ({ name, bytes: readFileSync(name) }))
   for (const current of files.filter((path) => path.endsWith('/CURRENT'))) {
-    const db = new ClassicLevel<Buffer, Buffer>(join(current, '..'), { keyEncoding: 'buffer', valueEncoding: 'buffer', createIfMissing: false })
+    const db = new ClassicLevel<Buffer, Buffer>(join(current, '..'), {
+      keyEncoding: 'buffer',
+      valueEncoding: 'buffer',
+      createIfMissing: false,
+    })
     await db.open()
     const parts: Buffer[] = []
     for await (const [key, value] of db.iterator()) parts.push(key, Buffer.from('\n'), value, Buffer.from('\n'))
@@ -78,7 +84,8 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
   const { cluster } = running
   const [first] = cluster.nodes
   const address = first?.apiAddress ?? ''
-  const call = (method: string, path: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> | null }> => cluster.api.call(address, method, path, { token: cluster.rootToken, body })
+  const call = (method: string, path: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> | null }> =>
+    cluster.api.call(address, method, path, { token: cluster.rootToken, body })
   const tokens: string[] = []
   const work = async (i: number): Promise<void> => {
     const answers = [
@@ -86,7 +93,12 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
       await call('POST', `plain/markedpath${i}`, { [`markedfield${i}`]: `markedvalue${i}` }),
       await call('PUT', `sys/policies/acl/markedpolicy${i}`, { policy: `path "secret/data/markedpath${i}/*" { capabilities = ["read"] }` }),
     ]
-    const token = await call('POST', 'auth/token/create', { policies: [`markedpolicy${i}`], ttl: '1h', meta: { owner: `markedowner${i}` }, display_name: `markedname${i}` })
+    const token = await call('POST', 'auth/token/create', {
+      policies: [`markedpolicy${i}`],
+      ttl: '1h',
+      meta: { owner: `markedowner${i}` },
+      display_name: `markedname${i}`,
+    })
     expect([...answers, token].map(({ status }) => status).filter((status) => status >= 300)).toEqual([])
     tokens.push((token.body?.['auth'] as { client_token: string }).client_token)
   }
@@ -116,11 +128,19 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
     const db = new ClassicLevel<Buffer, Buffer>(join(store as string, '..'), { keyEncoding: 'buffer', valueEncoding: 'buffer' })
     await db.put(Buffer.from([0xfe]), Buffer.from(`${'a'.repeat(4_000)}markedpolicy1${'a'.repeat(4_000)}`))
     await db.close()
-    for (const piece of await pieces(planted)) plantedHits.push(...searcher.find(piece.bytes).map((form) => `${piece.name.slice(planted.length)}: ${form}`))
+    for (const piece of await pieces(planted))
+      plantedHits.push(...searcher.find(piece.bytes).map((form) => `${piece.name.slice(planted.length)}: ${form}`))
   } finally {
     rmSync(planted, { recursive: true })
   }
-  recordFigures('disk-search', 'npm run e2e -- test/e2e/disk.test.ts', { marks, searched_for: stems.length + keys.length + tokens.length, forms_each: 6, megabytes: +(bytes / 1e6).toFixed(1), hits: hits.length, planted_found: plantedHits.length })
+  recordFigures('disk-search', 'npm run e2e -- test/e2e/disk.test.ts', {
+    marks,
+    searched_for: stems.length + keys.length + tokens.length,
+    forms_each: 6,
+    megabytes: +(bytes / 1e6).toFixed(1),
+    hits: hits.length,
+    planted_found: plantedHits.length,
+  })
   expect(hits).toEqual([])
   expect(plantedHits.some((hit) => hit.startsWith('/planted'))).toBe(true)
   expect(plantedHits.some((hit) => hit.includes('through LevelDB: markedpolicy'))).toBe(true)

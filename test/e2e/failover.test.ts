@@ -27,7 +27,13 @@ interface Acknowledged {
 }
 
 /** Writes new keys one after another, to each node in turn, until told to stop. */
-async function writer(id: number, pools: readonly Pool[], stop: AbortSignal, acknowledged: Acknowledged[], errors: Map<string, number>): Promise<void> {
+async function writer(
+  id: number,
+  pools: readonly Pool[],
+  stop: AbortSignal,
+  acknowledged: Acknowledged[],
+  errors: Map<string, number>,
+): Promise<void> {
   for (let n = 0; !stop.aborted; n++) {
     const path = `/v1/secret/data/w${id}/n${n}`
     const value = `value-${id}-${n}`
@@ -90,7 +96,13 @@ test('every acknowledged write survives five kills of the leader, and writing re
     const killedAt = performance.now()
     await cluster.stopNode(leader, 'SIGKILL')
     await delay(2_500)
-    gaps.push(longestGapMs(acknowledged.map(({ atMs }) => atMs), killedAt, performance.now()))
+    gaps.push(
+      longestGapMs(
+        acknowledged.map(({ atMs }) => atMs),
+        killedAt,
+        performance.now(),
+      ),
+    )
     cluster.spawn(leader)
     await cluster.waitForAnswer(leader)
     await cluster.unseal(leader)

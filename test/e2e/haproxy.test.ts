@@ -82,10 +82,21 @@ describe.skipIf(!haproxyInstalled())('behind haproxy', () => {
     const byKill = killedAt.map(({ atMs, what }, i) => {
       const until = killedAt[i + 1]?.atMs ?? Number.POSITIVE_INFINITY
       const mine = failures.filter((failure) => failure.atMs >= atMs && failure.atMs < until)
-      return { what, failed: mine.length, last_failure_ms: Math.round(Math.max(0, ...mine.map((failure) => failure.atMs - atMs))), kinds: [...new Set(mine.map(({ failed, kind }) => `${kind} ${failed}`))] }
+      return {
+        what,
+        failed: mine.length,
+        last_failure_ms: Math.round(Math.max(0, ...mine.map((failure) => failure.atMs - atMs))),
+        kinds: [...new Set(mine.map(({ failed, kind }) => `${kind} ${failed}`))],
+      }
     })
     const late = failures.filter(({ atMs }) => sinceKill(atMs) > recoveryMs)
-    recordFigures('haproxy', 'npm run e2e -- test/e2e/haproxy.test.ts', { clients, requests: outcomes.length, failed: failures.length, late: late.length, kills: byKill })
+    recordFigures('haproxy', 'npm run e2e -- test/e2e/haproxy.test.ts', {
+      clients,
+      requests: outcomes.length,
+      failed: failures.length,
+      late: late.length,
+      kills: byKill,
+    })
     expect(outcomes.length).toBeGreaterThan(5_000)
     expect(outcomes.filter(({ kind, failed }) => kind === 'write' && failed === null).length).toBeGreaterThan(200)
     expect(late).toEqual([])

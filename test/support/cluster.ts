@@ -37,7 +37,13 @@ export async function startCluster(options: { nodes?: number; tls?: boolean; ext
   const dir = mkdtempSync(join(tmpdir(), 'holdfast-e2e-'))
   const nodes = options.nodes ?? 3
   const apiPort = await freePorts(nodes * 10)
-  const cluster = await LocalCluster.prepare({ nodes, apiPort, dataDir: dir, tls: options.tls ?? false, ...(options.extraConfig === undefined ? {} : { extraConfig: options.extraConfig }) })
+  const cluster = await LocalCluster.prepare({
+    nodes,
+    apiPort,
+    dataDir: dir,
+    tls: options.tls ?? false,
+    ...(options.extraConfig === undefined ? {} : { extraConfig: options.extraConfig }),
+  })
   const dispose = async (): Promise<void> => {
     await cluster.stop()
     if (process.env['HOLDFAST_KEEP'] === undefined) rmSync(dir, { recursive: true, force: true })
@@ -66,6 +72,9 @@ export async function waitForLeader(cluster: LocalCluster, timeoutMs = 10_000): 
 /** Mounts a kv engine of version 2 at `path`. */
 export async function mountKv(cluster: LocalCluster, path: string, version: 1 | 2 = 2): Promise<void> {
   const [node] = cluster.nodes
-  const answer = await cluster.api.call(node?.apiAddress ?? '', 'POST', `sys/mounts/${path}`, { token: cluster.rootToken, body: { type: 'kv', options: { version: String(version) } } })
+  const answer = await cluster.api.call(node?.apiAddress ?? '', 'POST', `sys/mounts/${path}`, {
+    token: cluster.rootToken,
+    body: { type: 'kv', options: { version: String(version) } },
+  })
   if (answer.status >= 300) throw new Error(`mount ${path}: expected 204, got ${answer.status}: ${JSON.stringify(answer.body)}`)
 }
