@@ -27,7 +27,11 @@ export interface HardState {
   readonly commit: number
 }
 
-/** Who counts. Outside a joint change `votersOutgoing` and `learnersNext` are empty and `autoLeave` is false. */
+/**
+ * Who counts. A change is in force from the moment that it stands in a node's log, committed or not (and is undone if it is truncated).
+ * Outside a joint change `votersOutgoing` and `learnersNext` are empty and `autoLeave` is false.
+ * No voters at all: a joining node, which takes no entries, only a snapshot.
+ */
 export interface Membership {
   readonly voters: readonly NodeId[]
   readonly votersOutgoing: readonly NodeId[]
@@ -217,6 +221,8 @@ export interface RaftStatus {
   /** On the leader: is a quorum in contact, itself counted. On others: has the leader been heard within an election timeout. */
   readonly quorumActive: boolean
   readonly uncommittedBytes: number
+  /** Messages and refusals by reason code since the start: malformed, unknown-peer, stale-term ... Codes with a count of zero are absent. */
+  readonly dropped: Readonly<Record<string, number>>
   readonly peers: readonly PeerStatus[]
 }
 
