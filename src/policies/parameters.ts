@@ -1,0 +1,90 @@
+/** The checks of a request's parameters against a rule: required, denied, allowed. Top-level keys only; denied beats allowed. */
+
+export type ParameterLists = ReadonlyMap<string, readonly unknown[]>
+
+export interface ParameterRules {
+  /** Lower-case names. null: everything is allowed. */
+  readonly allowed: ParameterLists | null
+  readonly denied: ParameterLists | null
+  readonly required: ReadonlySet<string>
+}
+
+/** Values that stand for "any": a list without entries. */
+const anyValue = (values: readonly unknown[]): boolean => values.length === 0
+
+/** '*' at the start, at the end or at both stands for any text; elsewhere it is itself. */
+export function globMatches(glob: string, text: string): boolean {
+  if (glob === '*') return true
+  const head = glob.startsWith('*')
+  const tail = glob.length > 1 && glob.endsWith('*')
+  const middle = glob.slice(head ? 1 : 0, tail ? -1 : undefined)
+  if (head && tail) return text.includes(middle)
+  if (head) return text.endsWith(middle)
+  return tail ? text.startsWith(middle) : text === glob
+}
+
+/** Equality of two values as parsed from JSON or HCL. */
+export function deepEqual(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((value, i) => deepEqual(value, b[i]))
+  }
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && deepEqual(at(a, key), at(b, key)))
+}
+
+const at = (object: object, key: string): unknown => (object as Readonly<Record<string, unknown>>)[key]
+
+const valueMatches = (rule: unknown, value: unknown): boolean =>
+  typeof rule === 'string' && typeof value === 'string' ? globMatches(rule, value) : deepEqual(rule, value)
+
+const textOf = (value: unknown): string | null =>
+  typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
+
+const matchesText = (rule: string | null, text: string): boolean => rule !== null && globMatches(rule, text)
+
+function isAllowedValue(values: readonly unknown[], value: unknown): boolean {
+  if (anyValue(values) || values.some((rule) => valueMatches(rule, value))) return true
+  return Array.isArray(value) && value.length > 0 && value.every((entry) => values.some((rule) => valueMatches(rule, entry)))
+}
+
+/**
+ * A denied value is also found inside a list, and as the text of a number or bool: engines take `5` and `"5"`, `["a"]` and `"a"` alike,
+ * and a rule that only one spelling trips denies nothing.
+ */
+function isDeniedValue(values: readonly unknown[], value: unknown): boolean {
+  if (anyValue(values) || values.some((rule) => valueMatches(rule, value))) return true
+  if (Array.isArray(value)) return value.some((entry) => isDeniedValue(values, entry))
+  const text = textOf(value)
+  return text !== null && values.some((rule) => matchesText(textOf(rule), text))
+}
+
+/** Whether `rules` let a request with these parameters pass. Both maps count: an engine may read a field from either. */
+export function parametersPass(
+  rules: ParameterRules,
+  body: Readonly<Record<string, unknown>>,
+  query: Readonly<Record<string, string>>,
+): boolean {
+  for (const name of rules.required) {
+    if (!Object.hasOwn(body, name) && !Object.hasOwn(query, name)) return false
+  }
+  if (rules.allowed === null && rules.denied === null) return true
+  return entriesPass(rules, body) && entriesPass(rules, query)
+}
+
+function entriesPass({ allowed, denied }: ParameterRules, parameters: Readonly<Record<string, unknown>>): boolean {
+  const names = Object.keys(parameters)
+  if (names.length === 0) return true
+  if (denied?.has('*')) return false
+  const othersAllowed = allowed === null || allowed.has('*')
+  for (const key of names) {
+    const name = key.toLowerCase()
+    const value = parameters[key]
+    const deniedValues = denied?.get(name)
+    if (deniedValues && isDeniedValue(deniedValues, value)) return false
+    const allowedValues = allowed?.get(name)
+    if (allowedValues ? !isAllowedValue(allowedValues, value) : !othersAllowed) return false
+  }
+  return true
+}

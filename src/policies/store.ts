@@ -1,0 +1,228 @@
+/**
+ * Policies in the barrier: one value a policy, in the section {namespace, 'sys/policy'}; and their compiled form, cached.
+ *
+ * Every request reads its policies from its own view, so a change counts from the next linearizable request on, on every node. What is
+ * cached is the work: a text is parsed again only when its bytes have changed (compared, which is cheaper than hashing them), and a
+ * set of policies is compiled again only when one of its texts was parsed again.
+ */
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { limits } from '#base/limits.ts'
+import { Lru } from '#base/lru.ts'
+import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
+import { compileAcl } from './acl.ts'
+import {
+  defaultPolicyName,
+  defaultPolicyText,
+  immutablePolicyNames,
+  responseWrappingPolicyName,
+  responseWrappingPolicyText,
+  rootPolicyName,
+} from './builtin.ts'
+import { parsePolicy } from './parse.ts'
+import type { CompiledAcl, Policy } from './types.ts'
+
+const parsedMax = 1_024
+const compiledMax = 1_024
+/** A token with more could make one request as dear as a thousand. */
+const policiesPerTokenMax = 256
+
+/** A policy with what is kept beside its text. */
+export interface PolicyRecord {
+  readonly name: string
+  readonly text: string
+  /** 1 for the first write; 0 for built-in ones that nobody has written. */
+  readonly version: number
+  readonly casRequired: boolean
+  readonly modifiedMs: number
+  /** From then on it does not exist; null: never. */
+  readonly expirationMs: number | null
+}
+
+export interface PutPolicyOptions {
+  /** The version that it must have now; -1: it must not exist. */
+  readonly cas?: number
+  /** Kept: from then on writes must name a version. Absent: unchanged. */
+  readonly casRequired?: boolean
+  readonly expirationMs?: number | null
+}
+
+export interface PolicyStore {
+  /** The policies of these names as they are in `view`, compiled. Names that do not exist grant nothing. @throws ERR_PERMISSION_DENIED: root beside others. */
+  compile(view: ReadView, names: readonly string[], namespace?: string): Promise<CompiledAcl>
+  /** One policy; null when there is none. `root` has an empty text. */
+  get(view: ReadView, name: string, namespace?: string): Promise<PolicyRecord | null>
+  /** Names in order, `root` last; without `response-wrapping`, which nobody may assign. */
+  list(view: ReadView, options?: ListOptions, namespace?: string): Promise<string[]>
+  /** Parses and writes. @throws ERR_POLICY_SYNTAX, ERR_CAS_MISMATCH, ERR_CAS_REQUIRED, ERR_BAD_REQUEST (a name that can't be written). */
+  put(transaction: Transaction, name: string, text: string, options?: PutPolicyOptions, namespace?: string): Promise<PolicyRecord>
+  /** Deletes; nothing happens when there is none. @throws ERR_BAD_REQUEST for root, default and response-wrapping. */
+  delete(transaction: Transaction, name: string, namespace?: string): Promise<void>
+}
+
+interface Parsed {
+  /** What was parsed; null for built-in texts. */
+  readonly bytes: Uint8Array | null
+  readonly policy: Policy
+  readonly expirationMs: number | null
+  /** Differs for every parsing: what compiled sets are keyed by. */
+  readonly serial: number
+}
+
+const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/policy' })
+
+/** One a process (or thread): it keeps caches and nothing else. */
+export function createPolicyStore(): PolicyStore {
+  const parsed = new Lru<string, Parsed>(parsedMax)
+  const compiled = new Lru<string, CompiledAcl>(compiledMax)
+  const builtin = new Map<string, Parsed>()
+  let serial = 0
+
+  function parse(name: string, bytes: Uint8Array): Parsed {
+    const record = decode(name, bytes)
+    return { bytes, policy: parsePolicy(name, record.text), expirationMs: record.expirationMs, serial: (serial += 1) }
+  }
+
+  function builtinParsed(name: string): Parsed | null {
+    const present = builtin.get(name)
+    const text = builtinText(name)
+    if (present || text === null) return present ?? null
+    const made: Parsed = { bytes: null, policy: parsePolicy(name, text), expirationMs: null, serial: (serial += 1) }
+    builtin.set(name, made)
+    return made
+  }
+
+  async function load(view: ReadView, namespace: string, name: string): Promise<Parsed | null> {
+    if (immutablePolicyNames.has(name)) return builtinParsed(name)
+    const bytes = await view.get(sectionOf(namespace), encodeName(name))
+    if (bytes === null) return builtinParsed(name)
+    const key = `${namespace}\0${name}`
+    let found = parsed.get(key)
+    if (!found?.bytes || (found.bytes !== bytes && Buffer.compare(found.bytes, bytes) !== 0)) {
+      found = parse(name, bytes)
+      parsed.set(key, found)
+    }
+    return expired(found, view.nowMs) ? builtinParsed(name) : found
+  }
+
+  return {
+    async compile(view, names, namespace = 'root') {
+      if (names.length > policiesPerTokenMax) {
+        throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied, {
+          hint: `expected at most ${policiesPerTokenMax} policies on a token, got ${names.length}`,
+        })
+      }
+      const unique = [...new Set(names.map((name) => name.toLowerCase()))]
+      const found = await Promise.all(unique.filter(canBeStored).map((name) => load(view, namespace, name)))
+      const present = found.filter((entry) => entry !== null)
+      const key = present.map((entry) => entry.serial).join(',')
+      let acl = compiled.get(key)
+      if (!acl) {
+        acl = compileAcl(
+          present.map((entry) => entry.policy),
+          { nowMs: view.nowMs },
+        )
+        compiled.set(key, acl)
+      }
+      return acl
+    },
+
+    async get(view, name, namespace = 'root') {
+      return readRecord(view, namespace, name.toLowerCase())
+    },
+
+    async list(view, options = {}, namespace = 'root') {
+      const stored = (await view.list(sectionOf(namespace), '')).map(decodeName)
+      const names = [...new Set([...stored, defaultPolicyName])].toSorted()
+      names.push(rootPolicyName)
+      const { after, limit = 0 } = options
+      const from = after === undefined ? 0 : after === rootPolicyName ? names.length : names.findIndex((name) => name > after)
+      const rest = names.slice(from < 0 ? names.length - 1 : from)
+      return limit > 0 ? rest.slice(0, limit) : rest
+    },
+
+    async put(transaction, name, text, options = {}, namespace = 'root') {
+      const stored = writableName(name, 'update')
+      parsePolicy(stored, text)
+      const present = await readRecord(transaction, namespace, stored)
+      checkCas(present, options)
+      const record: PolicyRecord = {
+        name: stored,
+        text,
+        version: (present?.version ?? 0) + 1,
+        casRequired: options.casRequired ?? present?.casRequired ?? false,
+        modifiedMs: transaction.nowMs,
+        expirationMs: options.expirationMs ?? null,
+      }
+      transaction.put(sectionOf(namespace), encodeName(stored), encode(record))
+      return record
+    },
+
+    async delete(transaction, name, namespace = 'root') {
+      const stored = writableName(name, 'delete')
+      if (stored === defaultPolicyName) throw new HoldfastError('ERR_BAD_REQUEST', 'cannot delete default policy')
+      const path = encodeName(stored)
+      // Read first: a delete of nothing must not cost a log entry.
+      if ((await transaction.get(sectionOf(namespace), path)) !== null) transaction.delete(sectionOf(namespace), path)
+    },
+  }
+}
+
+const expired = (entry: { readonly expirationMs: number | null }, nowMs: number): boolean =>
+  entry.expirationMs !== null && entry.expirationMs <= nowMs
+
+function builtinText(name: string): string | null {
+  if (name === rootPolicyName) return ''
+  if (name === defaultPolicyName) return defaultPolicyText
+  return name === responseWrappingPolicyName ? responseWrappingPolicyText : null
+}
+
+async function readRecord(view: ReadView, namespace: string, name: string): Promise<PolicyRecord | null> {
+  if (!canBeStored(name)) return null
+  const bytes = immutablePolicyNames.has(name) ? null : await view.get(sectionOf(namespace), encodeName(name))
+  const record = bytes === null ? null : decode(name, bytes)
+  if (record !== null && !expired(record, view.nowMs)) return record
+  const text = builtinText(name)
+  return text === null ? null : { name, text, version: 0, casRequired: false, modifiedMs: 0, expirationMs: null }
+}
+
+function checkCas(present: PolicyRecord | null, { cas, casRequired }: PutPolicyOptions): void {
+  if (cas === undefined) {
+    if (present?.casRequired === true || casRequired === true) throw new HoldfastError('ERR_CAS_REQUIRED', wellKnown.casRequired)
+    return
+  }
+  const version = present?.version ?? 0
+  if (cas === -1 && version > 0) throw new HoldfastError('ERR_CAS_MISMATCH', 'check-and-set parameter set to -1 on existing entry')
+  if (cas !== -1 && cas !== version) throw new HoldfastError('ERR_CAS_MISMATCH', wellKnown.casMismatch)
+}
+
+const canBeStored = (name: string): boolean =>
+  name !== '' && name.isWellFormed() && !/\p{Cc}/u.test(name) && Buffer.byteLength(encodeName(name)) <= limits.pathSegmentBytesMax
+
+function writableName(name: string, verb: 'update' | 'delete'): string {
+  const stored = name.toLowerCase()
+  if (immutablePolicyNames.has(stored)) throw new HoldfastError('ERR_BAD_REQUEST', `cannot ${verb} "${stored}" policy`)
+  if (!canBeStored(stored)) {
+    throw new HoldfastError(
+      'ERR_BAD_REQUEST',
+      `policy name expected 1 to ${limits.pathSegmentBytesMax} bytes without control characters, got ${Buffer.byteLength(name)}`,
+    )
+  }
+  return stored
+}
+
+/** A name is one segment of a path below: '/' in it, and '.' or '..', must not be taken for folders. */
+function encodeName(name: string): string {
+  const encoded = name.replaceAll('%', '%25').replaceAll('/', '%2F')
+  return encoded === '.' || encoded === '..' ? encoded.replaceAll('.', '%2E') : encoded
+}
+
+const decodeName = (path: string): string => path.replaceAll('%2E', '.').replaceAll('%2F', '/').replaceAll('%25', '%')
+
+/** The name is where it lies, and is not repeated inside. */
+const encode = ({ text, version, casRequired, modifiedMs, expirationMs }: PolicyRecord): Uint8Array =>
+  Buffer.from(JSON.stringify({ text, version, casRequired, modifiedMs, expirationMs }))
+
+const decode = (name: string, bytes: Uint8Array): PolicyRecord => ({
+  ...(JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as Omit<PolicyRecord, 'name'>),
+  name,
+})
