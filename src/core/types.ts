@@ -35,12 +35,20 @@ export interface OperationDef {
   /** May write to storage or cause an effect: forwarded to the leader before the handler runs, and run in a Transaction. */
   readonly writes: boolean
   readonly handler: (context: HandlerContext) => Promise<LogicalResponse | null>
+  /**
+   * For effects on the cluster (membership, stepping down): the transaction decides token, policy and audit, and ends; then the
+   * handler runs once, without storage. What runs inside a transaction may run again on a conflict.
+   */
+  readonly outside?: boolean
   /** HTTP statuses and example bodies, for OpenAPI. */
   readonly responses?: Readonly<Record<number, { readonly description: string; readonly example?: unknown }>>
 }
 
 export interface PathDef {
-  /** '/'-separated; `:name` is one segment, `:name*` (last only) the whole rest, at least one segment; `:name*?` may be empty. E.g. 'data/:path*'. */
+  /**
+   * '/'-separated; `:name` is one segment, `:name*` the whole rest, at least one segment; `:name*?` may be empty; only literal
+   * segments may follow a rest. E.g. 'data/:path*', 'mounts/:path*' + '/tune'.
+   */
   readonly pattern: string
   readonly fields: Readonly<Record<string, FieldSchema>>
   readonly operations: Readonly<Partial<Record<Operation, OperationDef>>>
@@ -201,7 +209,7 @@ export interface HandlerContext {
   readonly nowMs: number
   readonly random: RandomSource
   readonly mount: MountEntry
-  /** Absent on unauthenticated paths without a token. */
+  /** null on unauthenticated paths when no good token came with the request. */
   readonly token: TokenEntry | null
   readonly section: Section
   readonly log: Logger

@@ -1,0 +1,106 @@
+/** The audit records of one request, in the field's own names. Hashing and chaining are the broker's. */
+import type { AuditAuth, AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from '#audit/types.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import { errorText } from './errors.ts'
+import type { LogicalResponse, MountEntry, Operation, Request } from './types.ts'
+import { fullPath } from './mounts.ts'
+
+/** What is known of a request by the time a record is written. */
+export interface AuditFacts {
+  readonly request: Request
+  readonly operation: Operation
+  readonly mount: MountEntry | null
+  readonly token: TokenEntry | null
+  readonly nowMs: number
+}
+
+export const nonHmacKeys = (mount: MountEntry | null): NonHmacKeys => ({
+  request: mount?.config.audit_non_hmac_request_keys ?? [],
+  response: mount?.config.audit_non_hmac_response_keys ?? [],
+})
+
+export function requestRecord(facts: AuditFacts, error: unknown): AuditRecord {
+  return {
+    type: 'request',
+    time: new Date(facts.nowMs).toISOString(),
+    auth: authOf(facts),
+    request: requestOf(facts),
+    ...(error === null ? {} : { error: errorText(error) }),
+  }
+}
+
+export function responseRecord(facts: AuditFacts, status: number, response: LogicalResponse | null, error: unknown): AuditRecord {
+  return {
+    type: 'response',
+    time: new Date(facts.nowMs).toISOString(),
+    auth: authOf(facts),
+    request: requestOf(facts),
+    response: responseOf(facts, status, response),
+    ...(error === null ? {} : { error: errorText(error) }),
+  }
+}
+
+/** A follower's one record of a request that it sent to the leader and of what came back. */
+export function forwardRecord(facts: AuditFacts, leader: string | null, status: number | null, error: unknown): AuditRecord {
+  return {
+    type: 'forward',
+    time: new Date(facts.nowMs).toISOString(),
+    auth: null,
+    // No data: the leader records the request in full, under the same id.
+    request: { ...requestOf({ ...facts, mount: null }, false), ...(leader === null ? {} : { forwarded_to: leader }) },
+    ...(status === null ? {} : { response: { status } }),
+    ...(error === null ? {} : { error: errorText(error) }),
+  }
+}
+
+function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
+  if (!token) return request.token === null ? null : { client_token: request.token }
+  return {
+    ...(request.token === null ? {} : { client_token: request.token }),
+    accessor: token.accessor,
+    display_name: token.displayName,
+    policies: token.policies,
+    token_policies: token.policies,
+    metadata: token.meta,
+    entity_id: token.entityId,
+    token_type: token.type,
+    ...(token.expireTimeMs === null ? {} : { token_ttl: Math.max(0, Math.ceil((token.expireTimeMs - nowMs) / 1_000)) }),
+  }
+}
+
+function requestOf({ request, operation, mount, token }: AuditFacts, withData = true): AuditRequest {
+  return {
+    id: request.id,
+    operation,
+    ...mountFacts(mount),
+    ...(request.token === null ? {} : { client_token: request.token }),
+    ...(token ? { client_token_accessor: token.accessor } : {}),
+    namespace: request.namespace === '' ? { id: 'root' } : { id: 'root', path: request.namespace },
+    path: request.path,
+    ...(withData && hasKeys(request.body) ? { data: request.body } : {}),
+    ...(withData && hasKeys(request.query) ? { query: request.query } : {}),
+    remote_address: request.clientAddress,
+    ...(request.clientPort === undefined ? {} : { remote_port: request.clientPort }),
+    ...(request.wrapTtlSeconds > 0 ? { wrap_ttl: request.wrapTtlSeconds } : {}),
+    ...(request.forwardedFrom === undefined ? {} : { forwarded_from: request.forwardedFrom }),
+  }
+}
+
+function responseOf({ mount }: AuditFacts, status: number, response: LogicalResponse | null): AuditResponse {
+  return {
+    status,
+    ...mountFacts(mount),
+    ...(response?.auth ? { auth: response.auth } : {}),
+    ...(response?.data ? { data: response.data } : {}),
+    ...(response?.warnings?.length ? { warnings: response.warnings } : {}),
+    ...(response?.wrapInfo ? { wrap_info: response.wrapInfo } : {}),
+  }
+}
+
+const mountFacts = (mount: MountEntry | null): object =>
+  mount ? { mount_type: mount.type, mount_accessor: mount.accessor, mount_point: fullPath(mount) } : {}
+
+function hasKeys(value: object): boolean {
+  for (const _ in value) return true
+  return false
+}

@@ -1,0 +1,44 @@
+/** What the core is put together from. The services are named here by what the core needs of them; node/ hands in the real ones. */
+import type { Clock } from '#base/clock.ts'
+import type { Logger } from '#base/logger.ts'
+import type { RandomSource } from '#base/random.ts'
+import type { AuditBroker } from '#audit/types.ts'
+import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
+import type { CompiledAcl } from '#policies/types.ts'
+import type { ReplicaStatus } from '#replica/types.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import type { LeaderJob } from './jobs.ts'
+import type { CoreResponse, EngineDef, Request } from './types.ts'
+
+/** Tokens as a request needs them. */
+export interface TokenGate {
+  /** The entry of a token that is good at `view`; null when it is unknown, expired, revoked or used up. Constant time in the token. */
+  lookup(view: ReadView, token: string): Promise<TokenEntry | null>
+  /** Counts one use of a limited token, in the request's own transaction; on the last one the token is good for this request and no other. */
+  consumeUse(transaction: Transaction, entry: TokenEntry): Promise<TokenEntry>
+}
+
+/** Policies as a request needs them. */
+export interface PolicyGate {
+  /** The policies of these names as they are in `view`, compiled. Names that do not exist grant nothing. */
+  compile(view: ReadView, names: readonly string[]): Promise<CompiledAcl>
+}
+
+export interface CoreDeps {
+  readonly barrier: Barrier
+  /** Consensus's view of this node: who leads, and whether it is this node and ready. */
+  readonly replica: { status(): ReplicaStatus }
+  readonly tokens: TokenGate
+  readonly policies: PolicyGate
+  readonly audit: Pick<AuditBroker, 'record'>
+  /** Every engine and login method, the system engine and cubbyhole among them. */
+  readonly engines: readonly EngineDef[]
+  /** Sends a request to the leader and gives back its answer. @throws ERR_NO_LEADER, ERR_UPSTREAM, ERR_OUTCOME_UNKNOWN. */
+  readonly forward: (request: Request) => Promise<CoreResponse>
+  /** The house's own jobs (tidying tokens), run while this node is the ready leader. */
+  readonly jobs: readonly LeaderJob[]
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Logger
+  readonly nodeId: string
+}

@@ -1,0 +1,219 @@
+/**
+ * One request inside its view: route, token, existence, policy, audit, fields, handler. It may run several times for one
+ * request (a write whose reads have changed is evaluated again), so it keeps nothing but what `Trace` says.
+ */
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import type { RandomSource } from '#base/random.ts'
+import type { ReadView, Section, Transaction } from '#barrier/types.ts'
+import type { CompiledAcl, Decision } from '#policies/types.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import type { PolicyGate, TokenGate } from './deps.ts'
+import { readFields, type ReadFieldsResult } from './fields.ts'
+import { helpResponse } from './help.ts'
+import { applyListLimits, filterList } from './lists.ts'
+import { fullPath, type MountReader, type MountTable } from './mounts.ts'
+import type { PathMatch } from './paths.ts'
+import { mayWrite, operationDef, type EngineRegistry } from './router.ts'
+import { bindScope } from './scope.ts'
+import { noStorage, readOnlyStorage, transactionStorage } from './storage.ts'
+import type { HandlerContext, LogicalResponse, MountEntry, Operation, OperationDef, PathDef, Request } from './types.ts'
+
+/** Thrown in a read-only view when the request turns out to need a transaction on the leader. Nothing was recorded or done yet. */
+export class NeedsTransaction extends Error {}
+
+/** What outlives one evaluation: for the audit's response record, and so that the request is recorded once. */
+export interface Trace {
+  operation: Operation
+  mount: MountEntry | null
+  def: PathDef | null
+  token: TokenEntry | null
+  nowMs: number
+  recorded: boolean
+  /** Writes that must be committed though the handler failed: a use of a limited token was counted. */
+  usedToken: boolean
+  writesBeforeHandler: number
+}
+
+export const newTrace = (request: Request, nowMs: number): Trace => ({
+  operation: request.operation,
+  mount: null,
+  def: null,
+  token: null,
+  nowMs,
+  recorded: false,
+  usedToken: false,
+  writesBeforeHandler: 0,
+})
+
+export interface EvaluateDeps {
+  readonly tokens: TokenGate
+  readonly policies: PolicyGate
+  readonly registry: EngineRegistry
+  readonly mounts: MountReader
+  readonly random: RandomSource
+  readonly log: Logger
+  /** Writes the audit's request record. @throws ERR_AUDIT: then nothing may be done. */
+  readonly recordRequest: (trace: Trace, error: unknown) => Promise<void>
+}
+
+/** `later`: the handler of an outside or local path, to be run once after the view has ended. */
+export type Evaluated =
+  | { readonly kind: 'answer'; readonly response: LogicalResponse | null }
+  | { readonly kind: 'later'; readonly run: () => Promise<LogicalResponse | null> }
+
+/** Routes `path` in `mounts`; null where there is no mount, no engine or no pattern. */
+export function findPath(
+  registry: EngineRegistry,
+  mounts: MountTable,
+  path: string,
+): { mount: MountEntry; match: PathMatch; rest: string } | null {
+  const route = mounts.route(path)
+  const match = route ? registry.paths(route.mount)?.match(route.rest) : null
+  return route && match ? { mount: route.mount, match, rest: route.rest } : null
+}
+
+/**
+ * @throws NeedsTransaction in a view when the request may write or its token counts uses; HoldfastError for every refusal.
+ */
+export async function evaluate(
+  deps: EvaluateDeps,
+  request: Request,
+  trace: Trace,
+  view: ReadView,
+  transaction: Transaction | null,
+): Promise<Evaluated> {
+  trace.nowMs = view.nowMs
+  trace.usedToken = false
+  trace.writesBeforeHandler = 0
+  const mounts = await deps.mounts.read(view, 'root')
+  const route = mounts.route(request.path)
+  const match = route ? (deps.registry.paths(route.mount)?.match(route.rest) ?? null) : null
+  trace.mount = route?.mount ?? null
+  trace.def = match?.def ?? null
+  if (!transaction && match && mayWrite(match.def, request.operation)) throw new NeedsTransaction()
+  const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null)
+  const scope = { view, transaction, mounts, acl: caller.acl }
+  const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
+    const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
+    const context: HandlerContext = {
+      request,
+      operation: trace.operation,
+      path: route!.rest,
+      fields: read.fields,
+      data: read.data,
+      storage: outside
+        ? noStorage('ERR_INTERNAL')
+        : transaction
+          ? transactionStorage(transaction, section)
+          : readOnlyStorage(view, section),
+      nowMs: view.nowMs,
+      random: deps.random,
+      mount: trace.mount!,
+      token: trace.token,
+      section,
+      log: deps.log,
+    }
+    if (!outside) bindScope(context, scope)
+    return context
+  }
+  if (match && request.operation === 'update' && !caller.error) trace.operation = await createOrUpdate(match, contextOf)
+  const checked = await check(request, trace, match, caller)
+  if (!trace.recorded) {
+    await deps.recordRequest(trace, checked.error)
+    trace.recorded = true
+  }
+  if (checked.error !== null) throw checked.error
+  if (request.operation === 'help') return { kind: 'answer', response: helpResponse(checked.match.def, trace.mount!) }
+  trace.writesBeforeHandler = transaction?.writes ?? 0
+  const outside = checked.operation.outside === true || checked.match.def.local === true
+  const context = contextOf(checked.read, outside)
+  if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
+  const response = await checked.operation.handler(context)
+  const filter = caller.decision(trace.operation)?.listFilter
+  return { kind: 'answer', response: filter && caller.acl ? filterList(response, filter, request.path, caller.acl, view.nowMs) : response }
+}
+
+interface Caller {
+  readonly acl: CompiledAcl | null
+  readonly error: HoldfastError | null
+  /** null on unauthenticated paths. */
+  readonly decision: (operation: Operation) => Decision | null
+}
+
+/** Looks the token up and counts its use, before anything else can fail: a use is a use even when the request is refused. */
+async function identify(
+  deps: EvaluateDeps,
+  request: Request,
+  trace: Trace,
+  view: ReadView,
+  transaction: Transaction | null,
+  def: PathDef | null,
+): Promise<Caller> {
+  const open = def?.unauthenticated === true
+  const found = request.token === null || request.token === '' ? null : await deps.tokens.lookup(view, request.token)
+  trace.token = found
+  if (!found) return { acl: null, error: open ? null : denied(wellKnown.permissionDenied), decision: () => null }
+  if (found.numUses > 0 && !open) {
+    if (!transaction) throw new NeedsTransaction()
+    trace.token = await deps.tokens.consumeUse(transaction, found)
+    trace.usedToken = true
+  }
+  const acl = await deps.policies.compile(view, found.policies)
+  let decided: Decision | null = null
+  return {
+    acl,
+    error: null,
+    decision: (operation) =>
+      open
+        ? null
+        : (decided ??= acl.decide({
+            path: request.path,
+            operation,
+            needsSudo: def?.sudo === true,
+            body: request.body,
+            query: request.query,
+            wrapTtlSeconds: request.wrapTtlSeconds,
+            nowMs: view.nowMs,
+          })),
+  }
+}
+
+const denied = (text: string): HoldfastError => new HoldfastError('ERR_PERMISSION_DENIED', text)
+
+/** As the peers do: the path's own existence check decides, not the verb. */
+async function createOrUpdate(
+  match: PathMatch,
+  contextOf: (read: ReadFieldsResult, outside: boolean) => HandlerContext,
+): Promise<Operation> {
+  const { def, params } = match
+  if (!def.exists) return def.operations.update || !def.operations.create ? 'update' : 'create'
+  const context = contextOf({ fields: params, data: Object.create(null) }, false)
+  return (await def.exists(context)) ? 'update' : 'create'
+}
+
+type Checked =
+  | { readonly error: HoldfastError; readonly match?: undefined }
+  | { readonly error: null; readonly match: PathMatch; readonly operation: OperationDef; readonly read: ReadFieldsResult }
+
+/** Everything that can be refused before the handler. Policy comes before the route, so that nobody learns what exists without a right to it. */
+async function check(request: Request, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
+  try {
+    if (caller.error) throw caller.error
+    const decision = caller.decision(trace.operation)
+    if (decision && !decision.allowed) throw denied(wellKnown.policyDenied)
+    if (!match || !trace.mount) throw new HoldfastError('ERR_NO_ROUTE', wellKnown.noRoute(request.path))
+    if (match.def.rootNamespaceOnly && request.namespace !== '') {
+      throw new HoldfastError('ERR_BAD_REQUEST', `expected the root namespace for ${fullPath(trace.mount)}`)
+    }
+    const operation = operationDef(match.def, trace.operation)
+    const noHandler: OperationDef = { summary: 'help', writes: false, handler: async () => null }
+    if (!operation && trace.operation !== 'help') throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', wellKnown.unsupportedOperation)
+    const limited = applyListLimits(request, trace.operation, decision?.paginationLimit ?? 0)
+    const read = trace.operation === 'help' ? { fields: {}, data: {} } : readFields(match.def, match.params, limited, trace.operation)
+    return { error: null, match, operation: operation ?? noHandler, read }
+  } catch (error) {
+    if (error instanceof HoldfastError) return { error }
+    throw error
+  }
+}

@@ -1,0 +1,52 @@
+/** What a policy adds to a list: a limit on its page, and a filter of its entries. */
+import type { CompiledAcl } from '#policies/types.ts'
+import type { LogicalResponse, Operation, Request } from './types.ts'
+
+const listing: ReadonlySet<Operation> = new Set<Operation>(['list', 'scan'])
+
+/**
+ * The request's body and query with `limit` as the policy allows it: absent, `max`, 0 and negative become `paginationLimit`.
+ * (A larger one was refused by the policy.) `limit=max` without a policy limit means all.
+ */
+export function applyListLimits(
+  request: Pick<Request, 'body' | 'query'>,
+  operation: Operation,
+  paginationLimit: number,
+): Pick<Request, 'body' | 'query'> {
+  if (!listing.has(operation)) return request
+  const asked = request.query.limit ?? request.body.limit
+  const unlimited = asked === undefined || asked === 'max' || !(Number(asked) > 0)
+  if (paginationLimit <= 0) return asked === 'max' ? { body: request.body, query: { ...request.query, limit: '0' } } : request
+  return {
+    body: request.body,
+    query: { ...request.query, limit: String(unlimited ? paginationLimit : Math.min(Number(asked), paginationLimit)) },
+  }
+}
+
+/**
+ * Keeps the keys for which `template` (a path with `{{ .path }}` and `{{ .key }}`) leads to something that the token may read,
+ * or list where the key is a folder. A template with anything else in braces keeps nothing: fail closed.
+ */
+export function filterList(
+  response: LogicalResponse | null,
+  template: string,
+  listPath: string,
+  acl: CompiledAcl,
+  nowMs: number,
+): LogicalResponse | null {
+  const keys = response?.data?.keys
+  if (!response || !Array.isArray(keys)) return response
+  const kept = keys.filter((key): key is string => {
+    if (typeof key !== 'string') return false
+    const path = template.replaceAll(/\{\{-?\s*\.path\s*-?\}\}/g, () => listPath).replaceAll(/\{\{-?\s*\.key\s*-?\}\}/g, () => key)
+    if (path.includes('{{')) return false
+    const operation = key.endsWith('/') ? 'list' : 'read'
+    return acl.decide({ path, operation, needsSudo: false, body: {}, query: {}, wrapTtlSeconds: 0, nowMs }).allowed
+  })
+  const data: Record<string, unknown> = { ...response.data, keys: kept }
+  const info = data.key_info
+  if (typeof info === 'object' && info !== null) {
+    data.key_info = Object.fromEntries(Object.entries(info).filter(([key]) => kept.includes(key)))
+  }
+  return { ...response, data }
+}

@@ -1,0 +1,39 @@
+/**
+ * What only the engines of the house may reach (sys, auth/token, wrapping): the whole view or transaction of a request.
+ * Other engines see `context.storage`, their own corner, and never this: a rule of the linter can name the two importers.
+ */
+import { HoldfastError } from '#base/errors.ts'
+import type { ReadView, Transaction } from '#barrier/types.ts'
+import type { CompiledAcl } from '#policies/types.ts'
+import type { MountTable } from './mounts.ts'
+import type { HandlerContext } from './types.ts'
+
+export interface RequestScope {
+  readonly view: ReadView
+  /** null on paths that do not write. */
+  readonly transaction: Transaction | null
+  readonly mounts: MountTable
+  /** The caller's policies; null without a token. */
+  readonly acl: CompiledAcl | null
+}
+
+const scopes = new WeakMap<HandlerContext, RequestScope>()
+
+/** For the core only. */
+export function bindScope(context: HandlerContext, scope: RequestScope): void {
+  scopes.set(context, scope)
+}
+
+/** @throws ERR_INTERNAL on local and outside paths, which have no view. */
+export function scopeOf(context: HandlerContext): RequestScope {
+  const scope = scopes.get(context)
+  if (!scope) throw new HoldfastError('ERR_INTERNAL', 'expected a path with a view, got a local or outside one')
+  return scope
+}
+
+/** The transaction of a path whose table says that it writes. */
+export function transactionOf(context: HandlerContext): Transaction {
+  const { transaction } = scopeOf(context)
+  if (!transaction) throw new HoldfastError('ERR_INTERNAL', 'expected a path that says it writes')
+  return transaction
+}

@@ -1,0 +1,10 @@
+import packageJson from '../../package.json' with { type: 'json' }
+
+/** Holdfast's own version. */
+export const holdfastVersion: string = packageJson.version
+
+/** What `sys/health` and `sys/seal-status` answer: clients gate features on the API level before the plus sign. */
+export const apiVersion: string = `2.6.0+holdfast.${holdfastVersion}`
+
+/** Answered as both `build_date` and `commit_date`: the two names that clients of either peer read. */
+export const buildDate: string = '2026-11-22T00:00:00Z'

@@ -1,0 +1,66 @@
+/**
+ * Cubbyhole: storage of a token's own. Everything lies under the hash of the token's id, so no other token reaches it, and
+ * revoking the token deletes it (tokens do that in the same transaction).
+ */
+import { HoldfastError } from '#base/errors.ts'
+import type { EngineDef, HandlerContext, PathDef } from '#core/types.ts'
+
+const fields = {
+  path: { type: 'string', in: 'path', description: 'Where in the cubbyhole.' },
+} as const
+
+function ownPath(context: HandlerContext): string {
+  if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
+  const path = String(context.fields.path ?? '')
+  return path === '' ? context.token.idHash : `${context.token.idHash}/${path}`
+}
+
+const paths: readonly PathDef[] = [
+  {
+    pattern: ':path*?',
+    fields,
+    freeForm: true,
+    help: { synopsis: "A secret of the token's own.", description: 'Only the token that wrote it can read it; it ends with the token.' },
+    exists: async (context) => (await context.storage.get(ownPath(context))) !== null,
+    operations: {
+      read: {
+        summary: 'Read a secret',
+        writes: false,
+        handler: async (context) => {
+          const data = await context.storage.getJson<Record<string, unknown>>(ownPath(context))
+          return data === null ? null : { data }
+        },
+      },
+      update: {
+        summary: 'Write a secret',
+        writes: true,
+        handler: async (context) => {
+          if (!context.fields.path) throw new HoldfastError('ERR_BAD_REQUEST', 'missing path')
+          if (Object.keys(context.data).length === 0) throw new HoldfastError('ERR_BAD_REQUEST', 'missing data fields')
+          context.storage.putJson(ownPath(context), context.data)
+          return null
+        },
+      },
+      delete: {
+        summary: 'Delete a secret',
+        writes: true,
+        handler: async (context) => {
+          context.storage.delete(ownPath(context))
+          return null
+        },
+      },
+      list: {
+        summary: 'List keys',
+        writes: false,
+        handler: async (context) => ({ data: { keys: await context.storage.list(ownPath(context)) } }),
+      },
+    },
+  },
+]
+
+export const cubbyholeEngine: EngineDef = {
+  type: 'cubbyhole',
+  kind: 'secret',
+  description: 'per-token private secret storage',
+  paths: () => paths,
+}
