@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Agent, request } from 'undici'
+import { Agent } from 'undici'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { mountKv, startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 
@@ -39,10 +39,10 @@ interface Try {
 /** Sends one and notes it. The path goes out as written: no client normalises it on the way. */
 async function attempt(item: Try): Promise<void> {
   const token = item.token === undefined ? running.cluster.rootToken : item.token
-  const answer = await request(address, {
+  const answer = await agent.request({
+    origin: address,
     path: item.path,
     method: (item.method ?? 'GET') as 'GET',
-    dispatcher: agent,
     headers: { ...(token === null ? {} : { 'x-vault-token': token }), ...item.headers },
     body: item.body ?? null,
   })

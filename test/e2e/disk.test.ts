@@ -43,7 +43,7 @@ class Searcher {
     for (const form of new Set(marks.flatMap(forms))) {
       const bytes = Buffer.from(form)
       this.#pairs[bytes.readUInt16LE(0)] = 1
-      const start = bytes.latin1Slice(0, 8)
+      const start = bytes.toString('latin1', 0, 8)
       this.#byStart.set(start, [...(this.#byStart.get(start) ?? []), bytes])
     }
   }
@@ -53,7 +53,7 @@ class Searcher {
     const found = new Set<string>()
     for (let at = 0; at + 8 <= haystack.length; at++) {
       if (this.#pairs[(haystack[at] as number) | ((haystack[at + 1] as number) << 8)] === 0) continue
-      for (const form of this.#byStart.get(haystack.latin1Slice(at, at + 8)) ?? []) {
+      for (const form of this.#byStart.get(haystack.toString('latin1', at, at + 8)) ?? []) {
         if (haystack.subarray(at, at + form.length).equals(form)) found.add(form.toString())
       }
     }
