@@ -1,0 +1,81 @@
+/** What is being handled right now: counted for metrics, listed for sys/in-flight-req, and swept for deadlines. Bounded by refusing. */
+export interface InFlightRequest {
+  readonly id: string
+  readonly method: string
+  /** As asked, without query: the query may hold secrets. */
+  readonly path: string
+  readonly clientAddress: string
+  /** Wall clock, for people. */
+  readonly startedMs: number
+  /** Monotonic, for deadlines. */
+  readonly startedMonotonicMs: number
+  /** Asks the core to give up. Safe to call more than once. */
+  readonly abort: () => void
+  /** Answers in the core's place, for a core that does not give up. Safe to call more than once. */
+  readonly expire: () => void
+}
+
+export class InFlightRegistry {
+  readonly #requests = new Map<string, InFlightRequest>()
+  readonly requestsMax: number
+  #served = 0
+  #refused = 0
+  #waiters: (() => void)[] = []
+
+  constructor(requestsMax: number) {
+    this.requestsMax = requestsMax
+  }
+
+  get count(): number {
+    return this.#requests.size
+  }
+  /** Since the start: requests that were finished, and requests refused since too many were in flight. */
+  get served(): number {
+    return this.#served
+  }
+  get refused(): number {
+    return this.#refused
+  }
+
+  /** False, and counted as refused, when the registry is full. */
+  add(request: InFlightRequest): boolean {
+    if (this.#requests.size >= this.requestsMax) {
+      this.#refused += 1
+      return false
+    }
+    this.#requests.set(request.id, request)
+    return true
+  }
+
+  remove(id: string): void {
+    if (!this.#requests.delete(id)) return
+    this.#served += 1
+    if (this.#requests.size > 0 || this.#waiters.length === 0) return
+    const waiters = this.#waiters
+    this.#waiters = []
+    for (const waiter of waiters) waiter()
+  }
+
+  /** A copy, oldest first. */
+  list(): InFlightRequest[] {
+    return [...this.#requests.values()]
+  }
+
+  /** Resolves when nothing is in flight. */
+  idle(): Promise<void> {
+    if (this.#requests.size === 0) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve)
+    })
+  }
+
+  /** Aborts what is older than `durationMsMax`, and expires what is older than that and `graceMs`. Oldest first, so it stops early. */
+  sweep(nowMonotonicMs: number, durationMsMax: number, graceMs: number): void {
+    for (const request of this.#requests.values()) {
+      const age = nowMonotonicMs - request.startedMonotonicMs
+      if (age < durationMsMax) return
+      request.abort()
+      if (age >= durationMsMax + graceMs) request.expire()
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/** Writes answers: the headers that every answer carries, and the core's on top. */
+import type { ServerResponse } from 'node:http'
+import type { CoreResponse } from '#core/types.ts'
+
+/** Headers of every answer of a listener, flat as Node takes them, lower-case names. */
+export function standingHeaders(secure: boolean, extra: Readonly<Record<string, string>> = {}): readonly string[] {
+  const headers: Record<string, string> = { 'cache-control': 'no-store' }
+  if (secure) headers['strict-transport-security'] = 'max-age=31536000; includeSubDomains'
+  for (const name of Object.keys(extra)) headers[name.toLowerCase()] = extra[name] ?? ''
+  return Object.entries(headers).flat()
+}
+
+export interface Answer {
+  readonly response: CoreResponse
+  /** X-Vault-Namespace as the client sent it. */
+  readonly namespace: string | undefined
+  readonly close: boolean
+}
+
+/** Sends a whole answer. `standing` comes from `standingHeaders`; a header of the core replaces a standing one of the same name. */
+export function respond(out: ServerResponse, standing: readonly string[], answer: Answer): void {
+  const { status, headers, body } = answer.response
+  const flat: string[] = []
+  let typed = false
+  for (let i = 0; i < standing.length; i += 2) {
+    const name = standing[i] as string
+    if (headers[name] === undefined) flat.push(name, standing[i + 1] as string)
+  }
+  for (const name in headers) {
+    const lower = name.toLowerCase()
+    if (lower === 'content-length' || lower === 'connection' || lower === 'transfer-encoding') continue
+    if (lower === 'content-type') typed = true
+    flat.push(lower, headers[name] as string)
+  }
+  if (!typed && body.length > 0) flat.push('content-type', 'application/json')
+  if (status !== 204 && status !== 304) flat.push('content-length', String(body.length))
+  if (answer.namespace !== undefined) flat.push('x-vault-namespace', answer.namespace)
+  if (answer.close) flat.push('connection', 'close')
+  out.writeHead(status, flat)
+  out.end(body)
+}
+
+const reasons: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  408: 'Request Timeout',
+  413: 'Payload Too Large',
+  431: 'Request Header Fields Too Large',
+}
+
+/** A whole answer as bytes, for a connection whose parser has given up: there is no response object to write it with. */
+export function rawAnswer(status: number, message: string): Buffer {
+  const body = `${JSON.stringify({ errors: [message] })}\n`
+  return Buffer.from(
+    `HTTP/1.1 ${status} ${reasons[status] ?? 'Error'}\r\nCache-Control: no-store\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+}
+
+/** The answer to an error of Node's parser or timers, by its code. */
+export function answerToClientError(code: string | undefined): Buffer {
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return rawAnswer(431, 'request line and headers expected to be smaller, got more than this listener takes')
+  if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return rawAnswer(413, 'chunk extensions expected to be short, got too many bytes')
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return rawAnswer(408, 'request expected to arrive in time, got too slow a client')
+  return rawAnswer(400, 'request expected to be well-formed HTTP/1.1, got something else')
+}
