@@ -1,0 +1,38 @@
+import ipaddr from 'ipaddr.js'
+import { HoldfastError } from '#base/errors.ts'
+import { Lru } from '#base/lru.ts'
+import type { TokenEntry } from './types.ts'
+
+type Range = readonly [ipaddr.IPv4 | ipaddr.IPv6, number]
+const rangesByText = new Lru<string, Range>(4_096)
+
+/**
+ * A CIDR, or an address standing for itself alone.
+ * @throws ERR_BAD_REQUEST when it is neither.
+ */
+export function parseCidr(text: string): Range {
+  const known = rangesByText.get(text)
+  if (known) return known
+  try {
+    const parsed = text.includes('/') ? ipaddr.parseCIDR(text) : alone(ipaddr.process(text))
+    rangesByText.set(text, parsed)
+    return parsed
+  } catch {
+    throw new HoldfastError('ERR_BAD_REQUEST', `bound CIDR expected an address or address/bits, got ${JSON.stringify(text.slice(0, 64))}`)
+  }
+}
+
+const alone = (address: ipaddr.IPv4 | ipaddr.IPv6): Range => [address, address.kind() === 'ipv4' ? 32 : 128]
+
+/** Whether a token may be used from `address` (an IP, as the listener resolved it). A root token that never expires may be used from anywhere. */
+export function addressAllowed(entry: TokenEntry, address: string): boolean {
+  if (entry.boundCidrs.length === 0) return true
+  if (entry.expireTimeMs === null && entry.policies.includes('root')) return true
+  if (!ipaddr.isValid(address)) return false
+  const client = ipaddr.process(address)
+  return entry.boundCidrs.some((text) => {
+    const [base, bits] = parseCidr(text)
+    // `match` throws across families.
+    return base.kind() === client.kind() && client.match(base, bits)
+  })
+}

@@ -1,0 +1,37 @@
+import { createHmac } from 'node:crypto'
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { Lru } from '#base/lru.ts'
+
+const memoMax = 16_384
+/** No token is longer: a longer text is none, and is not hashed. */
+const tokenCharsMax = 256
+
+/** The storage names of tokens: HMAC-SHA-256 under a key that lies behind the barrier, so that names on disk or in a log open nothing. */
+export interface TokenHasher {
+  /** A key of 32 bytes when the barrier opens (copied), null when it seals. */
+  setKey(key: Uint8Array | null): void
+  /** Hex; null for what can't be a token. @throws ERR_SEALED without a key. */
+  hash(token: string): string | null
+}
+
+/** The hash of a token costs 4 us and is needed for each request: the last ones are remembered. */
+export function createTokenHasher(): TokenHasher {
+  const memo = new Lru<string, string>(memoMax)
+  let key: Uint8Array | null = null
+  return {
+    setKey(next) {
+      memo.clear()
+      key?.fill(0)
+      key = next === null ? null : Uint8Array.from(next)
+    },
+    hash(token) {
+      if (key === null) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
+      if (token === '' || token.length > tokenCharsMax) return null
+      const known = memo.get(token)
+      if (known !== undefined) return known
+      const hash = createHmac('sha256', key).update(token).digest('hex')
+      memo.set(token, hash)
+      return hash
+    },
+  }
+}
