@@ -45,3 +45,42 @@ export interface Transport {
 }
 
 export type SnapshotBody = Readable
+
+/** What `createTransport` makes: the contract above, and what the node that owns it needs besides. */
+export interface NodeTransport extends Transport {
+  /**
+   * As above. `provisional`: these come from a join answer and not from replicated membership, so go on accepting whatever the cluster's CA
+   * vouches for until the next call (a leader elected meanwhile could not reach this node otherwise).
+   */
+  setPeers(peers: readonly PeerAddress[], options?: { readonly provisional?: boolean }): void
+  /** host:port that is listened on (the real port where 0 was asked for). Only after `listen`. */
+  address(): string
+  /** A renewed certificate: new connections use it, old ones go on. Same node, same key or one that the membership already names. */
+  setIdentity(identity: Identity): void
+  stats(): TransportStats
+}
+
+export interface PeerStats {
+  readonly id: NodeId
+  /** This node's stream to the peer is open. */
+  readonly connected: boolean
+  readonly messagesSent: number
+  readonly messagesReceived: number
+  readonly messagesDropped: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly queueBytes: number
+  /** How often the stream to the peer was opened. */
+  readonly connects: number
+  readonly requestsPending: number
+}
+
+export interface TransportStats {
+  readonly peers: readonly PeerStats[]
+  readonly inboundConnections: number
+  readonly inboundRequests: number
+  /** Connections refused for who they are, since the start. */
+  readonly refused: number
+  /** Streams closed because of what came over them. */
+  readonly framesRefused: number
+}
