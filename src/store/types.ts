@@ -35,7 +35,7 @@ export interface StateView {
   readonly meta: StateMeta
   /** The value, owned by the caller; undefined when absent. */
   get(key: Uint8Array): Uint8Array | undefined
-  /** First key >= `start` and < `end`, with its value; undefined when there is none. For hopping over folders. */
+  /** Keys with their values, in [start, end), in order. Leaving the loop early is fine. */
   entriesFrom(start: Uint8Array, end: Uint8Array): AsyncIterableIterator<readonly [Uint8Array, Uint8Array]>
   /** Keys only, in [start, end), in order; `next` may be given a key to jump to (>= its position). */
   keyCursor(start: Uint8Array, end: Uint8Array): KeyCursor
@@ -50,8 +50,12 @@ export interface KeyCursor {
 
 export interface StateStore {
   readonly meta: StateMeta
-  /** Applies changes and moves `meta`, atomically. Not fsynced: the log is the truth until `sync`. */
-  apply(ops: readonly Op[], meta: StateMeta): Promise<void>
+  /**
+   * Applies changes and moves `meta`, atomically. Not fsynced: the log is the truth until `sync`. Keys begin with a byte >= 0x08 (what lies
+   * below is the store's). `onVisible` is called synchronously at the moment from which new views show the change, before the promise resolves.
+   * The first failure is final: every later call rejects with ERR_STORE_FAILED.
+   */
+  apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void>
   /** Makes everything applied so far durable, so that the log may be compacted to the returned index. */
   sync(): Promise<number>
   /** A view at the newest applied index. Cheap: views of one index are shared. */
@@ -60,7 +64,10 @@ export interface StateStore {
   snapshot(): { readonly meta: SnapshotMeta; readonly stream: AsyncIterable<Uint8Array>; release(): void }
   /** Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet. */
   receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta>
-  /** Replaces the state by the received snapshot; a crash at any step leaves the old or the new state. Waits until views are released (bounded). */
-  install(meta: SnapshotMeta): Promise<void>
+  /**
+   * Replaces the state by the received snapshot; a crash at any step leaves the old or the new state. Views taken before stay readable until they
+   * are released (they hold the old generation's folder). `onVisible` as in `apply`.
+   */
+  install(meta: SnapshotMeta, onVisible?: () => void): Promise<void>
   close(): Promise<void>
 }

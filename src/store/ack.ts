@@ -1,0 +1,118 @@
+/**
+ * How far the log was acknowledged: a lower bound, beside LevelDB.
+ *
+ * The chain shows a hole or a wrong entry, but a log that lost its newest entries (a bad bit in the last record, a file cut short) is
+ * itself a correct, shorter log. This file remembers {index, chain} of an acknowledged entry, so that a log which ends before it, or holds
+ * another entry there, is refused and not taken for a torn tail. It is written after the append was acknowledged, without an fsync of its
+ * own and never two at once, so it may lag by the appends of some milliseconds: entries in that window, lost to bit rot *and* followed by a crash, are what
+ * remains undetected by this node alone (its peers' logs still hold them). Before a truncation it is lowered and synced first: otherwise a
+ * crash after the truncation would leave a mark that no correct log meets.
+ */
+import { constants } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32c } from '@node-rs/crc32'
+import { storeCorrupt } from './errors.ts'
+import { chainBytes, readUint64, writeUint64 } from './record.ts'
+
+export const ackFileName = 'acknowledged'
+/** Two slots, one sector each, written in turn: a torn write spares the other. */
+const slotBytes = 512
+const recordBytes = 8 + 8 + chainBytes + 4
+
+export interface AckMark {
+  readonly index: number
+  readonly chain: Uint8Array
+}
+
+export class AckFile {
+  readonly #handle: FileHandle
+  #sequence: number
+  #wanted: AckMark | null = null
+  #writing: Promise<void> | null = null
+  mark: AckMark | null
+
+  private constructor(handle: FileHandle, sequence: number, mark: AckMark | null) {
+    this.#handle = handle
+    this.#sequence = sequence
+    this.mark = mark
+  }
+
+  /** Opens or creates the file. @throws ERR_STORE_CORRUPT when it is there and neither slot verifies. */
+  static async open(directory: string): Promise<AckFile> {
+    const path = join(directory, ackFileName)
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    try {
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2 * slotBytes), 0, 2 * slotBytes, 0)
+      const slots = [decode(buffer.subarray(0, slotBytes)), decode(buffer.subarray(slotBytes))].filter((slot) => slot !== null)
+      slots.sort((a, b) => b.sequence - a.sequence)
+      const newest = slots[0]
+      if (newest === undefined && bytesRead > 0 && buffer.some((byte) => byte !== 0)) {
+        throw storeCorrupt('acknowledged: expected a valid checksum in one of two slots, got none')
+      }
+      return new AckFile(handle, newest?.sequence ?? 0, newest?.mark ?? null)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+  }
+
+  /** Notes that `mark` was acknowledged; written soon, not synced. Errors surface at the next `lower` or `close`. */
+  raise(mark: AckMark): void {
+    this.mark = mark
+    this.#wanted = mark
+    this.#writing ??= this.#drain()
+  }
+
+  /** Durably replaces the mark by an older one (null: none), in both slots. */
+  async lower(mark: AckMark | null): Promise<void> {
+    await this.#writing
+    this.#wanted = null
+    const record = mark ?? { index: 0, chain: new Uint8Array(chainBytes) }
+    await this.#write(record)
+    await this.#write(record)
+    await this.#handle.datasync()
+    this.mark = mark
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#writing
+      await this.#handle.datasync()
+    } finally {
+      await this.#handle.close()
+    }
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (this.#wanted !== null) {
+        const mark = this.#wanted
+        this.#wanted = null
+        await this.#write(mark)
+      }
+    } catch {
+      // A lower bound may lag: the append itself was synced. A disk that fails here fails the next append too, which latches.
+    } finally {
+      this.#writing = null
+    }
+  }
+
+  async #write(mark: AckMark): Promise<void> {
+    this.#sequence += 1
+    const slot = Buffer.alloc(recordBytes)
+    writeUint64(slot, this.#sequence, 0)
+    writeUint64(slot, mark.index, 8)
+    slot.set(mark.chain, 16)
+    slot.writeUInt32BE(crc32c(slot.subarray(0, recordBytes - 4)), recordBytes - 4)
+    await this.#handle.write(slot, 0, recordBytes, (this.#sequence % 2) * slotBytes)
+  }
+}
+
+function decode(slot: Buffer): { sequence: number; mark: AckMark | null } | null {
+  if (crc32c(slot.subarray(0, recordBytes - 4)) !== slot.readUInt32BE(recordBytes - 4)) return null
+  const sequence = readUint64(slot, 0)
+  const index = readUint64(slot, 8)
+  if (sequence === 0) return null
+  return { sequence, mark: index === 0 ? null : { index, chain: new Uint8Array(slot.subarray(16, 16 + chainBytes)) } }
+}

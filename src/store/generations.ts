@@ -1,0 +1,80 @@
+/**
+ * Which LevelDB folder is the state. `state/` holds one folder per generation (`g1`, `g2`, ...) and a file `current` that names one of them.
+ * A received snapshot is written into the next generation; installing it is one rename of a new `current`, so a crash at any step leaves the old
+ * state or the new one, never a mix; what `current` does not name is removed at the next start. Views of the old generation stay
+ * readable until they are released.
+ */
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { storeCorrupt } from './errors.ts'
+import { namesIn, readIfThere, syncDirectory } from './files.ts'
+
+const currentName = 'current'
+const folderPattern = /^g(\d{1,15})$/
+
+export class Generations {
+  readonly #directory: string
+  /** Number of the generation in use; 0 when there is none yet. */
+  current: number
+  #newest: number
+
+  private constructor(directory: string, current: number, newest: number) {
+    this.#directory = directory
+    this.current = current
+    this.#newest = newest
+  }
+
+  /** A number that no folder has had. */
+  next(): number {
+    this.#newest += 1
+    return this.#newest
+  }
+
+  /** Reads which generation is in use, and removes all others. @throws ERR_STORE_CORRUPT */
+  static async open(directory: string): Promise<Generations> {
+    await mkdir(directory, { recursive: true, mode: 0o700 })
+    const pointer = await readIfThere(join(directory, currentName))
+    const names = (await namesIn(directory)) ?? []
+    const folders = names.filter((name) => folderPattern.test(name))
+    let current = 0
+    if (pointer !== null) {
+      const name = pointer.toString('latin1').trim()
+      const match = folderPattern.exec(name)
+      if (match === null || !folders.includes(name))
+        throw storeCorrupt('state/current: expected the name of a folder that is there, got another')
+      current = Number(match[1])
+    }
+    // Without a pointer nothing is removed: a lost pointer must not cost the evidence as well.
+    if (pointer !== null) {
+      for (const name of folders) if (name !== `g${current}`) await rm(join(directory, name), { recursive: true, force: true })
+    }
+    await rm(join(directory, `${currentName}.tmp`), { force: true })
+    const newest = Math.max(0, ...folders.map((name) => Number(name.slice(1))))
+    return new Generations(directory, current, pointer === null ? newest : current)
+  }
+
+  path(generation: number): string {
+    return join(this.#directory, `g${generation}`)
+  }
+
+  /** Makes `generation`, whose files are already durable, the one in use. */
+  async activate(generation: number): Promise<void> {
+    const temporary = join(this.#directory, `${currentName}.tmp`)
+    // The generation's own folder entry must be durable before anything names it.
+    await syncDirectory(this.#directory)
+    const handle = await open(temporary, 'w', 0o600)
+    try {
+      await handle.writeFile(`g${generation}\n`)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, join(this.#directory, currentName))
+    await syncDirectory(this.#directory)
+    this.current = generation
+  }
+
+  async remove(generation: number): Promise<void> {
+    await rm(this.path(generation), { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,301 @@
+/**
+ * The state machine of one node in LevelDB: ciphertext pairs, and one meta record (how far it is applied) that changes in the same batch, so that no
+ * entry is ever applied twice or skipped after a crash. Batches are not fsynced: what a crash takes is applied again from the log, as long as `sync`
+ * comes before the log is compacted.
+ */
+import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { assert } from '#base/assert.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { silentLogger, type Logger } from '#base/logger.ts'
+import type { SnapshotMeta } from '#raft/types.ts'
+import { storeCorrupt, storeFailed } from './errors.ts'
+import { syncDirectory, syncLevelFiles } from './files.ts'
+import { Generations } from './generations.ts'
+import { classicLevel, openLevel, type Level, type LevelFactory } from './level.ts'
+import { checkLevelFiles } from './levelcheck.ts'
+import { Mutex } from './mutex.ts'
+import { decodeMeta, emptyMeta, encodeMeta } from './statemeta.ts'
+import { decodeSnapshot, encodeSnapshot, refuseStream, type Pair } from './stream.ts'
+import type { Op, StateMeta, StateStore, StateView } from './types.ts'
+import { SharedView } from './view.ts'
+
+export interface StateStoreOptions {
+  /** The node's data folder; the state takes `state/` in it. Created if missing. */
+  readonly directory: string
+  readonly clusterId: string
+  readonly logger?: Logger
+  /** LevelDB's compression of its blocks; on by default (ciphertext hardly shrinks, hidden names do). */
+  readonly compression?: boolean
+  readonly cacheBytes?: number
+  /** Lets worker threads of this process open the same database. */
+  readonly multithreading?: boolean
+  readonly level?: LevelFactory
+}
+
+const metaKey = new Uint8Array([0x00])
+/** Keys of the store itself lie below this. */
+export const firstOpenKeyByte = 0x08
+const firstDataKey = new Uint8Array([firstOpenKeyByte])
+/** Above every key that a caller may use. */
+const endOfKeys = new Uint8Array(64).fill(0xff)
+const cacheBytesDefault = 64 * 1024 * 1024
+const receiveBatchBytes = 4 * 1024 * 1024
+
+/** Opens (or creates, empty) the state in `options.directory`. @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED */
+export async function openStateStore(options: StateStoreOptions): Promise<StateStore> {
+  try {
+    await mkdir(options.directory, { recursive: true, mode: 0o700 })
+    const generations = await Generations.open(join(options.directory, 'state'))
+    await syncDirectory(options.directory)
+    return await LevelStateStore.open(options, generations)
+  } catch (error) {
+    if (isHoldfastError(error)) throw error
+    throw storeFailed('state: could not be opened', error)
+  }
+}
+
+/** One open LevelDB folder, closed and (if replaced) removed when its last view has gone. */
+interface Generation {
+  readonly number: number
+  readonly level: Level
+  views: number
+  replaced: boolean
+}
+
+class LevelStateStore implements StateStore {
+  readonly #options: StateStoreOptions
+  readonly #generations: Generations
+  readonly #logger: Logger
+  readonly #writes = new Mutex()
+  #generation: Generation
+  #meta: StateMeta
+  /** The view that new callers share; null until somebody asks after an apply. */
+  #current: SharedView | null = null
+  readonly #views = new Set<SharedView>()
+  #received: { readonly generation: Generation; readonly meta: StateMeta } | null = null
+  #receiving = false
+  #failure: HoldfastError | null = null
+  #closed = false
+
+  private constructor(options: StateStoreOptions, generations: Generations, generation: Generation, meta: StateMeta) {
+    this.#options = options
+    this.#logger = options.logger ?? silentLogger
+    this.#generations = generations
+    this.#generation = generation
+    this.#meta = meta
+  }
+
+  static async open(options: StateStoreOptions, generations: Generations): Promise<LevelStateStore> {
+    if (generations.current === 0) {
+      const generation = await openGeneration(options, generations, generations.next(), true)
+      await generation.level.put(metaKey, encodeMeta(options.clusterId, emptyMeta))
+      await syncLevelFiles(generations.path(generation.number))
+      await generations.activate(generation.number)
+      return new LevelStateStore(options, generations, generation, emptyMeta)
+    }
+    const path = generations.path(generations.current)
+    await checkLevelFiles(path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
+    const generation = await openGeneration(options, generations, generations.current, false)
+    try {
+      const stored = await generation.level.get(metaKey)
+      if (stored === undefined) throw storeCorrupt('state: expected a meta record, got none')
+      return new LevelStateStore(options, generations, generation, decodeMeta(options.clusterId, stored))
+    } catch (error) {
+      await generation.level.close().catch(() => {})
+      throw error
+    }
+  }
+
+  get meta(): StateMeta {
+    return this.#meta
+  }
+
+  apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
+    return this.#guarded(async () => {
+      assert(meta.applied >= this.#meta.applied, `applied index expected at least ${this.#meta.applied}, got ${meta.applied}`)
+      const batch: ({ type: 'put'; key: Uint8Array; value: Uint8Array } | { type: 'del'; key: Uint8Array })[] = []
+      for (const { key, value } of ops) {
+        assert((key[0] ?? 0) >= firstOpenKeyByte, `state key expected to begin with a byte >= ${firstOpenKeyByte}`)
+        batch.push(value === null ? { type: 'del', key } : { type: 'put', key, value })
+      }
+      batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
+      // The batch runs on another thread: a view that is asked for meanwhile must be the old index's, not something between.
+      this.#shareCurrent()
+      await this.#generation.level.batch(batch)
+      this.#show(meta, onVisible)
+    })
+  }
+
+  sync(): Promise<number> {
+    return this.#guarded(async () => {
+      const { applied } = this.#meta
+      await syncLevelFiles(this.#generations.path(this.#generation.number))
+      return applied
+    })
+  }
+
+  view(): StateView {
+    if (this.#closed) throw new HoldfastError('ERR_SHUTTING_DOWN', 'the state is closed')
+    return this.#shareCurrent().take()
+  }
+
+  snapshot(): { meta: SnapshotMeta; stream: AsyncIterable<Uint8Array>; release(): void } {
+    const view = this.view()
+    const { applied, appliedTerm, membership } = view.meta
+    const header = { clusterId: this.#options.clusterId, meta: encodeMeta(this.#options.clusterId, view.meta) }
+    return {
+      meta: { index: applied, term: appliedTerm, membership },
+      stream: encodeSnapshot(header, view.entriesFrom(firstDataKey, endOfKeys)),
+      release: () => view.release(),
+    }
+  }
+
+  async receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta> {
+    if (this.#receiving) throw new HoldfastError('ERR_BUSY', 'another snapshot is being received')
+    this.#checkUsable()
+    this.#receiving = true
+    try {
+      await this.#dropReceived()
+      const generation = await openGeneration(this.#options, this.#generations, this.#generations.next(), true)
+      try {
+        const meta = await this.#fill(generation, stream)
+        this.#received = { generation, meta }
+        return { index: meta.applied, term: meta.appliedTerm, membership: meta.membership }
+      } catch (error) {
+        await this.#discard(generation)
+        throw isHoldfastError(error) ? error : refuseStream('could not be stored', error)
+      }
+    } finally {
+      this.#receiving = false
+    }
+  }
+
+  install(wanted: SnapshotMeta, onVisible?: () => void): Promise<void> {
+    return this.#guarded(async () => {
+      const received = this.#received
+      assert(received !== null, 'install expected a received snapshot, got none')
+      assert(
+        received.meta.applied === wanted.index && received.meta.appliedTerm === wanted.term,
+        `install expected the snapshot at ${wanted.index}, got ${received.meta.applied}`,
+      )
+      await this.#generations.activate(received.generation.number)
+      this.#received = null
+      const old = this.#generation
+      old.replaced = true
+      this.#generation = received.generation
+      this.#show(received.meta, onVisible)
+      await this.#retire(old)
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#writes.run(async () => {
+      if (this.#closed) return
+      this.#closed = true
+      this.#current = null
+      const held = new Set([this.#generation, ...(this.#received === null ? [] : [this.#received.generation])])
+      for (const view of this.#views) view.close()
+      for (const generation of held) await generation.level.close()
+    })
+  }
+
+  /** Writes a verified stream into `generation`, and makes it durable. */
+  async #fill(generation: Generation, stream: AsyncIterable<Uint8Array>): Promise<StateMeta> {
+    let meta = emptyMeta
+    let batch: { type: 'put'; key: Uint8Array; value: Uint8Array }[] = []
+    let bytes = 0
+    const flush = async (): Promise<void> => {
+      await generation.level.batch(batch)
+      batch = []
+      bytes = 0
+    }
+    await decodeSnapshot(
+      stream,
+      (header) => {
+        if (header.clusterId !== this.#options.clusterId) throw refuseStream('expected one of this cluster, got that of another')
+        meta = decodeMeta(this.#options.clusterId, header.meta)
+      },
+      async (pairs: Pair[]) => {
+        for (const [key, value] of pairs) {
+          if ((key[0] ?? 0) < firstOpenKeyByte) throw refuseStream('expected only replicated keys, got one of the store itself')
+          batch.push({ type: 'put', key, value })
+          bytes += key.length + value.length
+        }
+        if (bytes >= receiveBatchBytes) await flush()
+      },
+    )
+    batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
+    await flush()
+    await syncLevelFiles(this.#generations.path(generation.number))
+    return meta
+  }
+
+  #shareCurrent(): SharedView {
+    if (this.#current !== null) return this.#current
+    const generation = this.#generation
+    generation.views += 1
+    const view = new SharedView(generation.level, this.#meta, () => {
+      this.#views.delete(view)
+      generation.views -= 1
+      this.#retire(generation).catch((error: unknown) => this.#logger.warn({ error: String(error) }, 'an old state could not be removed'))
+    })
+    this.#views.add(view)
+    this.#current = view
+    return view
+  }
+
+  /** From here on new views show `meta`. */
+  #show(meta: StateMeta, onVisible: (() => void) | undefined): void {
+    const old = this.#current
+    this.#meta = meta
+    this.#current = null
+    old?.drop()
+    onVisible?.()
+  }
+
+  /** Closes and removes a replaced generation once nobody reads it. */
+  async #retire(generation: Generation): Promise<void> {
+    if (generation.replaced && generation.views === 0) await this.#discard(generation)
+  }
+
+  async #discard(generation: Generation): Promise<void> {
+    await generation.level.close()
+    await this.#generations.remove(generation.number)
+  }
+
+  async #dropReceived(): Promise<void> {
+    const received = this.#received
+    this.#received = null
+    if (received !== null) await this.#discard(received.generation)
+  }
+
+  #checkUsable(): void {
+    if (this.#failure !== null) throw storeFailed('state: an earlier write failed, nothing more is accepted', this.#failure)
+    if (this.#closed) throw new HoldfastError('ERR_SHUTTING_DOWN', 'the state is closed')
+  }
+
+  #guarded<T>(task: () => Promise<T>): Promise<T> {
+    return this.#writes.run(async () => {
+      this.#checkUsable()
+      try {
+        return await task()
+      } catch (error) {
+        const failure = isHoldfastError(error) ? error : storeFailed('state: could not be written', error)
+        this.#failure ??= failure
+        throw failure
+      }
+    })
+  }
+}
+
+async function openGeneration(options: StateStoreOptions, generations: Generations, number: number, fresh: boolean): Promise<Generation> {
+  if (fresh) await generations.remove(number)
+  const level = await openLevel(options.level ?? classicLevel, generations.path(number), {
+    compression: options.compression ?? true,
+    cacheBytes: options.cacheBytes ?? cacheBytesDefault,
+    writeBufferBytes: 16 * 1024 * 1024,
+    multithreading: options.multithreading ?? false,
+  })
+  return { number, level, views: 0, replaced: false }
+}

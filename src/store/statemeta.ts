@@ -1,0 +1,52 @@
+import { crc32c } from '@node-rs/crc32'
+import { Packr } from 'msgpackr'
+import type { Membership } from '#raft/types.ts'
+import { storeCorrupt } from './errors.ts'
+import type { StateMeta } from './types.ts'
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: true })
+const formatVersion = 1
+
+export const emptyMembership: Membership = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+export const emptyMeta: StateMeta = { applied: 0, appliedTerm: 0, membership: emptyMembership, leaderTimeMs: 0 }
+
+/** The record that lies beside the data and changes with it: msgpack, then its crc32c. */
+export function encodeMeta(clusterId: string, meta: StateMeta): Uint8Array {
+  const packed = packr.pack([formatVersion, clusterId, meta.applied, meta.appliedTerm, membershipRow(meta.membership), meta.leaderTimeMs])
+  const out = Buffer.allocUnsafe(packed.length + 4)
+  out.set(packed, 0)
+  out.writeUInt32BE(crc32c(packed), packed.length)
+  return out
+}
+
+/** @throws ERR_STORE_CORRUPT when damaged, of another format, or another cluster's. */
+export function decodeMeta(clusterId: string, value: Uint8Array): StateMeta {
+  const bytes = Buffer.from(value)
+  const packed = bytes.subarray(0, Math.max(0, bytes.length - 4))
+  if (bytes.length < 5 || crc32c(packed) !== bytes.readUInt32BE(packed.length))
+    throw storeCorrupt('state: expected a matching checksum of its meta record, got another')
+  const record: unknown = packr.unpack(packed)
+  if (!Array.isArray(record) || record[0] !== formatVersion) {
+    throw storeCorrupt(`state: expected format ${formatVersion}, got another`, 'this folder was written by a newer version')
+  }
+  const [, cluster, applied, appliedTerm, membership, leaderTimeMs] = record as unknown[]
+  if (cluster !== clusterId)
+    throw storeCorrupt('state: expected this cluster, got the state of another', 'point this node at its own data folder')
+  if (typeof applied !== 'number' || typeof appliedTerm !== 'number' || typeof leaderTimeMs !== 'number') {
+    throw storeCorrupt('state: expected numbers in its meta record, got other types')
+  }
+  return { applied, appliedTerm, membership: membershipFrom(membership), leaderTimeMs }
+}
+
+function membershipRow(membership: Membership): unknown[] {
+  return [membership.voters, membership.votersOutgoing, membership.learners, membership.learnersNext, membership.autoLeave]
+}
+
+function membershipFrom(row: unknown): Membership {
+  const lists = Array.isArray(row) ? row.slice(0, 4) : []
+  if (lists.length !== 4 || !lists.every((list) => Array.isArray(list) && list.every((id) => typeof id === 'string'))) {
+    throw storeCorrupt('state: expected a membership in its meta record, got another type')
+  }
+  const [voters, votersOutgoing, learners, learnersNext] = lists as [string[], string[], string[], string[]]
+  return { voters, votersOutgoing, learners, learnersNext, autoLeave: (row as unknown[])[4] === true }
+}
