@@ -92,7 +92,7 @@ class CountedView implements StateView {
   }
 
   keyCursor(start: Uint8Array, end: Uint8Array): KeyCursor {
-    return new LevelKeyCursor(this.#open().iterateKeys(start, end))
+    return new LevelKeyCursor(this.#open().iterateKeys(start, end), start)
   }
 
   release(): void {
@@ -112,11 +112,12 @@ class LevelKeyCursor implements KeyCursor {
   #batch: [Uint8Array, Uint8Array][] = []
   #position = 0
   #size = cursorBatchMin
-  /** The key that was returned last: a jump to it or before it would go backwards. */
-  #last: Uint8Array | null = null
+  /** The key that was returned last, or the range's start: LevelDB would jump backwards, or end when it leaves the range. */
+  #last: Uint8Array
 
-  constructor(iterator: ReturnType<SharedView['iterateKeys']>) {
+  constructor(iterator: ReturnType<SharedView['iterateKeys']>, start: Uint8Array) {
     this.#iterator = iterator
+    this.#last = start
   }
 
   async next(seek?: Uint8Array): Promise<Uint8Array | undefined> {
@@ -145,7 +146,7 @@ class LevelKeyCursor implements KeyCursor {
       if (held === undefined || Buffer.compare(held[0], target) >= 0) return
       this.#position += 1
     }
-    if (this.#last !== null && Buffer.compare(target, this.#last) <= 0) return
+    if (Buffer.compare(target, this.#last) <= 0) return
     this.#iterator.seek(target)
     this.#size = cursorBatchMin
   }
