@@ -112,7 +112,7 @@ class LevelKeyCursor implements KeyCursor {
   #batch: [Uint8Array, Uint8Array][] = []
   #position = 0
   #size = cursorBatchMin
-  /** The key that was returned last, or the range's start: LevelDB would jump backwards, or end when it leaves the range. */
+  /** Where the cursor stands: the last key or target, at first the range's start. LevelDB would jump backwards, or end on leaving the range. */
   #last: Uint8Array
 
   constructor(iterator: ReturnType<SharedView['iterateKeys']>, start: Uint8Array) {
@@ -148,6 +148,7 @@ class LevelKeyCursor implements KeyCursor {
     }
     if (Buffer.compare(target, this.#last) <= 0) return
     this.#iterator.seek(target)
+    this.#last = target
     this.#size = cursorBatchMin
   }
 }
