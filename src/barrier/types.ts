@@ -1,3 +1,5 @@
+import type { SecretBytes } from '#base/secret.ts'
+
 /** One mount's storage in one namespace. Both are ids (never names): a rename moves nothing. */
 export interface Section {
   readonly namespace: string
@@ -25,6 +27,7 @@ export interface ReadView {
 
 /** Reads at a fixed view that see this transaction's own writes; writes collected, committed all at once or not at all. */
 export interface Transaction extends ReadView {
+  /** Takes ownership of `value`: it is sealed only when `work` is done. @throws ERR_BODY_TOO_LARGE. */
   put(section: Section, path: string, value: Uint8Array): void
   delete(section: Section, path: string): void
   /** Deletes every key below `prefix` ('' = the whole section). Bounded by the transaction's byte limit: throws ERR_BUSY beyond `keysMax`; returns how many. */
@@ -56,6 +59,35 @@ export interface Barrier {
    * @throws ERR_SEALED, ERR_NOT_LEADER, ERR_OUTCOME_UNKNOWN, ERR_BUSY, ERR_CONFLICT (attempts used up).
    */
   transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
+}
+
+/** The barrier as the seal and the node drive it. Rooms that only store take `Barrier`. */
+export interface BarrierControl extends Barrier {
+  /**
+   * Writes a fresh keyring under `rootKey` and `records` (clear names, see bare.ts) in one commit, into a cluster of one that
+   * was never initialised: whatever else the state holds is deleted. Then opens. Takes ownership of the root key, as `open` does.
+   * @throws ERR_NOT_LEADER, ERR_ALREADY_INITIALIZED when a seal configuration stands.
+   */
+  initialize(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void>
+  /**
+   * Opens with `rootKey` (takes ownership; wiped if it does not open) and tells the replica that this node may lead.
+   * @throws ERR_NOT_INITIALIZED when there is no keyring here (yet); ERR_DECRYPT when the root key is another.
+   */
+  open(rootKey: SecretBytes): void
+  /** Wipes all keys and opened values. What still runs ends with ERR_SEALED. Does nothing when sealed. */
+  seal(): void
+  /** Adds a keyring term, in which values are sealed from now on; nothing is rewritten. Leader only. @throws as transact. */
+  rotate(): Promise<{ readonly keyringTerm: number }>
+  /** Writes records that a sealed node can read (null deletes), in the clear. Leader only. @throws as transact. */
+  writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void>
+  /** The bare record `name` as this node has it, sealed or not; null when absent. */
+  readBare(name: string): Uint8Array | null
+  /** A key of its own for `label`, the same over rotations for as long as the cluster lives. The caller owns it. @throws ERR_SEALED. */
+  derivedKey(label: string): SecretBytes
+  /** Called with `sealed` after each seal and each opening. Returns the unsubscriber. */
+  onSealChange(listener: (sealed: boolean) => void): () => void
+  /** Stops listening to the replica, after sealing. */
+  close(): void
 }
 
 /** Thrown inside `transact` to commit what was written (use counts, lockouts) although the request fails with `reason`. */

@@ -1,0 +1,399 @@
+/**
+ * The barrier: plaintext above, ciphertext below. Joins the replica (an ordered state of opaque keys) with the keys that open it.
+ *
+ * A read takes a read index, then a view, so it holds every write acknowledged before it began. A transaction takes its term
+ * before its view, remembers what it read, and is appended in that term or not at all (decision 5).
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Clock } from '#base/clock.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { limits } from '#base/limits.ts'
+import type { Logger } from '#base/logger.ts'
+import type { RandomSource } from '#base/random.ts'
+import { SecretBytes } from '#base/secret.ts'
+import type { AppliedChange, Proposal, Replica } from '#replica/types.ts'
+import type { StateView } from '#store/types.ts'
+import { KeyClass, bareBatch, bareKey, bareNames, readBare } from './bare.ts'
+import { byteString, startsWith } from './bytes.ts'
+import { ValueCache } from './cache.ts'
+import { Envelope } from './envelope.ts'
+import { Keyring } from './keyring.ts'
+import { leftoverKeys, waitUntilReady } from './initialize.ts'
+import { nameKeyPrefix, OpenedKeys, sealedError } from './opened.ts'
+import { CollectingTransaction } from './transaction.ts'
+import { CommitAndThrow } from './types.ts'
+import type { BarrierControl, BarrierStatus, Consistency, ReadView, Section, Transaction } from './types.ts'
+import { OpenedView } from './view.ts'
+import type { ViewContext } from './view.ts'
+
+export interface BarrierOptions {
+  readonly replica: Replica
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Logger
+  /** Which sections leave the cluster with performance replicas. Default: all. Must never change for a section that has data. */
+  readonly classOf?: (section: Section) => KeyClass
+  /** Opened values kept in memory; 0: none. */
+  readonly valueCacheBytesMax?: number
+  /** Hidden names kept in memory; 0: none. */
+  readonly nameCacheBytesMax?: number
+  /** How long a read waits for a leader. */
+  readonly readIndexTimeoutMs?: number
+  /** Lets others run, between the parts of a long listing. */
+  readonly yieldTurn?: () => Promise<void>
+}
+
+const defaults = {
+  valueCacheBytesMax: 32 * 1024 * 1024,
+  nameCacheBytesMax: 16 * 1024 * 1024,
+  readIndexTimeoutMs: 5_000,
+  readyTimeoutMs: 10_000,
+} as const
+
+const keyringKey = bareKey(bareNames.keyring)
+const nameKeysPrefix = bareKey(nameKeyPrefix)
+
+/** How a transaction's work ended. */
+type Outcome<T> =
+  | { readonly kind: 'value'; readonly value: T }
+  | { readonly kind: 'error'; readonly error: unknown; readonly commit: boolean }
+
+async function outcomeOf<T>(work: (transaction: Transaction) => Promise<T>, transaction: Transaction): Promise<Outcome<T>> {
+  try {
+    return { kind: 'value', value: await work(transaction) }
+  } catch (error) {
+    if (error instanceof CommitAndThrow) return { kind: 'error', error: error.reason, commit: true }
+    return { kind: 'error', error, commit: false }
+  }
+}
+
+function settle<T>(outcome: Outcome<T>): T {
+  if (outcome.kind === 'error') throw outcome.error
+  return outcome.value
+}
+
+class ReplicatedBarrier implements BarrierControl {
+  readonly #options: BarrierOptions
+  readonly #replica: Replica
+  readonly #envelope: Envelope
+  readonly #cache: ValueCache
+  readonly #listeners = new Set<(sealed: boolean) => void>()
+  readonly #unsubscribe: () => void
+  readonly #readIndexTimeoutMs: number
+  #keys: OpenedKeys | null = null
+  /** The leader's clock as last heard, and our monotonic clock at that moment: what a stale read's 'now' goes on from. */
+  #heard = { leaderTimeMs: 0, atMs: 0 }
+
+  constructor(options: BarrierOptions) {
+    this.#options = options
+    this.#replica = options.replica
+    this.#readIndexTimeoutMs = options.readIndexTimeoutMs ?? defaults.readIndexTimeoutMs
+    this.#envelope = new Envelope({ random: options.random, nodeId: options.replica.nodeId })
+    const bytesMax = options.valueCacheBytesMax ?? defaults.valueCacheBytesMax
+    this.#cache = new ValueCache({ bytesMax, applied: options.replica.status().applied })
+    this.#unsubscribe = options.replica.onApplied((change) => this.#applied(change))
+  }
+
+  get sealed(): boolean {
+    return this.#keys === null
+  }
+
+  status(): BarrierStatus {
+    return {
+      sealed: this.#keys === null,
+      keyringTerm: this.#keys?.keyring.activeTerm ?? null,
+      encryptions: this.#envelope.seals,
+    }
+  }
+
+  async read<T>(consistency: Consistency, work: (view: ReadView) => Promise<T>): Promise<T> {
+    this.#opened()
+    let leaderTimeMs = 0
+    if (consistency.kind === 'linearizable') {
+      const answer = await this.#replica.readIndex(this.#readIndexTimeoutMs)
+      leaderTimeMs = answer.leaderTimeMs
+      this.#hear(leaderTimeMs)
+    } else leaderTimeMs = this.#estimatedLeaderTimeMs()
+    const context = this.#context() // Once more: the wait was long enough to be sealed in.
+    const state = this.#replica.view()
+    const view = new OpenedView(context, state, Math.max(leaderTimeMs, state.meta.leaderTimeMs))
+    try {
+      return await work(view)
+    } finally {
+      view.end()
+      state.release()
+    }
+  }
+
+  async transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
+      const ended = await this.#attempt(work)
+      if (ended !== 'conflict') return settle(ended)
+    }
+    throw new HoldfastError(
+      'ERR_CONFLICT',
+      `transaction expected to commit within ${limits.transactionAttemptsMax} attempts, got a conflict in each`,
+      {
+        hint: 'many writers change the same keys at once: try again later',
+      },
+    )
+  }
+
+  /** Evaluates once, then commits or confirms. */
+  async #attempt<T>(work: (transaction: Transaction) => Promise<T>): Promise<Outcome<T> | 'conflict'> {
+    const context = this.#context()
+    const term = this.#leaderTerm() // Before the view: what is evaluated on an older leader's state must not be appended by a newer.
+    const state = this.#replica.view()
+    const view = new OpenedView(context, state, this.#nowMs(state))
+    const transaction = new CollectingTransaction(view, this.#options.random)
+    let outcome: Outcome<T>
+    let proposal: Proposal | null = null
+    try {
+      outcome = await outcomeOf(work, transaction)
+      const commit = outcome.kind === 'value' || outcome.commit
+      if (commit && transaction.writes > 0) proposal = this.#seal(context.keys, transaction, term)
+    } finally {
+      transaction.end()
+      view.end()
+      state.release()
+    }
+    if (proposal !== null) return (await this.#propose(proposal)) ? outcome : 'conflict'
+    await this.#confirm(term)
+    return outcome
+  }
+
+  #seal(keys: OpenedKeys, transaction: CollectingTransaction, term: number): Proposal {
+    keys.check() // Wiped keys would seal what nobody can open again.
+    const { incarnation } = this.#replica.status()
+    return transaction.proposal(term, (key, value) => this.#envelope.seal(keys.keyring, incarnation, term, key, value))
+  }
+
+  /** False on a conflict. @throws what propose throws otherwise. */
+  async #propose(proposal: Proposal): Promise<boolean> {
+    try {
+      await this.#replica.propose(proposal)
+      return true
+    } catch (error) {
+      if (isHoldfastError(error, 'ERR_CONFLICT')) return false
+      throw error
+    }
+  }
+
+  /**
+   * Makes sure that this node still led `term` after the view was taken. Otherwise a deposed leader would answer 'not found' or
+   * 'check-and-set failed' from a state that its successor has moved on from.
+   */
+  async #confirm(term: number): Promise<void> {
+    const answer = await this.#replica.readIndex(this.#readIndexTimeoutMs)
+    this.#hear(answer.leaderTimeMs)
+    if (this.#leaderTerm() !== term) throw this.#notLeader()
+  }
+
+  #leaderTerm(): number {
+    const status = this.#replica.status()
+    if (!status.ready) throw this.#notLeader()
+    return status.term
+  }
+
+  #notLeader(): HoldfastError {
+    return new HoldfastError('ERR_NOT_LEADER', 'this node expected to lead the cluster, got another leader or none', {
+      hint: 'send the request to the leader, or again in a moment',
+    })
+  }
+
+  #opened(): OpenedKeys {
+    if (this.#keys === null) throw sealedError()
+    return this.#keys
+  }
+
+  #context(): ViewContext {
+    return {
+      keys: this.#opened(),
+      cache: this.#cache,
+      classOf: this.#options.classOf ?? (() => KeyClass.everywhere),
+      turns: {
+        yieldTurn: this.#options.yieldTurn ?? (() => nextTurn()),
+        entriesPerTurn: limits.listEntriesPerTurn,
+      },
+    }
+  }
+
+  /** The leader's clock when this node leads: its own, but never behind what the cluster has already seen. */
+  #nowMs(state: StateView): number {
+    return Math.max(this.#options.clock.nowMs(), state.meta.leaderTimeMs)
+  }
+
+  #hear(leaderTimeMs: number): void {
+    this.#heard = { leaderTimeMs: Math.max(leaderTimeMs, this.#estimatedLeaderTimeMs()), atMs: this.#options.clock.monotonicMs() }
+  }
+
+  /** What the leader's clock says by now, as far as a node that can't ask can tell. Without it nothing would expire in a cut-off part. */
+  #estimatedLeaderTimeMs(): number {
+    if (this.#heard.leaderTimeMs === 0) return 0
+    return Math.floor(this.#heard.leaderTimeMs + this.#options.clock.monotonicMs() - this.#heard.atMs)
+  }
+
+  #applied(change: AppliedChange): void {
+    this.#cache.apply(change)
+    if (change.leaderTimeMs > this.#estimatedLeaderTimeMs()) this.#hear(change.leaderTimeMs)
+    if (this.#keys === null) return
+    if (change.keys === 'everything') return this.#reload(this.#keys, true)
+    for (const key of change.keys) {
+      if (key[0] !== KeyClass.bare) continue
+      if (byteString(key) === byteString(keyringKey)) this.#reload(this.#keys, false)
+      else if (startsWith(key, nameKeysPrefix)) this.#keys?.forgetNames()
+    }
+  }
+
+  /** Takes over a keyring that was rotated or restored. One that does not open means that our root key is no longer the cluster's. */
+  #reload(keys: OpenedKeys, replaced: boolean): void {
+    if (keys.closed) return
+    const view = this.#replica.view()
+    try {
+      keys.reload(view, replaced)
+      if (replaced) keys.forgetNames()
+    } catch (error) {
+      this.#options.log.error(
+        { error: isHoldfastError(error) ? error.code : 'unknown' },
+        'the replicated keyring does not open any more: sealing this node',
+      )
+      this.seal()
+    } finally {
+      view.release()
+    }
+  }
+
+  async initialize(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void> {
+    this.#replica.setSealed(false) // A sealed node proposes nothing, and somebody must make the first proposal of all.
+    try {
+      await this.#proposeFirst(rootKey, records)
+    } catch (error) {
+      rootKey[Symbol.dispose]()
+      this.#replica.setSealed(this.sealed)
+      throw error
+    }
+    this.open(rootKey)
+  }
+
+  async #proposeFirst(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void> {
+    const { clock, random } = this.#options
+    const { term } = await waitUntilReady(this.#replica, clock, defaults.readyTimeoutMs)
+    const keyring = Keyring.create(random, clock.nowMs())
+    const view = this.#replica.view()
+    try {
+      const batch = bareBatch({ ...records, [bareNames.keyring]: keyring.encode(rootKey.reveal(), random) })
+      const ops = [...(await leftoverKeys(view, batch.ops)), ...batch.ops]
+      const reads = [bareKey(bareNames.sealConfig), keyringKey]
+      const sections = [{ section: batch.section, ops }]
+      await this.#replica.propose({ term, viewIndex: view.meta.applied, reads, ranges: [], sections, timeMs: this.#nowMs(view) })
+    } finally {
+      keyring.wipe()
+      view.release()
+    }
+  }
+
+  open(rootKey: SecretBytes): void {
+    if (this.#keys !== null) {
+      rootKey[Symbol.dispose]()
+      return
+    }
+    const keyring = this.#openKeyring(rootKey)
+    this.#keys = new OpenedKeys({
+      rootKey,
+      keyring,
+      envelope: this.#envelope,
+      memory: this.#cache,
+      nameCacheBytesMax: this.#options.nameCacheBytesMax ?? defaults.nameCacheBytesMax,
+    })
+    this.#replica.setSealed(false)
+    this.#tell(false)
+  }
+
+  #openKeyring(rootKey: SecretBytes): Keyring {
+    const record = this.readBare(bareNames.keyring)
+    try {
+      if (record === null)
+        throw new HoldfastError('ERR_NOT_INITIALIZED', 'keyring expected in the replicated state, got none', {
+          hint: 'initialise the cluster, or join it and wait until this node has caught up',
+        })
+      return Keyring.decode(record, rootKey.reveal())
+    } catch (error) {
+      rootKey[Symbol.dispose]()
+      throw error
+    }
+  }
+
+  seal(): void {
+    const keys = this.#keys
+    if (keys === null) return
+    this.#keys = null
+    keys.close()
+    this.#cache.clear()
+    this.#replica.setSealed(true)
+    this.#tell(true)
+  }
+
+  async rotate(): Promise<{ readonly keyringTerm: number }> {
+    for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
+      const keys = this.#opened()
+      const next = keys.keyring.rotated(this.#options.random, this.#options.clock.nowMs())
+      const record = next.encode(keys.rootKey, this.#options.random)
+      const keyringTerm = next.activeTerm
+      next.wipe() // What counts is what the feed brings back, here as on the followers.
+      if (await this.#proposeBare({ [bareNames.keyring]: record }, [keyringKey])) return { keyringTerm }
+    }
+    throw new HoldfastError('ERR_CONFLICT', 'rotation expected to commit, got a conflict in each attempt', { hint: 'rotate again' })
+  }
+
+  async writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void> {
+    await this.#proposeBare(records, [])
+  }
+
+  async #proposeBare(records: Readonly<Record<string, Uint8Array | null>>, reads: readonly Uint8Array[]): Promise<boolean> {
+    this.#opened()
+    const term = this.#leaderTerm()
+    const view = this.#replica.view()
+    const { meta } = view
+    const timeMs = this.#nowMs(view)
+    view.release()
+    return this.#propose({ term, viewIndex: meta.applied, reads, ranges: [], sections: [bareBatch(records)], timeMs })
+  }
+
+  readBare(name: string): Uint8Array | null {
+    const view = this.#replica.view()
+    try {
+      return readBare(view, name) ?? null
+    } finally {
+      view.release()
+    }
+  }
+
+  derivedKey(label: string): SecretBytes {
+    return this.#opened().keyring.derived(label)
+  }
+
+  onSealChange(listener: (sealed: boolean) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #tell(sealed: boolean): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(sealed)
+      } catch (error) {
+        this.#options.log.error({ error: error instanceof Error ? error.message : 'unknown' }, 'a listener to sealing failed')
+      }
+    }
+  }
+
+  close(): void {
+    this.seal()
+    this.#unsubscribe()
+  }
+}
+
+/** A sealed barrier over `replica`. Listens to its feed until closed. */
+export function createBarrier(options: BarrierOptions): BarrierControl {
+  return new ReplicatedBarrier(options)
+}

@@ -1,0 +1,121 @@
+/**
+ * Opened values, kept between requests. The log is the only invalidation (decision 6): the apply loop names each key that it
+ * changed, and nobody else may speak.
+ *
+ * An entry knows the index of its key's last change; it holds for every view from there up to what the feed has processed, since
+ * a later change would have removed it. It is filled only from a view after which the key has not changed. For that the feed
+ * remembers the last change of the newest keys; what has fallen out of that memory changed at the latest at `#floor`. A view
+ * ahead of the feed (between the store's write and our being told) must not touch the cache: what it would find may be older.
+ */
+import type { AppliedChange } from '#replica/types.ts'
+import { byteString } from './bytes.ts'
+import { BoundedLru } from './lru.ts'
+
+const recentChangesMax = 16_384
+/** What an entry costs beside its bytes: map node, string and object headers. */
+const entryOverheadBytes = 200
+
+interface CacheEntry {
+  /** null: known to be absent. */
+  readonly value: Uint8Array | null
+  /** The key's last change is at this index or before; views before it must not see the entry. */
+  readonly since: number
+}
+
+/** Where a view stands towards the feed. */
+export interface ViewPoint {
+  readonly index: number
+  /** Number of times that everything had changed when the view was taken. */
+  readonly epoch: number
+}
+
+export interface ChangeMemory {
+  readonly epoch: number
+  /** The index of the last change of `id`, or a later one (never an earlier). */
+  lastChange(id: string): number
+  /** Whether what is read at `point` is still the newest value of `id`, and known to be. */
+  current(point: ViewPoint, id: string): boolean
+  /** Whether something that holds since index `since` may be used at `point`. */
+  covers(point: ViewPoint, since: number): boolean
+}
+
+export class ValueCache implements ChangeMemory {
+  readonly #entries: BoundedLru<string, CacheEntry>
+  readonly #recent = new Map<string, number>()
+  /** Every key that is not in `#recent` changed last at this index or before. */
+  #floor: number
+  /** The newest index whose changes have been taken in. */
+  #processed: number
+  #epoch = 0
+
+  /** @param options.applied what the replica has applied at this moment: changes up to there will not be told any more. */
+  constructor(options: { readonly bytesMax: number; readonly applied: number }) {
+    this.#entries = new BoundedLru({ weightMax: options.bytesMax })
+    this.#floor = options.applied
+    this.#processed = options.applied
+  }
+
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  get bytes(): number {
+    return this.#entries.weight
+  }
+
+  /** Takes in one step of the feed. Call in order, before anybody is told that it is applied. */
+  apply(change: AppliedChange): void {
+    if (change.keys === 'everything') {
+      this.#epoch++ // Also when indexes go backwards (a restore): no older view may read or fill from now on.
+      this.#entries.clear()
+      this.#recent.clear()
+      this.#floor = change.index
+      this.#processed = change.index
+      return
+    }
+    for (const key of change.keys) this.#changed(byteString(key), change.index)
+    this.#processed = Math.max(this.#processed, change.index)
+  }
+
+  #changed(id: string, index: number): void {
+    this.#entries.delete(id)
+    this.#recent.delete(id)
+    this.#recent.set(id, index)
+    if (this.#recent.size <= recentChangesMax) return
+    const oldest = this.#recent.entries().next().value
+    if (oldest === undefined) return
+    this.#recent.delete(oldest[0])
+    this.#floor = Math.max(this.#floor, oldest[1])
+  }
+
+  lastChange(id: string): number {
+    return this.#recent.get(id) ?? this.#floor
+  }
+
+  covers(point: ViewPoint, since: number): boolean {
+    return point.epoch === this.#epoch && point.index <= this.#processed && since <= point.index
+  }
+
+  current(point: ViewPoint, id: string): boolean {
+    return this.covers(point, this.lastChange(id))
+  }
+
+  /** The value of `id` at `point`, shared and read-only; null when known to be absent; undefined when the cache can't say. */
+  lookup(point: ViewPoint, id: string): Uint8Array | null | undefined {
+    const entry = this.#entries.get(id)
+    if (entry === undefined || !this.covers(point, entry.since)) return undefined
+    return entry.value
+  }
+
+  /** Keeps what was read at `point`, if it is still the newest. From here on nobody may modify `value`. */
+  fill(point: ViewPoint, id: string, value: Uint8Array | null): void {
+    if (!this.current(point, id)) return
+    const weight = id.length + (value?.length ?? 0) + entryOverheadBytes
+    this.#entries.set(id, { value, since: this.lastChange(id) }, weight)
+  }
+
+  /** Forgets all values (the barrier was sealed). What changed when is remembered. */
+  clear(): void {
+    for (const id of this.#entries.keys()) this.#entries.delete(id)
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * The keys that data is sealed under. Terms: each value names the one it was sealed in; rotation adds a term, rewrites nothing,
+ * and old ones stay readable. Beside them a derivation key that rotation leaves alone, from which come the keys whose change
+ * would lose what they find (audit HMACs, names of name keys).
+ *
+ * One record, AES-256-GCM under the root key. A fixed binary layout, not JSON: a string can't be wiped.
+ *   format 1 | version u32 | active term u32 | derivation key 32 | count u32 | count x (term u32 | created ms f64 | key 32)
+ */
+import { assert } from '#base/assert.ts'
+import type { RandomSource } from '#base/random.ts'
+import { SecretBytes } from '#base/secret.ts'
+import { decryptError, deriveKey, keyBytes, openBox, sealBox } from './aead.ts'
+
+const place = 'core/keyring'
+const format = 1
+const headBytes = 1 + 4 + 4 + keyBytes + 4
+const termBytes = 4 + 8 + keyBytes
+/** A term a day for 27 years: the record stays below half a megabyte. */
+const termsMax = 10_000
+
+interface KeyringTerm {
+  readonly key: SecretBytes
+  readonly createdMs: number
+}
+
+export class Keyring {
+  /** Grows with each change; a record with a lower one than this node has seen was put back by somebody. */
+  readonly version: number
+  readonly activeTerm: number
+  readonly #terms: ReadonlyMap<number, KeyringTerm>
+  readonly #derivation: SecretBytes
+
+  private constructor(version: number, activeTerm: number, terms: ReadonlyMap<number, KeyringTerm>, derivation: SecretBytes) {
+    assert(terms.has(activeTerm), `keyring's active term expected among its terms, got ${activeTerm}`)
+    this.version = version
+    this.activeTerm = activeTerm
+    this.#terms = terms
+    this.#derivation = derivation
+  }
+
+  /** A fresh keyring with one term. */
+  static create(random: RandomSource, nowMs: number): Keyring {
+    const first: KeyringTerm = { key: new SecretBytes(random.bytes(keyBytes)), createdMs: nowMs }
+    return new Keyring(1, 1, new Map([[1, first]]), new SecretBytes(random.bytes(keyBytes)))
+  }
+
+  /** Opens a keyring record. @throws ERR_DECRYPT when the root key is another, or the record is damaged. */
+  static decode(record: Uint8Array, rootKey: Uint8Array): Keyring {
+    const plain = openBox(rootKey, place, record)
+    try {
+      return Keyring.#parse(plain)
+    } finally {
+      plain.fill(0)
+    }
+  }
+
+  static #parse(plain: Uint8Array): Keyring {
+    const view = new DataView(plain.buffer, plain.byteOffset, plain.byteLength)
+    if (plain.length < headBytes || plain[0] !== format) throw decryptError(place)
+    const count = view.getUint32(headBytes - 4)
+    if (count > termsMax || plain.length !== headBytes + count * termBytes) throw decryptError(place)
+    const terms = new Map<number, KeyringTerm>()
+    for (let i = 0; i < count; i++) {
+      const at = headBytes + i * termBytes
+      const key = new SecretBytes(plain.slice(at + 12, at + termBytes))
+      terms.set(view.getUint32(at), { key, createdMs: view.getFloat64(at + 4) })
+    }
+    const derivation = new SecretBytes(plain.slice(9, 9 + keyBytes))
+    return new Keyring(view.getUint32(1), view.getUint32(5), terms, derivation)
+  }
+
+  /** The record to store, under `rootKey`. */
+  encode(rootKey: Uint8Array, random: RandomSource): Uint8Array {
+    const plain = new Uint8Array(headBytes + this.#terms.size * termBytes)
+    const view = new DataView(plain.buffer)
+    plain[0] = format
+    view.setUint32(1, this.version)
+    view.setUint32(5, this.activeTerm)
+    plain.set(this.#derivation.reveal(), 9)
+    view.setUint32(headBytes - 4, this.#terms.size)
+    let at = headBytes
+    for (const [term, { key, createdMs }] of this.#terms) {
+      view.setUint32(at, term)
+      view.setFloat64(at + 4, createdMs)
+      plain.set(key.reveal(), at + 12)
+      at += termBytes
+    }
+    try {
+      return sealBox(rootKey, place, plain, random)
+    } finally {
+      plain.fill(0)
+    }
+  }
+
+  /** A copy (with keys of its own, wiped by itself) that has one term more, active from now on. */
+  rotated(random: RandomSource, nowMs: number): Keyring {
+    assert(this.#terms.size < termsMax, `keyring expected fewer than ${termsMax} terms`)
+    const terms = new Map<number, KeyringTerm>()
+    for (const [term, { key, createdMs }] of this.#terms) terms.set(term, { key: new SecretBytes(key.reveal().slice()), createdMs })
+    const next = this.activeTerm + 1
+    terms.set(next, { key: new SecretBytes(random.bytes(keyBytes)), createdMs: nowMs })
+    return new Keyring(this.version + 1, next, terms, new SecretBytes(this.#derivation.reveal().slice()))
+  }
+
+  /** The key of `term`, still owned by the keyring; undefined when it has no such term. */
+  termKey(term: number): Uint8Array | undefined {
+    return this.#terms.get(term)?.key.reveal()
+  }
+
+  /** When the active term was made, ms since epoch. */
+  get activeSinceMs(): number {
+    return this.#terms.get(this.activeTerm)?.createdMs ?? 0
+  }
+
+  /** A key of its own for `label`, the same for as long as the cluster lives. The caller owns it. */
+  derived(label: string): SecretBytes {
+    return new SecretBytes(deriveKey(this.#derivation.reveal(), `holdfast derived v1 ${label}`))
+  }
+
+  /** Overwrites all keys. The keyring must not be used afterwards. */
+  wipe(): void {
+    this.#derivation[Symbol.dispose]()
+    for (const { key } of this.#terms.values()) key[Symbol.dispose]()
+  }
+}

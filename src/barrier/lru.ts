@@ -1,0 +1,64 @@
+/** A map bounded by the summed weight of its entries; the least recently used leave first. Every cache of this room is one. */
+export class BoundedLru<K, V> {
+  readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>()
+  readonly #weightMax: number
+  readonly #dropped: ((value: V) => void) | undefined
+  #weight = 0
+
+  /** @param options.dropped called with each value that leaves (evicted, deleted, replaced, cleared): to wipe key material. */
+  constructor(options: { readonly weightMax: number; readonly dropped?: (value: V) => void }) {
+    this.#weightMax = options.weightMax
+    this.#dropped = options.dropped
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get weight(): number {
+    return this.#weight
+  }
+
+  get(key: K): V | undefined {
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return undefined
+    this.#entries.delete(key) // A Map keeps insertion order: moved to its end, this is the last to be evicted.
+    this.#entries.set(key, entry)
+    return entry.value
+  }
+
+  /** Keeps `value`, unless it alone outweighs an eighth of the cache: one giant must not empty it of everything else. */
+  set(key: K, value: V, weight = 1): void {
+    this.delete(key)
+    if (weight > Math.max(1, this.#weightMax / 8) || weight > this.#weightMax) {
+      this.#dropped?.(value)
+      return
+    }
+    this.#entries.set(key, { value, weight })
+    this.#weight += weight
+    while (this.#weight > this.#weightMax) {
+      const oldest = this.#entries.keys().next()
+      if (oldest.done === true) return
+      this.delete(oldest.value)
+    }
+  }
+
+  delete(key: K): boolean {
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return false
+    this.#entries.delete(key)
+    this.#weight -= entry.weight
+    this.#dropped?.(entry.value)
+    return true
+  }
+
+  keys(): MapIterator<K> {
+    return this.#entries.keys()
+  }
+
+  clear(): void {
+    if (this.#dropped !== undefined) for (const entry of this.#entries.values()) this.#dropped(entry.value)
+    this.#entries.clear()
+    this.#weight = 0
+  }
+}

@@ -1,0 +1,87 @@
+import { assert } from '#base/assert.ts'
+import type { StateView } from '#store/types.ts'
+import type { KeyClass } from './bare.ts'
+import { byteString } from './bytes.ts'
+import type { ValueCache, ViewPoint } from './cache.ts'
+import { listChildren, window } from './list.ts'
+import type { Overlay, Turns } from './list.ts'
+import type { NamespaceNames, SectionNames } from './names.ts'
+import type { OpenedKeys } from './opened.ts'
+import type { ListOptions, ReadView, Section } from './types.ts'
+
+/** What a view needs beside the state: all of it the barrier's. */
+export interface ViewContext {
+  readonly keys: OpenedKeys
+  readonly cache: ValueCache
+  readonly classOf: (section: Section) => KeyClass
+  readonly turns: Turns
+}
+
+/** A StateView, opened: paths for keys, plaintext for records. Ends with the work that it was made for. */
+export class OpenedView implements ReadView {
+  readonly index: number
+  readonly nowMs: number
+  readonly state: StateView
+  readonly context: ViewContext
+  readonly #point: ViewPoint
+  #ended = false
+
+  constructor(context: ViewContext, state: StateView, nowMs: number) {
+    this.context = context
+    this.state = state
+    this.nowMs = nowMs
+    this.index = state.meta.applied
+    this.#point = { index: this.index, epoch: context.cache.epoch }
+  }
+
+  /** The work is over: whoever kept the view must not go on with a state that may be closed under it. */
+  end(): void {
+    this.#ended = true
+  }
+
+  /** @throws ERR_SEALED when the barrier was sealed meanwhile. */
+  check(): void {
+    assert(!this.#ended, 'view expected to be used only while its work runs, got a call after it: await what you start')
+    this.context.keys.check()
+  }
+
+  /** The names of a namespace; null when nothing was ever written to it. */
+  namespaceNames(namespace: string): { names: NamespaceNames | null; recordKey: Uint8Array } {
+    this.check()
+    return this.context.keys.names(this.state, this.#point, namespace)
+  }
+
+  sectionNames(section: Section): SectionNames | null {
+    const { names } = this.namespaceNames(section.namespace)
+    return names?.section(section.mount, this.context.classOf(section)) ?? null
+  }
+
+  /** The value at physical key `key`, shared and read-only; null when absent. @throws ERR_DECRYPT, ERR_SEALED. */
+  value(key: Uint8Array): Uint8Array | null {
+    this.check()
+    const { cache, keys } = this.context
+    const id = byteString(key)
+    const known = cache.lookup(this.#point, id)
+    if (known !== undefined) return known
+    const record = this.state.get(key)
+    const value = record === undefined ? null : keys.open(this.state, key, record)
+    cache.fill(this.#point, id, value)
+    return value
+  }
+
+  /** Children of folder `prefix`, sorted; all of them. */
+  async children(names: SectionNames, prefix: Uint8Array, overlay?: Overlay): Promise<string[]> {
+    return listChildren(this.state, names, prefix, this.context.turns, () => this.check(), overlay)
+  }
+
+  async get(section: Section, path: string): Promise<Uint8Array | null> {
+    const names = this.sectionNames(section)
+    return names === null ? null : this.value(names.leaf(path))
+  }
+
+  async list(section: Section, prefix: string, options?: ListOptions): Promise<string[]> {
+    const names = this.sectionNames(section)
+    if (names === null) return []
+    return window(await this.children(names, names.folder(prefix)), options)
+  }
+}
