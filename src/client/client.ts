@@ -1,0 +1,224 @@
+/**
+ * The typed client of the `/v1` API, for the CLI, other rooms and tests.
+ *
+ * Several addresses are one cluster: the one that answered last is asked first. What is certain not to have run (never
+ * connected; 503: sealed, no leader, busy; 412; 429) is tried at the next address, whatever the method. What was sent and got no
+ * answer is repeated only where repeating does no harm. After a round over all addresses the client waits, a little longer each
+ * time. All of it ends with `timeoutMs`.
+ */
+import { Agent } from 'undici'
+import { assert } from '#base/assert.ts'
+import { sleep, type Clock } from '#base/clock.ts'
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import type { RandomSource } from '#base/random.ts'
+import { ApiError, UnreachableError, type Failure } from './errors.ts'
+import { exchange, ExchangeError } from './exchange.ts'
+import { prepare, type Prepared } from './request.ts'
+import type { Call, ClientOptions, RawAnswer, Secret } from './types.ts'
+
+export const clientDefaults = { timeoutMs: 60_000, retriesMax: 5, backoffMsMin: 100, backoffMsMax: 1_600, connectMsMax: 5_000 } as const
+
+export interface ClientTools {
+  readonly clock: Clock
+  readonly random: RandomSource
+}
+
+type Outcome = { readonly answer: RawAnswer } | { readonly error: ExchangeError; readonly address: string }
+
+/** `http://host:8200` of what people write: 'host:8200/', 'https://host'. @throws ERR_CONFIG. */
+export function normalizeAddress(text: string): string {
+  const trimmed = text.trim().replace(/\/+$/, '').replace(/\/v1$/, '')
+  const url = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`)
+  if (url !== null && /^https?:$/.test(url.protocol) && url.host !== '' && url.username === '') {
+    return `${url.origin}${url.pathname === '/' ? '' : url.pathname}`
+  }
+  throw new HoldfastError('ERR_CONFIG', `address expected a URL such as https://node1:8200, got ${JSON.stringify(text)}`)
+}
+
+export class Client implements AsyncDisposable {
+  readonly options: ClientOptions
+  readonly addresses: readonly string[]
+  readonly #tools: ClientTools
+  readonly #agent: Agent
+  /** Index of the address that answered last. */
+  #current = 0
+
+  /** @throws ERR_CONFIG when an address is none. */
+  constructor(options: ClientOptions, tools: ClientTools) {
+    assert(options.addresses.length > 0, 'expected at least one address, got none')
+    this.options = options
+    this.addresses = options.addresses.map(normalizeAddress)
+    this.#tools = tools
+    const { ca, cert, key, serverName, skipVerify } = options.tls ?? {}
+    this.#agent = new Agent({
+      connect: {
+        timeout: clientDefaults.connectMsMax,
+        rejectUnauthorized: skipVerify !== true,
+        ...(ca === undefined ? {} : { ca }),
+        ...(cert === undefined ? {} : { cert }),
+        ...(key === undefined ? {} : { key }),
+        ...(serverName === undefined ? {} : { servername: serverName }),
+      },
+      // The call's own deadline bounds both; undici's would only cut a long one short.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    })
+  }
+
+  /** What would be sent: for those who want to send it themselves. Contains the token. */
+  describe(call: Call): Prepared & { readonly url: string } {
+    const prepared = prepare(this.options, call)
+    return { ...prepared, url: `${this.addresses[this.#current]}${prepared.target}` }
+  }
+
+  /** The secret at `path`; null when there is none. A 404 that carries data (a deleted version) is answered as it came. */
+  async read(path: string, query: Readonly<Record<string, string>> = {}): Promise<Secret | null> {
+    return await this.#secret({ method: 'GET', path, query })
+  }
+
+  /** LIST, sent as a GET: no proxy on the way can stumble over the method. null when the folder is empty. */
+  async list(path: string, query: Readonly<Record<string, string>> = {}): Promise<Secret | null> {
+    return await this.#secret({ method: 'GET', path, query: { ...query, list: 'true' } })
+  }
+
+  /** null when the answer has no body. */
+  async write(path: string, body: unknown = {}, call: Partial<Call> = {}): Promise<Secret | null> {
+    return accepted(await this.raw({ ...call, method: 'POST', path, body }), { method: 'POST', url: path })
+  }
+
+  /** JSON merge patch (RFC 7396). */
+  async patch(path: string, body: unknown): Promise<Secret | null> {
+    return accepted(await this.raw({ method: 'PATCH', path, body }), { method: 'PATCH', url: path })
+  }
+
+  async delete(path: string, body?: unknown): Promise<Secret | null> {
+    const call: Call = { method: 'DELETE', path, ...(body === undefined ? {} : { body }) }
+    return accepted(await this.raw(call), { method: 'DELETE', url: path })
+  }
+
+  async #secret(call: Call): Promise<Secret | null> {
+    const answer = await this.raw(call)
+    if (answer.status === 404 && !answer.json?.['errors'] && answer.json?.data) return answer.json
+    if (answer.status === 404 && isEmptyList(answer.json?.['errors'])) return null
+    return accepted(answer, { method: call.method, url: call.path })
+  }
+
+  /**
+   * One call and its answer, whatever its status, after the retries that are safe.
+   * @throws UnreachableError when nobody answered; HoldfastError for a call that can't be sent.
+   */
+  async raw(call: Call): Promise<RawAnswer> {
+    const prepared = prepare(this.options, call)
+    const deadline = new AbortController()
+    const timer = this.#tools.clock.setTimer(this.options.timeoutMs ?? clientDefaults.timeoutMs, () => deadline.abort())
+    const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal])
+    try {
+      return finish(await this.#attempts(call, prepared, signal), prepared)
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  async #attempts(call: Call, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
+    const rounds = call.retry === false ? 0 : (this.options.retriesMax ?? clientDefaults.retriesMax)
+    let outcome = await this.#round(call, prepared, signal)
+    for (let round = 0; round < rounds && this.#worthWaiting(call, outcome, signal); round++) {
+      await Promise.race([sleep(this.#tools.clock, this.#backoffMs(round, outcome)), aborted(signal)])
+      if (signal.aborted) break
+      outcome = await this.#round(call, prepared, signal)
+    }
+    return outcome
+  }
+
+  /** Asks each address once, beginning with the current one, until one answers for good. */
+  async #round(call: Call, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
+    const count = call.retry === false ? 1 : this.addresses.length
+    const first = this.#current
+    let outcome: Outcome | null = null
+    for (let step = 0; step < count; step++) {
+      const index = (first + step) % this.addresses.length
+      const next = await this.#once(this.addresses[index] ?? '', prepared, signal)
+      // An answer says more than a silence: a sealed node's 503 is not forgotten for another one's refused connection.
+      if (outcome === null || 'answer' in next || !('answer' in outcome)) outcome = next
+      if (signal.aborted) return next
+      if (!mayTryElsewhere(call, next)) {
+        if ('answer' in next) this.#current = index
+        return next
+      }
+    }
+    assert(outcome !== null, 'a round asks at least one address')
+    return outcome
+  }
+
+  async #once(address: string, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
+    try {
+      return { answer: await exchange(this.#agent, address, prepared, signal) }
+    } catch (error) {
+      if (error instanceof ExchangeError) return { error, address }
+      throw error
+    }
+  }
+
+  /** A sealed cluster stays sealed until somebody acts: waiting would only delay the bad news. */
+  #worthWaiting(call: Call, outcome: Outcome, signal: AbortSignal): boolean {
+    if (signal.aborted || !mayTryElsewhere(call, outcome)) return false
+    if (!('answer' in outcome)) return this.addresses.length > 1
+    return !(outcome.answer.status === 503 && isSealed(outcome.answer))
+  }
+
+  #backoffMs(round: number, outcome: Outcome): number {
+    const asked = 'answer' in outcome ? Number(outcome.answer.headers['retry-after']) * 1_000 : 0
+    const backoff = Math.min(clientDefaults.backoffMsMax, clientDefaults.backoffMsMin * 2 ** round)
+    // Half of it at random, so that many clients of a cluster that comes back don't return all at once.
+    const jitter = ((this.#tools.random.bytes(1)[0] ?? 0) / 255) * (backoff / 2)
+    return asked > 0 ? asked : backoff / 2 + jitter
+  }
+
+  /** Closes the connections that are kept open. Calls under way fail. */
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0
+
+function isSealed(answer: RawAnswer): boolean {
+  const errors = answer.json?.['errors']
+  return Array.isArray(errors) && errors.some((error) => error === wellKnown.sealed || error === wellKnown.notInitialized)
+}
+
+/** True if asking again can't run the request twice, and may do better. */
+function mayTryElsewhere(call: Call, outcome: Outcome): boolean {
+  const harmless = call.method === 'GET' || call.method === 'HEAD' || call.idempotent === true
+  if ('error' in outcome) return !outcome.error.sent || harmless
+  const { status } = outcome.answer
+  return status === 412 || status === 429 || status === 503 || (harmless && status === 502)
+}
+
+function finish(outcome: Outcome, prepared: Prepared): RawAnswer {
+  if ('answer' in outcome) return outcome.answer
+  const [path = ''] = prepared.target.split('?')
+  const harmless = prepared.method === 'GET' || prepared.method === 'HEAD'
+  const failure: Failure = { method: prepared.method, url: `${outcome.address}${path}` }
+  throw new UnreachableError(failure, outcome.error.message, outcome.error.sent && !harmless, outcome.error.cause)
+}
+
+/** The answer's envelope, null for 204. @throws ApiError for any status of 400 and above. */
+export function accepted(answer: RawAnswer, asked: Failure): Secret | null {
+  if (answer.status < 300) return answer.json
+  const failure = { method: asked.method, url: `${answer.address}/v1/${asked.url.replace(/^\/+/, '').replace(/^v1\//, '')}` }
+  const errors = answer.json?.['errors']
+  const hint = answer.json?.['hint']
+  const words = Array.isArray(errors) ? errors.map(String) : []
+  throw new ApiError(failure, answer.status, words, typeof hint === 'string' ? hint : undefined, answer.json?.data)
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

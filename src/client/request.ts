@@ -1,0 +1,42 @@
+/** From a call to the bytes of one HTTP request; pure, so that the CLI can print it as a curl command instead. */
+import { HoldfastError } from '#base/errors.ts'
+import type { Call, ClientOptions } from './types.ts'
+
+export interface Prepared {
+  readonly method: string
+  /** Path and query, beginning with /v1/. */
+  readonly target: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string | null
+}
+
+function encodePath(path: string): string {
+  const bare = path.replace(/^\/+/, '').replace(/^v1\//, '')
+  const segments = bare.split('/')
+  // URL parsers fold '..' away: the request would go to another path than the one that was asked for.
+  if (segments.some((segment) => segment === '.' || segment === '..')) {
+    throw new HoldfastError('ERR_RELATIVE_PATH', 'path expected no segment "." or "..", got one', { hint: 'write the path in full' })
+  }
+  return segments.map(encodeURIComponent).join('/')
+}
+
+/** @throws ERR_RELATIVE_PATH; ERR_BAD_REQUEST for a token or namespace that can't be a header. */
+export function prepare(options: ClientOptions, call: Call): Prepared {
+  const query = new URLSearchParams(call.query ?? {}).toString()
+  const body = call.body === undefined ? null : JSON.stringify(call.body)
+  const headers: Record<string, string> = { 'x-vault-request': 'true' }
+  const token = call.token === undefined ? options.token : call.token
+  const wrapTtl = call.wrapTtl ?? options.wrapTtl
+  if (token) headers['x-vault-token'] = headerValue('token', token)
+  if (options.namespace) headers['x-vault-namespace'] = headerValue('namespace', options.namespace)
+  if (wrapTtl) headers['x-vault-wrap-ttl'] = headerValue('wrap TTL', wrapTtl)
+  if (body !== null) headers['content-type'] = call.method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+  return { method: call.method, target: `/v1/${encodePath(call.path)}${query === '' ? '' : `?${query}`}`, headers, body }
+}
+
+function headerValue(what: string, value: string): string {
+  if (/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)) return value
+  throw new HoldfastError('ERR_BAD_REQUEST', `${what} expected printable ASCII without spaces around it, got something else`, {
+    hint: `a trailing newline or a quotation mark may have come with the ${what}`,
+  })
+}

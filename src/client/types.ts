@@ -1,0 +1,66 @@
+/** The `/v1` envelope as clients see it. */
+export interface Secret {
+  readonly request_id?: string
+  readonly lease_id?: string
+  readonly renewable?: boolean
+  readonly lease_duration?: number
+  readonly data?: Readonly<Record<string, unknown>> | null
+  readonly warnings?: readonly string[] | null
+  readonly wrap_info?: Readonly<Record<string, unknown>> | null
+  readonly auth?: Readonly<Record<string, unknown>> | null
+  /** Bare answers (sys/init, sys/seal-status ...) have keys of their own. */
+  readonly [key: string]: unknown
+}
+
+export interface TlsOptions {
+  /** PEM of the authorities to trust instead of the system's. */
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+  readonly serverName?: string
+  /** Accepts any certificate: whoever sits on the wire then reads the token. */
+  readonly skipVerify?: boolean
+}
+
+export interface ClientOptions {
+  /** URLs, tried in turn; at least one. */
+  readonly addresses: readonly string[]
+  readonly token?: string
+  readonly namespace?: string
+  /** Ask for the answers wrapped, for so long ('60s'). */
+  readonly wrapTtl?: string
+  readonly tls?: TlsOptions
+  /** Over all attempts of one call. Default 60 s. */
+  readonly timeoutMs?: number
+  /** Rounds over all addresses after the first, default 5; 0: none. */
+  readonly retriesMax?: number
+}
+
+export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+
+export interface Call {
+  readonly method: Method
+  /** Below `/v1/`; a leading slash or `v1/` is taken off. */
+  readonly path: string
+  readonly query?: Readonly<Record<string, string>>
+  readonly body?: unknown
+  /** Overrides the client's; null: none. */
+  readonly token?: string | null
+  readonly wrapTtl?: string
+  /** False: one attempt at one address, whatever it answers (sys/health, whose statuses mean something else). */
+  readonly retry?: boolean
+  /** Repeating it does no harm: a write that the caller knows to be so. GET and HEAD always are. */
+  readonly idempotent?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** An answer of any status. */
+export interface RawAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly text: string
+  /** The body when it is a JSON object, else null. */
+  readonly json: Secret | null
+  /** Which of the addresses answered. */
+  readonly address: string
+}
