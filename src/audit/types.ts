@@ -64,6 +64,8 @@ export interface AuditSink {
   write(lines: readonly string[]): Promise<void>
   reopen(): Promise<void>
   close(): Promise<void>
+  /** The last whole line that the device holds, so that the chain goes on behind it; null: none. Absent: the device can't be read. */
+  lastLine?(): Promise<string | null>
 }
 
 export interface AuditBroker {

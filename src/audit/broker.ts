@@ -1,0 +1,142 @@
+/**
+ * Records to devices: each device hashes under its own salt and keeps its own chain; a record counts when one device has it.
+ * Devices work side by side: a slow or hanging one costs the others nothing.
+ */
+import type { KeyObject } from 'node:crypto'
+import type { Clock } from '#base/clock.ts'
+import { HoldfastError } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import type { RandomSource } from '#base/random.ts'
+import { randomUuid } from '#base/random.ts'
+import { formatRecord } from './format.ts'
+import type { FormatMemo } from './format.ts'
+import { chainLabel, createValueHasher, deriveKey, saltLabel } from './hashing.ts'
+import type { ValueHasher } from './hashing.ts'
+import { Lane } from './lane.ts'
+import type { LaneStatus } from './lane.ts'
+import type { AuditBroker, AuditRecord, AuditSink, NonHmacKeys } from './types.ts'
+
+const writeMsDefault = 5_000
+const devicesMax = 16
+/** One warning a device in so long: a device that is away fails with every request. */
+const warnEveryMs = 10_000
+
+export interface AuditDevice {
+  /** Its path below sys/audit, without slashes at the ends: 'file'. Salts depend on it, so that all nodes hash alike. */
+  readonly name: string
+  readonly sink: AuditSink
+}
+
+export interface BrokerOptions {
+  readonly nodeId: string
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Logger
+  readonly devices?: readonly AuditDevice[]
+  /** How long a device may take for one write; default 5,000. */
+  readonly writeMsMax?: number
+}
+
+export interface ManagedAuditBroker extends AuditBroker {
+  /** Adds a device. @throws ERR_BAD_REQUEST: the name is taken, or there are 16. Owns the sink from then on. */
+  enable(device: AuditDevice): void
+  /** Writes what waits, closes the device, forgets it. Nothing happens for a name that is not there. */
+  disable(name: string): Promise<void>
+  /** What a device would write for a value: for sys/audit-hash. @throws ERR_BAD_REQUEST (no such device), ERR_SEALED. */
+  hashValue(name: string, value: string): string
+  status(): Readonly<Record<string, LaneStatus>>
+}
+
+interface Device {
+  readonly lane: Lane
+  hasher: ValueHasher
+  memo: FormatMemo
+  warnedMs: number
+}
+
+/** A broker without a key yet: until `setKey`, values are hashed under a key of this boot that nobody learns. */
+export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
+  const place = { node: options.nodeId, boot: randomUuid(options.random) }
+  const bootKey = options.random.bytes(32)
+  const devices = new Map<string, Device>()
+  let key: Uint8Array | null = null
+  let macKey: KeyObject | null = null
+
+  const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
+  const newMemo = (): FormatMemo => ({ data: new WeakMap() })
+
+  function enable({ name, sink }: AuditDevice): void {
+    if (devices.has(name)) throw new HoldfastError('ERR_BAD_REQUEST', `path already in use at ${name}/`)
+    if (devices.size >= devicesMax) throw new HoldfastError('ERR_BAD_REQUEST', `audit devices expected at most ${devicesMax}, got more`)
+    const lane = new Lane({ name, sink, place, clock: options.clock, writeMsMax: options.writeMsMax ?? writeMsDefault })
+    lane.setMacKey(macKey)
+    devices.set(name, { lane, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY })
+  }
+
+  function warn(device: Device, error: unknown): void {
+    const nowMs = options.clock.monotonicMs()
+    if (nowMs - device.warnedMs < warnEveryMs) return
+    device.warnedMs = nowMs
+    const { message: reason, cause } = error instanceof Error ? error : new Error('unknown')
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    options.log.warn({ device: device.lane.name, reason, code, failures: device.lane.status().failures }, 'an audit device failed')
+  }
+
+  async function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
+    try {
+      await device.lane.append(formatRecord(record, nonHmac, device.hasher, device.memo))
+    } catch (error) {
+      warn(device, error)
+      throw error
+    }
+  }
+
+  for (const device of options.devices ?? []) enable(device)
+
+  return {
+    async record(record, nonHmac) {
+      if (devices.size === 0) return
+      try {
+        await Promise.any(Array.from(devices.values(), (device) => append(device, record, nonHmac)))
+      } catch (cause) {
+        throw new HoldfastError('ERR_AUDIT', 'internal error', { cause, hint: 'no audit device took the record: see the log of this node' })
+      }
+    },
+
+    setKey(next) {
+      key?.fill(0)
+      key = next === null ? null : Uint8Array.from(next)
+      macKey = key === null ? null : deriveKey(key, chainLabel)
+      for (const [name, device] of devices) {
+        device.lane.setMacKey(macKey)
+        device.hasher = hasherOf(name)
+        device.memo = newMemo()
+      }
+    },
+
+    enable,
+    async disable(name) {
+      const device = devices.get(name)
+      devices.delete(name)
+      await device?.lane.close()
+    },
+    hashValue(name, value) {
+      const device = devices.get(name)
+      if (!device) throw new HoldfastError('ERR_BAD_REQUEST', `unknown audit backend ${JSON.stringify(name)}`)
+      if (key === null) throw new HoldfastError('ERR_SEALED', 'Vault is sealed')
+      return device.hasher.hash(value)
+    },
+    status: () => Object.fromEntries([...devices].map(([name, { lane }]) => [name, lane.status()])),
+    async reopen() {
+      await Promise.all([...devices.values()].map((device) => device.lane.reopen()))
+    },
+    async close() {
+      const open = [...devices.values()]
+      devices.clear()
+      const closed = await Promise.allSettled(open.map((device) => device.lane.close()))
+      closed.forEach((result, i) => {
+        if (result.status === 'rejected') warn(open[i]!, result.reason)
+      })
+    },
+  }
+}
