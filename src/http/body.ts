@@ -92,8 +92,13 @@ export class BodyReader {
   }
 
   readonly #onClose = (): void => {
+    this.cancel(new HoldfastError('ERR_BAD_REQUEST', 'error reading data: the connection was closed'))
+  }
+
+  /** Ends the wait with `error`: the rest of this body will never come. Does nothing once the body is whole. */
+  cancel(error: unknown): void {
     this.#leave()
-    this.#finish({ error: new HoldfastError('ERR_BAD_REQUEST', 'error reading data: the connection was closed'), close: true })
+    this.#finish({ error, close: true })
   }
 
   /** Answers at once, and throws the rest of the body away, so that the client gets to read the answer. */
@@ -136,8 +141,7 @@ export class BodyReader {
     }
     const message = `request body expected at least ${bodyWindowBytesMin} bytes in ${bodyWindowMs} ms, got fewer`
     this.#discarding = true
-    this.#leave()
-    this.#finish({ error: new HoldfastError('ERR_TIMEOUT', message), close: true })
+    this.cancel(new HoldfastError('ERR_TIMEOUT', message))
   }
 }
 

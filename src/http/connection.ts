@@ -33,6 +33,8 @@ export class Connection {
   inFlight = 0
   /** Set when the parser gave up: written behind the last answer, then the connection is cut. */
   farewell: Buffer | null = null
+  /** Ends the wait for the body that is being read, if one is: at most one, since bodies come one behind the other. */
+  cancelBody: ((error: unknown) => void) | null = null
   readonly #trustedProxy: boolean
   #certificate: Uint8Array | null | undefined
 

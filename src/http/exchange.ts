@@ -149,6 +149,7 @@ export class Exchange {
       },
     }
     this.#reader = new BodyReader(this.#in, { bytesMax, limits, budget, scanner: watch }, clock.monotonicMs(), (outcome) => {
+      this.#connection.cancelBody = null
       if (!('body' in outcome)) return this.#fail(outcome.error, outcome.close)
       if (raw !== null) return this.#ask(head, noBody, outcome.body)
       try {
@@ -157,6 +158,7 @@ export class Exchange {
         this.#fail(error)
       }
     })
+    this.#connection.cancelBody = (error) => this.#reader?.cancel(error)
   }
 
   #ask(head: Head, body: Readonly<Record<string, unknown>>, rawBody?: Buffer): void {

@@ -20,7 +20,7 @@ import { defaultHttpLimits, lingerMs, sweepMs } from './limits.ts'
 import type { HttpLimits } from './limits.ts'
 import { acceptListMethod, methodOf } from './list-method.ts'
 import { acceptProxyProtocol } from './proxy-accept.ts'
-import { answerToClientError, standingHeaders } from './respond.ts'
+import { clientError, rawAnswer, standingHeaders } from './respond.ts'
 import { clientCertOptions, readTlsContext } from './tls.ts'
 import type { HttpListener, HttpListenerOptions } from './types.ts'
 
@@ -165,8 +165,14 @@ class Listener implements HttpListener {
     const connection = this.#connections.get(socket)
     if (connection === undefined) return void socket.destroy() // A failed handshake.
     if (connection.farewell !== null) return
-    connection.farewell = answerToClientError(code)
+    const refusal = clientError(code)
+    connection.farewell = rawAnswer(refusal)
     socket.removeAllListeners('data')
+    // A request whose body broke off is answered in its turn, and that answer closes the connection: nothing need stand behind it.
+    if (connection.cancelBody !== null) {
+      connection.farewell = Buffer.alloc(0)
+      connection.cancelBody(refusal)
+    }
     this.#farewell(socket, connection)
   }
 

@@ -1,5 +1,6 @@
 /** Writes answers: the headers that every answer carries, and the core's on top. */
 import type { ServerResponse } from 'node:http'
+import { HoldfastError } from '#base/errors.ts'
 import type { CoreResponse } from '#core/types.ts'
 
 /** Headers of every answer of a listener, flat as Node takes them, lower-case names. */
@@ -48,19 +49,25 @@ const reasons: Readonly<Record<number, string>> = {
 }
 
 /** A whole answer as bytes, for a connection whose parser has given up: there is no response object to write it with. */
-export function rawAnswer(status: number, message: string): Buffer {
-  const body = `${JSON.stringify({ errors: [message] })}\n`
+export function rawAnswer(error: HoldfastError): Buffer {
+  const { status } = error
+  const body = `${JSON.stringify({ errors: error.errors })}\n`
   return Buffer.from(
     `HTTP/1.1 ${status} ${reasons[status] ?? 'Error'}\r\nCache-Control: no-store\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
 }
 
-/** The answer to an error of Node's parser or timers, by its code. */
-export function answerToClientError(code: string | undefined): Buffer {
-  if (code === 'HPE_HEADER_OVERFLOW')
-    return rawAnswer(431, 'request line and headers expected to be smaller, got more than this listener takes')
-  if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') return rawAnswer(413, 'chunk extensions expected to be short, got too many bytes')
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return rawAnswer(408, 'request expected to arrive in time, got too slow a client')
-  return rawAnswer(400, 'request expected to be well-formed HTTP/1.1, got something else')
+/** An error of Node's parser or timers, by its code, as one of ours. */
+export function clientError(code: string | undefined): HoldfastError {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new HoldfastError('ERR_HEADERS_TOO_LARGE', 'request line and headers expected to be smaller, got more than this listener takes')
+  }
+  if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') {
+    return new HoldfastError('ERR_BODY_TOO_LARGE', 'chunk extensions expected to be short, got too many bytes')
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new HoldfastError('ERR_TIMEOUT', 'request expected to arrive in time, got too slow a client')
+  }
+  return new HoldfastError('ERR_BAD_REQUEST', 'request expected to be well-formed HTTP/1.1, got something else')
 }
