@@ -7,6 +7,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { CompiledAcl, Decision } from '#policies/types.ts'
+import { addressAllowed } from '#tokens/cidr.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { PolicyGate, TokenGate } from './deps.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
@@ -159,7 +160,11 @@ async function identify(
     trace.token = await deps.tokens.consumeUse(transaction, found)
     trace.usedToken = true
   }
-  const acl = await deps.policies.compile(view, found.policies)
+  if (!open && !addressAllowed(found, request.clientAddress))
+    return { acl: null, error: denied(wellKnown.permissionDenied), decision: () => null }
+  const compiled = await compileFor(deps, view, found)
+  if (compiled instanceof HoldfastError) return { acl: null, error: compiled, decision: () => null }
+  const acl = compiled
   let decided: Decision | null = null
   return {
     acl,
@@ -176,6 +181,16 @@ async function identify(
             wrapTtlSeconds: request.wrapTtlSeconds,
             nowMs: view.nowMs,
           })),
+  }
+}
+
+/** A token whose policies can't be combined is refused, and recorded, like any other refusal. */
+async function compileFor(deps: EvaluateDeps, view: ReadView, token: TokenEntry): Promise<CompiledAcl | HoldfastError> {
+  try {
+    return await deps.policies.compile(view, token.policies)
+  } catch (error) {
+    if (error instanceof HoldfastError && error.status === 403) return error
+    throw error
   }
 }
 

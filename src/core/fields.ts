@@ -3,6 +3,7 @@
  * (numbers as strings, comma lists, durations such as 1h30m), since their clients rely on it; but what can't be read is
  * refused with the field's name and what was expected, never with the value, which may be the secret.
  */
+import { parseDurationSeconds } from '#base/duration.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { Fields, FieldSchema, FieldType, Operation, PathDef, Request } from './types.ts'
 
@@ -10,38 +11,6 @@ const nothing: Readonly<Record<string, unknown>> = Object.freeze(Object.create(n
 
 /** A reason why a value is not of its type, worded to follow "expected". */
 class Unreadable extends Error {}
-
-const durationUnitsMs: Readonly<Record<string, number>> = {
-  ns: 1e-6,
-  us: 1e-3,
-  µs: 1e-3,
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-}
-
-/**
- * Seconds from 30, '30', '30s', '1h30m', '7d', '-1s'; fractions of a second are cut off.
- * null when it can't be read.
- */
-export function parseDurationSeconds(value: unknown): number | null {
-  if (typeof value === 'number') return Number.isFinite(value) ? Math.trunc(value) : null
-  if (typeof value !== 'string') return null
-  const text = value.trim()
-  if (text === '') return 0
-  if (/^[+-]?\d{1,15}$/.test(text)) return Number(text)
-  const match = /^([+-]?)((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h|d))+)$/.exec(text)
-  if (!match || text.length > 64) return null
-  let totalMs = 0
-  for (const [, amount, unit] of match[2]!.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)/g)) {
-    totalMs += Number(amount) * durationUnitsMs[unit!]!
-  }
-  const seconds = Math.trunc(totalMs / 1_000)
-  if (!Number.isSafeInteger(seconds)) return null
-  return match[1] === '-' ? -seconds : seconds
-}
 
 function readString(value: unknown): string {
   if (typeof value === 'string') return value
@@ -71,9 +40,12 @@ function readBoolean(value: unknown): boolean {
 }
 
 function readDuration(value: unknown): number {
-  const seconds = parseDurationSeconds(value)
-  if (seconds === null) throw new Unreadable('a duration such as 90, "90s", "1h30m" or "7d"')
-  return seconds
+  try {
+    return parseDurationSeconds(value, { allowNegative: true })
+  } catch {
+    // The parser's own error quotes the text.
+    throw new Unreadable('a duration such as 90, "90s", "1h30m" or "7d"')
+  }
 }
 
 function readList(value: unknown): string[] {

@@ -11,7 +11,7 @@ const fields = {
 
 function ownPath(context: HandlerContext): string {
   if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
-  const path = String(context.fields.path ?? '')
+  const path = (context.fields.path as string | undefined) ?? ''
   return path === '' ? context.token.idHash : `${context.token.idHash}/${path}`
 }
 

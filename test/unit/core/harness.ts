@@ -63,6 +63,7 @@ export interface Harness {
   allows: (request: AccessRequest) => boolean | Partial<Decision>
   addToken(id: string, over?: Partial<TokenEntry>): void
   tokenUses(id: string): number
+  // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
   ask(request: Partial<Request>): Promise<{ status: number; body: any; text: string }>
 }
 

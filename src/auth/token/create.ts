@@ -1,0 +1,177 @@
+/** Making tokens: who may give which policies to whom. */
+import { HoldfastError } from '#base/errors.ts'
+import { parseDurationSeconds } from '#base/duration.ts'
+import { scopeOf, transactionOf } from '#core/scope.ts'
+import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
+import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
+import { authResponse } from '#tokens/shapes.ts'
+import { grantTtl } from '#tokens/ttl.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import type { AuthServices } from '../index.ts'
+import { field, optional, self, text, ttlLimits } from './fields.ts'
+import { readRole, type TokenRole } from './roles.ts'
+
+const createFields = {
+  id: field('string', 'The token itself, chosen by the caller; needs sudo.', { sensitive: true }),
+  policies: field('list', "Its policies; the caller's own when absent."),
+  meta: field('string-map', 'Shown in lookups and in the audit.'),
+  no_parent: field('bool', 'Without a parent; needs sudo.', { default: false }),
+  no_default_policy: field('bool', 'Without the default policy.', { default: false }),
+  renewable: field('bool', 'Whether it can be renewed.', { default: true }),
+  lease: field('string', 'The TTL, by its old name.', { deprecated: true }),
+  ttl: field('duration', 'How long it lives.', { default: 0 }),
+  explicit_max_ttl: field('duration', 'How long it lives at most, whatever is renewed.', { default: 0 }),
+  period: field('duration', 'It can be renewed for this long without end; needs sudo.', { default: 0 }),
+  display_name: field('string', 'A name for people.', { default: '' }),
+  num_uses: field('int', 'How often it can be used; 0: without limit.', { default: 0 }),
+  entity_alias: field('string', 'Accepted with roles only.'),
+  type: field('string', "'service' or 'batch'.", { default: '' }),
+}
+
+interface Shape {
+  readonly orphan: boolean
+  readonly role: TokenRole | null
+}
+
+export function createPaths(services: AuthServices): PathDef[] {
+  const path = (
+    pattern: string,
+    synopsis: string,
+    fields: PathDef['fields'],
+    handler: OperationDef['handler'],
+    flags: Partial<PathDef> = {},
+  ): PathDef => ({
+    pattern,
+    fields: { ...createFields, ...fields },
+    ...flags,
+    help: { synopsis, description: 'The new token is a child of the caller and is revoked with it, unless it is an orphan.' },
+    operations: { update: { summary: 'Create', writes: true, handler } },
+  })
+  const roleField = { role_name: field('string', 'The role.', { in: 'path' }) }
+  return [
+    path('create', 'Make a token.', {}, (context) => create(services, context, { orphan: false, role: null })),
+    path('create-orphan', 'Make a token without a parent.', {}, (context) => create(services, context, { orphan: true, role: null })),
+    path('create/:role_name', 'Make a token as a role says.', roleField, async (context) => {
+      const role = await readRole(context.storage, text(context, 'role_name'))
+      if (!role) throw new HoldfastError('ERR_BAD_REQUEST', `unknown role ${JSON.stringify(text(context, 'role_name'))}`)
+      return create(services, context, { orphan: role.orphan, role })
+    }),
+  ]
+}
+
+/** Sudo on this very path, beyond the right to call it: for what binds the caller less. */
+function hasSudo(context: HandlerContext): boolean {
+  const { acl } = scopeOf(context)
+  const capabilities = acl?.capabilities(context.request.path) ?? []
+  return capabilities.includes('root') || capabilities.includes('sudo')
+}
+
+async function create({ tokens }: AuthServices, context: HandlerContext, shape: Shape): Promise<LogicalResponse> {
+  const parent = self(context)
+  const sudo = hasSudo(context)
+  if (parent.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot create more tokens')
+  // The child could outlive the limit of its parent, or be made again and again.
+  if (parent.numUses !== 0) throw new HoldfastError('ERR_BAD_REQUEST', 'restricted use token cannot generate child tokens')
+  checkType(text(context, 'type'))
+  const noParent = optional<boolean>(context, 'no_parent') === true
+  if (noParent && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to create orphan token')
+  const id = text(context, 'id')
+  if (id !== '' && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to specify token id')
+  const policies = choosePolicies(context, parent, sudo, shape.role)
+  const ttl = chooseTtl(context, parent, sudo, shape.role, policies)
+  const orphan = shape.orphan || noParent
+  const suffix = text(context, 'display_name')
+  const { token, entry } = await tokens.create(transactionOf(context), {
+    parent: orphan ? null : parent,
+    policies,
+    path: `auth/${context.mount.path}${context.path}`,
+    displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
+    ttlSeconds: ttl.ttlSeconds,
+    explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
+    periodSeconds: ttl.periodSeconds,
+    numUses: optional<number>(context, 'num_uses') ?? 0,
+    meta: optional<Record<string, string>>(context, 'meta') ?? null,
+    renewable: (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
+    ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
+    ...(orphan ? {} : { entityId: parent.entityId }),
+    ...(id === '' ? {} : { id }),
+  })
+  return { auth: authResponse(entry, token, context.nowMs), warnings: ttl.warnings }
+}
+
+function checkType(type: string): void {
+  if (type === '' || type === 'service' || type === 'default' || type === 'default-service') return
+  throw new HoldfastError('ERR_BAD_REQUEST', `type expected "service", got ${JSON.stringify(type.slice(0, 32))}`, {
+    hint: type === 'batch' ? 'batch tokens are not offered by this version' : 'leave it out',
+  })
+}
+
+/** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says what it gets. */
+function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): string[] {
+  const asked = optional<string[]>(context, 'policies')
+  const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
+  if (asked && !asked.every(isAssignablePolicy)) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'cannot assign policy "response-wrapping"')
+  }
+  if (role) return rolePolicies(asked ?? [], role, withoutDefault)
+  const isRoot = parent.policies.includes('root')
+  if (!asked || asked.length === 0) {
+    const inherited = sanitizePolicyNames(parent.policies, !withoutDefault && !isRoot)
+    return withoutDefault ? inherited.filter((name) => name !== 'default') : inherited
+  }
+  const wanted = sanitizePolicyNames(asked, !withoutDefault)
+  if (isRoot) return wanted
+  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created without parent token being root')
+  const beyond = wanted.filter((name) => name !== 'default' && !parent.policies.includes(name))
+  if (beyond.length > 0 && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent')
+  return wanted
+}
+
+function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault: boolean): string[] {
+  const wanted = sanitizePolicyNames(asked.length > 0 ? asked : role.allowedPolicies, false)
+  const allowed = new Set(role.allowedPolicies)
+  const isAllowed = (name: string): boolean => {
+    if (role.disallowedPolicies.includes(name) || globMatches(role.disallowedPoliciesGlob, name)) return false
+    if (allowed.size === 0 && role.allowedPoliciesGlob.length === 0) return name !== 'root'
+    return name === 'default' || allowed.has(name) || globMatches(role.allowedPoliciesGlob, name)
+  }
+  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
+  const refused = wanted.filter((name) => !isAllowed(name))
+  if (refused.length > 0) {
+    throw new HoldfastError('ERR_BAD_REQUEST', `token policies (${JSON.stringify(wanted)}) must be subset of the role's allowed policies`)
+  }
+  return sanitizePolicyNames(wanted, !withoutDefault && isAllowed('default'))
+}
+
+/** `*` at the end of a pattern matches any rest. */
+const globMatches = (patterns: readonly string[], name: string): boolean =>
+  patterns.some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern))
+
+function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null, policies: readonly string[]) {
+  const seconds = (name: string): number => {
+    const value = optional<number>(context, name) ?? 0
+    if (value < 0) throw new HoldfastError('ERR_BAD_REQUEST', `${name} must be positive`)
+    return value
+  }
+  const period = seconds('period')
+  if (period > 0 && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to create periodic token')
+  const lease = text(context, 'lease')
+  const ttl = seconds('ttl') || (lease === '' ? 0 : parseDurationSeconds(lease, { what: 'lease' }))
+  const request = {
+    ttlSeconds: ttl,
+    periodSeconds: role?.periodSeconds || period,
+    explicitMaxTtlSeconds: shorter(seconds('explicit_max_ttl'), role?.explicitMaxTtlSeconds ?? 0),
+  }
+  const isRoot = policies.includes('root')
+  const endless = isRoot && request.ttlSeconds === 0 && request.periodSeconds === 0 && request.explicitMaxTtlSeconds === 0
+  if (endless) {
+    // An expiring root token must not make itself immortal through a child.
+    if (parent.expireTimeMs !== null) {
+      throw new HoldfastError('ERR_BAD_REQUEST', 'expiring root tokens cannot create non-expiring root tokens')
+    }
+    return { ttlSeconds: 0, periodSeconds: 0, explicitMaxTtlSeconds: 0, warnings: [] }
+  }
+  return grantTtl(request, ttlLimits(context.mount))
+}
+
+const shorter = (a: number, b: number): number => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))

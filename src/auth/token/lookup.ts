@@ -1,0 +1,61 @@
+/** Looking tokens up: by themselves, by the caller's own, by accessor; and the list of accessors. */
+import { scopeOf } from '#core/scope.ts'
+import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
+import { lookupData } from '#tokens/shapes.ts'
+import type { AuthServices } from '../index.ts'
+import { accessorField, byAccessor, field, named, optional, self, tokenField } from './fields.ts'
+
+const help = (synopsis: string) => ({ synopsis, description: synopsis })
+
+export function lookupPaths({ tokens }: AuthServices): PathDef[] {
+  const reads = (summary: string, handler: OperationDef['handler']): OperationDef => ({ summary, writes: false, handler })
+  const lookupSelf = async (context: HandlerContext): Promise<LogicalResponse> => ({
+    data: lookupData(self(context), context.nowMs, context.request.token ?? ''),
+  })
+  const lookup = async (context: HandlerContext): Promise<LogicalResponse> => {
+    // Without one, the caller asks about its own.
+    if (optional<string>(context, 'token') === undefined) return lookupSelf(context)
+    const { entry, token } = await named(context, tokens)
+    return { data: lookupData(entry, context.nowMs, token) }
+  }
+  const page = (context: HandlerContext): { after?: string; limit?: number } => {
+    const after = optional<string>(context, 'after')
+    const limit = optional<number>(context, 'limit')
+    return { ...(after === undefined ? {} : { after }), ...(limit === undefined ? {} : { limit }) }
+  }
+  const pageFields = {
+    after: field('string', 'Accessors after this one.', { in: 'query' }),
+    limit: field('int', 'At most so many.', { in: 'query' }),
+  }
+  return [
+    {
+      pattern: 'lookup',
+      fields: { token: tokenField },
+      help: help('Look a token up.'),
+      operations: { read: reads('Look up', lookup), update: reads('Look up', lookup) },
+    },
+    {
+      pattern: 'lookup-self',
+      fields: {},
+      help: help("Look the caller's token up."),
+      operations: { read: reads('Look up', lookupSelf), update: reads('Look up', lookupSelf) },
+    },
+    {
+      pattern: 'lookup-accessor',
+      fields: { accessor: accessorField },
+      help: help('Look a token up by its accessor; the token itself is not answered.'),
+      operations: {
+        update: reads('Look up', async (context) => ({ data: lookupData(await byAccessor(context, tokens), context.nowMs) })),
+      },
+    },
+    {
+      pattern: 'accessors',
+      fields: pageFields,
+      sudo: true,
+      help: help('Accessors of all tokens.'),
+      operations: {
+        list: reads('List', async (context) => ({ data: { keys: await tokens.listAccessors(scopeOf(context).view, page(context)) } })),
+      },
+    },
+  ]
+}

@@ -1,0 +1,34 @@
+/** Renewing tokens. */
+import { transactionOf } from '#core/scope.ts'
+import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
+import { authResponse } from '#tokens/shapes.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import type { AuthServices } from '../index.ts'
+import { accessorField, byAccessor, incrementField, named, optional, self, tokenField, ttlLimits } from './fields.ts'
+
+export function renewPaths({ tokens }: AuthServices): PathDef[] {
+  const renew = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => {
+    const increment = optional<number>(context, 'increment') ?? 0
+    const renewed = await tokens.renew(transactionOf(context), entry, increment, ttlLimits(context.mount))
+    return { auth: authResponse(renewed.entry, token, context.nowMs), warnings: renewed.warnings }
+  }
+  const path = (pattern: string, synopsis: string, fields: PathDef['fields'], handler: OperationDef['handler']): PathDef => ({
+    pattern,
+    fields: { increment: incrementField, ...fields },
+    help: { synopsis, description: 'What is granted is bounded by the maximum TTL; a warning says so.' },
+    operations: { update: { summary: 'Renew', writes: true, handler } },
+  })
+  return [
+    path('renew', 'Renew a token.', { token: tokenField }, async (context) => {
+      const { entry, token } = await named(context, tokens)
+      return renew(context, entry, token)
+    }),
+    path('renew-self', "Renew the caller's token.", {}, (context) => renew(context, self(context), context.request.token ?? '')),
+    path(
+      'renew-accessor',
+      'Renew a token by its accessor; the token itself is not answered.',
+      { accessor: accessorField },
+      async (context) => renew(context, await byAccessor(context, tokens), ''),
+    ),
+  ]
+}

@@ -1,0 +1,133 @@
+/** Token roles: what tokens made through `create/ROLE` get, whatever the caller has. */
+import { HoldfastError } from '#base/errors.ts'
+import type { HandlerContext, MountStorage, PathDef } from '#core/types.ts'
+import { field, optional, text } from './fields.ts'
+
+export interface TokenRole {
+  readonly name: string
+  readonly allowedPolicies: readonly string[]
+  readonly disallowedPolicies: readonly string[]
+  readonly allowedPoliciesGlob: readonly string[]
+  readonly disallowedPoliciesGlob: readonly string[]
+  readonly orphan: boolean
+  readonly periodSeconds: number
+  readonly explicitMaxTtlSeconds: number
+  readonly pathSuffix: string
+  readonly renewable: boolean
+  readonly boundCidrs: readonly string[]
+  readonly noDefaultPolicy: boolean
+}
+
+const roleName = (context: HandlerContext): string => text(context, 'role_name').toLowerCase()
+const storageName = (name: string): string => `roles/${name}`
+
+/** null when there is no such role. */
+export async function readRole(storage: MountStorage, name: string): Promise<TokenRole | null> {
+  return name === '' ? null : storage.getJson<TokenRole>(storageName(name.toLowerCase()))
+}
+
+const fields = {
+  role_name: field('string', 'Its name.', { in: 'path' }),
+  allowed_policies: field('list', 'Policies that its tokens may have; all but root when empty.'),
+  disallowed_policies: field('list', 'Policies that they may not have.'),
+  allowed_policies_glob: field('list', 'The same, with * at the end.'),
+  disallowed_policies_glob: field('list', 'The same, with * at the end.'),
+  orphan: field('bool', 'Its tokens have no parent.'),
+  token_period: field('duration', 'They can be renewed for this long without end.'),
+  period: field('duration', 'The same, by its old name.', { deprecated: true }),
+  token_explicit_max_ttl: field('duration', 'How long they live at most.'),
+  explicit_max_ttl: field('duration', 'The same, by its old name.', { deprecated: true }),
+  path_suffix: field('string', "Accepted and kept; not added to the tokens' path."),
+  renewable: field('bool', 'Whether they can be renewed.'),
+  token_bound_cidrs: field('list', 'From where they can be used.'),
+  bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
+  token_no_default_policy: field('bool', 'They do not get the default policy.'),
+  token_type: field('string', "Only 'service' and its defaults."),
+  token_num_uses: field('int', 'Accepted; set it when creating.'),
+  allowed_entity_aliases: field('list', 'Accepted and ignored: there are no entities yet.'),
+}
+
+export function rolePaths(): PathDef[] {
+  return [
+    {
+      pattern: 'roles',
+      fields: {},
+      help: { synopsis: 'Names of the roles.', description: 'Names of the roles.' },
+      operations: {
+        list: { summary: 'List', writes: false, handler: async ({ storage }) => ({ data: { keys: await storage.list('roles') } }) },
+      },
+    },
+    {
+      pattern: 'roles/:role_name',
+      fields,
+      help: { synopsis: 'One role.', description: 'What tokens made through it get.' },
+      exists: async ({ storage, fields: { role_name: name } }) => (await readRole(storage, String(name as string))) !== null,
+      operations: {
+        read: { summary: 'Read', writes: false, handler: async (context) => describe(await readRole(context.storage, roleName(context))) },
+        update: { summary: 'Write', writes: true, handler: writeRole },
+        delete: {
+          summary: 'Delete',
+          writes: true,
+          handler: async (context) => {
+            context.storage.delete(storageName(roleName(context)))
+            return null
+          },
+        },
+      },
+    },
+  ]
+}
+
+async function writeRole(context: HandlerContext): Promise<null> {
+  const name = roleName(context)
+  const present = await readRole(context.storage, name)
+  const type = text(context, 'token_type')
+  if (!['', 'service', 'default', 'default-service'].includes(type)) {
+    throw new HoldfastError('ERR_BAD_REQUEST', `token_type expected "service", got ${JSON.stringify(type.slice(0, 32))}`)
+  }
+  const names = (key: string): string[] | undefined => optional<string[]>(context, key)?.map((item) => item.toLowerCase())
+  const role: TokenRole = {
+    name,
+    allowedPolicies: names('allowed_policies') ?? present?.allowedPolicies ?? [],
+    disallowedPolicies: names('disallowed_policies') ?? present?.disallowedPolicies ?? [],
+    allowedPoliciesGlob: names('allowed_policies_glob') ?? present?.allowedPoliciesGlob ?? [],
+    disallowedPoliciesGlob: names('disallowed_policies_glob') ?? present?.disallowedPoliciesGlob ?? [],
+    orphan: optional<boolean>(context, 'orphan') ?? present?.orphan ?? false,
+    periodSeconds: optional<number>(context, 'token_period') ?? optional<number>(context, 'period') ?? present?.periodSeconds ?? 0,
+    explicitMaxTtlSeconds:
+      optional<number>(context, 'token_explicit_max_ttl') ??
+      optional<number>(context, 'explicit_max_ttl') ??
+      present?.explicitMaxTtlSeconds ??
+      0,
+    pathSuffix: optional<string>(context, 'path_suffix') ?? present?.pathSuffix ?? '',
+    renewable: optional<boolean>(context, 'renewable') ?? present?.renewable ?? true,
+    boundCidrs: optional<string[]>(context, 'token_bound_cidrs') ?? optional<string[]>(context, 'bound_cidrs') ?? present?.boundCidrs ?? [],
+    noDefaultPolicy: optional<boolean>(context, 'token_no_default_policy') ?? present?.noDefaultPolicy ?? false,
+  }
+  context.storage.putJson(storageName(name), role)
+  return null
+}
+
+function describe(role: TokenRole | null) {
+  return (
+    role && {
+      data: {
+        name: role.name,
+        allowed_policies: role.allowedPolicies,
+        disallowed_policies: role.disallowedPolicies,
+        allowed_policies_glob: role.allowedPoliciesGlob,
+        disallowed_policies_glob: role.disallowedPoliciesGlob,
+        orphan: role.orphan,
+        token_period: role.periodSeconds,
+        period: role.periodSeconds,
+        token_explicit_max_ttl: role.explicitMaxTtlSeconds,
+        explicit_max_ttl: role.explicitMaxTtlSeconds,
+        path_suffix: role.pathSuffix,
+        renewable: role.renewable,
+        token_bound_cidrs: role.boundCidrs,
+        token_no_default_policy: role.noDefaultPolicy,
+        token_type: 'default-service',
+      },
+    }
+  )
+}

@@ -1,0 +1,33 @@
+/** The house's own jobs: deleting tokens that have ended, and what was unmounted. */
+import type { Barrier } from '#barrier/types.ts'
+import type { TokenStore } from '#tokens/store.ts'
+import type { LeaderJob } from './jobs.ts'
+import { MountReader } from './mounts.ts'
+import { clearRevoked } from './revoked.ts'
+import { sweepStep } from './sweep.ts'
+
+const tidyEveryMs = 10_000
+const sweepEveryMs = 5_000
+/** Bounds one pass: what is left waits for the next. */
+const stepsPerPassMax = 32
+
+/** Jobs for `CoreDeps.jobs`. */
+export function houseJobs({ barrier, tokens }: { readonly barrier: Barrier; readonly tokens: TokenStore }): readonly LeaderJob[] {
+  const mounts = new MountReader()
+  const repeat = async (step: () => Promise<boolean>): Promise<void> => {
+    for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
+  }
+  return [
+    { name: 'tidy tokens', everyMs: tidyEveryMs, run: () => repeat(() => tidyTokens(barrier, tokens, mounts)) },
+    { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
+  ]
+}
+
+/** One bounded step; true when more is left. Also behind `auth/token/tidy`. */
+export function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader): Promise<boolean> {
+  return barrier.transact(async (transaction) => {
+    const { entries, more } = await tokens.tidyStep(transaction)
+    if (entries.length > 0) await clearRevoked(transaction, await mounts.read(transaction, 'root'), entries)
+    return more
+  })
+}

@@ -1,0 +1,47 @@
+/**
+ * Deleting much without one huge transaction: what is to go is noted in the transaction that made it unreachable, and a job of
+ * the leader deletes it in bounded steps. A crash in between loses nothing: the note stays until the last key is gone.
+ */
+import type { Section, Transaction } from '#barrier/types.ts'
+import { encodeStored, parseStored } from './storage.ts'
+
+const sweepSection: Section = { namespace: 'root', mount: 'sys/sweep' }
+const keysPerStepMax = 512
+
+interface Note {
+  readonly section: Section
+  readonly prefix: string
+}
+
+/** Notes that everything below `prefix` ('' = all) of `section` is to be deleted. */
+export function scheduleSweep(transaction: Transaction, section: Section, prefix: string): void {
+  const name = Buffer.from(`${section.namespace}\0${section.mount}\0${prefix}`).toString('base64url')
+  transaction.put(sweepSection, name, encodeStored({ section, prefix } satisfies Note))
+}
+
+/** Deletes at most so many keys of what is noted; true when more is left. */
+export async function sweepStep(transaction: Transaction, keysMax = keysPerStepMax): Promise<boolean> {
+  const [name] = await transaction.list(sweepSection, '', { limit: 1 })
+  if (name === undefined) return false
+  const stored = await transaction.get(sweepSection, name)
+  if (stored === null) return false
+  const { section, prefix } = parseStored<Note>(stored, 'a note of the sweeper')
+  const deleted = await deleteSome(transaction, section, prefix, keysMax)
+  if (deleted < keysMax) transaction.delete(sweepSection, name)
+  return true
+}
+
+async function deleteSome(transaction: Transaction, section: Section, prefix: string, keysMax: number): Promise<number> {
+  let deleted = 0
+  for (const name of await transaction.list(section, prefix, { limit: keysMax })) {
+    if (deleted >= keysMax) break
+    const path = prefix === '' ? name : `${prefix}/${name}`
+    if (name.endsWith('/')) {
+      deleted += await deleteSome(transaction, section, path.slice(0, -1), keysMax - deleted)
+    } else {
+      transaction.delete(section, path)
+      deleted += 1
+    }
+  }
+  return deleted
+}

@@ -1,0 +1,51 @@
+/** Audit devices. They come from the configuration: a device that an API call could create would write files as the server (CVE-2025-6000). */
+import { HoldfastError } from '#base/errors.ts'
+import type { PathDef } from '#core/types.ts'
+import { answer, field, inPath, path, reads, text, writes } from './table.ts'
+import type { SystemServices } from './types.ts'
+
+export function auditPaths({ auditDevices, auditHash }: SystemServices): PathDef[] {
+  const pathField = { path: inPath('Its name.') }
+  const refuse = (): never => {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'cannot enable or disable audit devices through the API', {
+      hint: 'declare the device in the configuration (audit "file" "name" { ... }) and reload with SIGHUP',
+    })
+  }
+  return [
+    path(
+      'audit',
+      'Audit devices.',
+      { injected: true, sudo: true, rootNamespaceOnly: true },
+      {
+        read: reads('List', async () => {
+          const devices = auditDevices().map(({ path: name, type, description, options }) => {
+            const full = name.endsWith('/') ? name : `${name}/`
+            return [full, { path: full, type, description, options, local: false }]
+          })
+          return answer(Object.fromEntries(devices) as Record<string, unknown>)
+        }),
+      },
+    ),
+    path(
+      'audit/:path*',
+      'One audit device.',
+      { sudo: true, rootNamespaceOnly: true, fields: pathField },
+      {
+        update: writes('Enable', async () => refuse()),
+        delete: writes('Disable', async () => refuse()),
+      },
+    ),
+    path(
+      'audit-hash/:path*',
+      'How a device hashes a value, to search its file for it.',
+      { fields: { ...pathField, input: field('string', 'The value.', { required: true, sensitive: true }) } },
+      {
+        update: reads('Hash', async (context) => {
+          const hash = auditHash(text(context, 'path').replace(/\/$/, ''), text(context, 'input'))
+          if (hash === null) throw new HoldfastError('ERR_BAD_REQUEST', 'unknown audit backend')
+          return answer({ hash })
+        }),
+      },
+    ),
+  ]
+}

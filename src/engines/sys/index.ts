@@ -1,0 +1,28 @@
+/** The system engine: everything under sys/. One file a family; the table is made once, when the node is put together. */
+import type { EngineDef, PathDef } from '#core/types.ts'
+import { auditPaths } from './audit.ts'
+import { keyPaths } from './keys.ts'
+import { lifecyclePaths } from './lifecycle.ts'
+import { mountPaths } from './mounts.ts'
+import { policyPaths } from './policies.ts'
+import { raftPaths } from './raft.ts'
+import { toolPaths } from './tools.ts'
+import type { SystemServices } from './types.ts'
+import { uiPaths } from './ui.ts'
+
+export type { SystemServices } from './types.ts'
+
+/** Mounted at sys/ in every namespace. `services.engines` must hold every type that can be mounted. */
+export function createSystemEngine(services: SystemServices): EngineDef {
+  const paths: readonly PathDef[] = [
+    ...lifecyclePaths(services),
+    ...mountPaths(services),
+    ...policyPaths(services),
+    ...uiPaths(services, () => paths),
+    ...auditPaths(services),
+    ...keyPaths(services),
+    ...raftPaths(services),
+    ...toolPaths(),
+  ]
+  return { type: 'system', kind: 'secret', description: 'system endpoints used for control, policy and debugging', paths: () => paths }
+}

@@ -1,0 +1,283 @@
+/** Birth, sealing, health and leadership of a node. Most of it answers while sealed, without a token. */
+import { formatRfc3339 } from '#base/rfc3339.ts'
+import { apiVersion, buildDate } from '#core/version.ts'
+import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
+import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
+import type { SealStatus, SystemServices } from './types.ts'
+
+const openFlags = { unauthenticated: true, whileSealed: true, local: true, bare: true, rootNamespaceOnly: true } as const
+const seldomFlags = { local: true, rootNamespaceOnly: true } as const
+
+export function lifecyclePaths(services: SystemServices): PathDef[] {
+  return [...initPaths(services), ...sealPaths(services), healthPath(services), ...leaderPaths(services), ...nodePaths(services)]
+}
+
+function sealStatusBody(status: SealStatus): Record<string, unknown> {
+  return {
+    type: status.type,
+    initialized: status.initialized,
+    sealed: status.sealed,
+    t: status.t,
+    n: status.n,
+    progress: status.progress,
+    nonce: status.nonce,
+    version: apiVersion,
+    build_date: buildDate,
+    commit_date: buildDate,
+    migration: status.migration,
+    ...(status.clusterName === null || status.sealed ? {} : { cluster_name: status.clusterName }),
+    ...(status.clusterId === null || status.sealed ? {} : { cluster_id: status.clusterId }),
+    recovery_seal: status.recoverySeal,
+    storage_type: 'raft',
+    ...(status.warnings?.length ? { warnings: status.warnings } : {}),
+  }
+}
+
+const hexOf = (key: Uint8Array): string => Buffer.from(key).toString('hex')
+const base64Of = (key: Uint8Array): string => Buffer.from(key).toString('base64')
+
+function initPaths({ lifecycle }: SystemServices): PathDef[] {
+  const fields = {
+    secret_shares: field('int', 'Into how many shares the unseal key is split.', { default: 5 }),
+    secret_threshold: field('int', 'How many shares unseal.', { default: 3 }),
+    stored_shares: field('int', 'Accepted for old clients; ignored.', { deprecated: true }),
+    recovery_shares: field('int', 'Into how many shares the recovery key is split, with an auto seal.', { default: 5 }),
+    recovery_threshold: field('int', 'How many recovery shares are needed.', { default: 3 }),
+    pgp_keys: field('list', 'PGP public keys, base64, one a share.', { default: [] }),
+    recovery_pgp_keys: field('list', 'PGP public keys for the recovery shares.', { default: [] }),
+    root_token_pgp_key: field('string', 'PGP public key for the root token.', { default: '' }),
+  }
+  const init = async (context: HandlerContext): Promise<LogicalResponse> => {
+    const result = await lifecycle.init({
+      secretShares: optional<number>(context, 'secret_shares') ?? 5,
+      secretThreshold: optional<number>(context, 'secret_threshold') ?? 3,
+      recoveryShares: optional<number>(context, 'recovery_shares') ?? 5,
+      recoveryThreshold: optional<number>(context, 'recovery_threshold') ?? 3,
+      pgpKeys: optional<string[]>(context, 'pgp_keys') ?? [],
+      recoveryPgpKeys: optional<string[]>(context, 'recovery_pgp_keys') ?? [],
+      rootTokenPgpKey: text(context, 'root_token_pgp_key'),
+      storedShares: optional<number>(context, 'stored_shares') ?? null,
+    })
+    return answer({
+      keys: result.keys.map(hexOf),
+      keys_base64: result.keys.map(base64Of),
+      ...(result.recoveryKeys
+        ? { recovery_keys: result.recoveryKeys.map(hexOf), recovery_keys_base64: result.recoveryKeys.map(base64Of) }
+        : {}),
+      root_token: result.rootToken,
+      ...(result.warnings?.length ? { warnings: result.warnings } : {}),
+    })
+  }
+  return [
+    path(
+      'init',
+      'Whether the cluster is initialised; and initialising it, once.',
+      { ...openFlags, fields },
+      {
+        read: reads('Is it initialised', async () => answer({ initialized: (await lifecycle.sealStatus()).initialized })),
+        update: effects('Initialise', init),
+      },
+    ),
+  ]
+}
+
+function sealPaths({ lifecycle, cluster }: SystemServices): PathDef[] {
+  const unsealFields = {
+    key: field('string', 'One share, as hex or base64.', { sensitive: true }),
+    reset: field('bool', 'Forget the shares given so far.', { default: false }),
+    migrate: field('bool', 'Take part in a migration of the seal.', { default: false }),
+  }
+  return [
+    path(
+      'seal-status',
+      'Whether this node is sealed, and how far unsealing is.',
+      { ...openFlags, unaudited: true },
+      {
+        read: reads('Seal status', async () => answer(sealStatusBody(await lifecycle.sealStatus()))),
+      },
+    ),
+    path(
+      'unseal',
+      'Give one unseal share to this node.',
+      { ...openFlags, fields: unsealFields },
+      {
+        update: effects('Unseal', async (context) => {
+          const key = text(context, 'key')
+          const reset = optional<boolean>(context, 'reset') === true
+          const status = await lifecycle.unseal({
+            key: key === '' ? null : key,
+            reset,
+            migrate: optional<boolean>(context, 'migrate') === true,
+          })
+          return answer(sealStatusBody(status))
+        }),
+      },
+    ),
+    path(
+      'seal',
+      'Seal this node.',
+      { ...seldomFlags, sudo: true },
+      {
+        update: effects('Seal', async () => {
+          await lifecycle.seal()
+          return null
+        }),
+      },
+    ),
+    path(
+      'step-down',
+      'Make the leader hand leadership to another node.',
+      { rootNamespaceOnly: true, sudo: true },
+      {
+        update: effects('Step down', async () => {
+          await cluster.stepDown()
+          return null
+        }),
+      },
+    ),
+  ]
+}
+
+/** Parameters without a value (`?standbyok`) are switched on, as the peers read them. */
+const switchedOn = (context: HandlerContext, name: string): boolean => {
+  const value = context.fields[name]
+  return value !== undefined && value !== 'false' && value !== '0'
+}
+
+function healthPath(services: SystemServices): PathDef {
+  const fields = {
+    standbyok: inQuery('string', 'Followers answer as the leader does.'),
+    perfstandbyok: inQuery('string', 'The same, by its other name.'),
+    activecode: inQuery('int', 'Status of the leader, instead of 200.'),
+    standbycode: inQuery('int', 'Status of a follower, instead of 429.'),
+    sealedcode: inQuery('int', 'Status when sealed, instead of 503.'),
+    uninitcode: inQuery('int', 'Status when not initialised, instead of 501.'),
+    drsecondarycode: inQuery('int', 'Accepted and ignored.'),
+    performancestandbycode: inQuery('int', 'Accepted and ignored.'),
+  }
+  const description =
+    'Leader 200, follower 429 (200 with standbyok), not initialised 501, sealed 503. A node that drains or has lost its majority is 503 whatever the parameters say, with the cause in the body.'
+  return path(
+    'health',
+    'Health of this node, for load balancers.',
+    { ...openFlags, unaudited: true, fields },
+    {
+      read: reads('Health', (context) => health(services, context)),
+    },
+    description,
+  )
+}
+
+async function health({ lifecycle, cluster, clock }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
+  const seal = await lifecycle.sealStatus()
+  const status = cluster.status()
+  const leads = status?.role === 'leader' && status.ready
+  const cause = seal.initialized && !seal.sealed ? unavailability(lifecycle.unavailable(), status) : null
+  const code = (name: string, otherwise: number): number => optional<number>(context, name) ?? otherwise
+  const activeCode = code('activecode', 200)
+  const standbyOk = switchedOn(context, 'standbyok') || switchedOn(context, 'perfstandbyok')
+  let answerCode = leads ? activeCode : standbyOk ? activeCode : code('standbycode', 429)
+  if (!seal.initialized) answerCode = code('uninitcode', 501)
+  else if (seal.sealed) answerCode = code('sealedcode', 503)
+  else if (cause !== null) answerCode = 503
+  return {
+    status: validStatus(answerCode),
+    data: {
+      initialized: seal.initialized,
+      sealed: seal.sealed,
+      standby: !leads,
+      performance_standby: false,
+      replication_performance_mode: 'disabled',
+      replication_dr_mode: 'disabled',
+      server_time_utc: Math.floor(clock.nowMs() / 1_000),
+      version: apiVersion,
+      ...(seal.sealed || seal.clusterName === null ? {} : { cluster_name: seal.clusterName }),
+      ...(seal.sealed || seal.clusterId === null ? {} : { cluster_id: seal.clusterId }),
+      ...(cause === null ? {} : { cause }),
+    },
+  }
+}
+
+function unavailability(own: string | null, status: ReturnType<SystemServices['cluster']['status']>): string | null {
+  if (own !== null) return own
+  if (!status) return 'this node has joined no cluster'
+  if (status.failed !== null) return `storage failed: ${status.failed}`
+  return status.hasQuorum ? null : 'no leader with a majority is heard'
+}
+
+const validStatus = (code: number): number => (code >= 200 && code <= 599 ? code : 400)
+
+function leaderPaths({ cluster }: SystemServices): PathDef[] {
+  const leader = (): LogicalResponse => {
+    const status = cluster.status()
+    const isSelf = status?.role === 'leader' && status.ready
+    const activeMs = cluster.activeSinceMs()
+    return answer({
+      ha_enabled: true,
+      is_self: isSelf,
+      active_time: isSelf && activeMs !== null ? formatRfc3339(activeMs) : '0001-01-01T00:00:00Z',
+      leader_address: status?.leaderMember?.apiAddress ?? '',
+      leader_cluster_address: status?.leaderMember ? `https://${status.leaderMember.clusterAddress}` : '',
+      performance_standby: false,
+      performance_standby_last_remote_wal: 0,
+      ...(status ? { raft_committed_index: status.commit, raft_applied_index: status.applied } : {}),
+    })
+  }
+  const haStatus = (): LogicalResponse => {
+    const status = cluster.status()
+    const nodes = (status?.members ?? []).map((member) => ({
+      hostname: member.id,
+      api_address: member.apiAddress,
+      cluster_address: `https://${member.clusterAddress}`,
+      active_node: member.id === status?.leader,
+      last_echo: null,
+      version: apiVersion,
+    }))
+    return answer({ nodes })
+  }
+  return [
+    path('leader', 'Who leads.', { ...openFlags, unaudited: true }, { read: reads('Leader', async () => leader()) }),
+    path('ha-status', 'The nodes of the cluster.', { ...seldomFlags, injected: true }, { read: reads('Nodes', async () => haStatus()) }),
+  ]
+}
+
+function nodePaths(services: SystemServices): PathDef[] {
+  const version = (): LogicalResponse => ({
+    data: {
+      keys: [apiVersion],
+      key_info: { [apiVersion]: { build_date: buildDate, previous_version: null, timestamp_installed: buildDate } },
+    },
+  })
+  const metricsFields = { format: inQuery('string', "Only 'prometheus'.") }
+  return [
+    path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(services.hostInfo())) }),
+    path('in-flight-req', 'Requests that this node is answering now.', seldomFlags, {
+      read: reads('Requests in flight', async () => {
+        const entries = services.inFlight().map((request) => [
+          request.id,
+          {
+            start_time: formatRfc3339(request.startedMs),
+            client_remote_address: request.clientAddress,
+            request_path: `/v1/${request.path}`,
+            request_method: request.method,
+          },
+        ])
+        return answer(Object.fromEntries(entries) as Record<string, unknown>)
+      }),
+    }),
+    path(
+      'metrics',
+      'Metrics of this node.',
+      { ...seldomFlags, fields: metricsFields },
+      {
+        read: reads('Metrics', async () => ({
+          raw: { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: Buffer.from(await services.metricsText()) },
+        })),
+      },
+    ),
+    path('config/state/sanitized', 'The configuration of this node without its secrets.', seldomFlags, {
+      read: reads('Configuration', async () => answer(services.sanitizedConfig())),
+    }),
+    path('version-history', 'Versions that this cluster has run.', {}, { list: reads('Versions', async () => version()) }),
+  ]
+}

@@ -1,0 +1,192 @@
+/** Policies, and the question what a token may do. */
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { formatRfc3339 } from '#base/rfc3339.ts'
+import { scopeOf, transactionOf } from '#core/scope.ts'
+import type { FieldSchema, HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
+import type { PolicyRecord } from '#policies/store.ts'
+import type { CompiledAcl } from '#policies/types.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
+import type { SystemServices } from './types.ts'
+
+export function policyPaths(services: SystemServices): PathDef[] {
+  return [...aclPaths(services), ...legacyPaths(services), ...capabilityPaths(services)]
+}
+
+const pageFields = {
+  after: inQuery('string', 'Names after this one.'),
+  limit: inQuery('int', 'At most so many.'),
+}
+
+const writeFields = {
+  name: inPath('Its name.'),
+  policy: field('string', 'HCL or JSON, as it is or as base64.'),
+  rules: field('string', 'The same, by its old name.', { deprecated: true }),
+  cas: field('int', 'The version that it must have now; -1: it must not exist.'),
+  cas_required: field('bool', 'Whether later writes must name a version.'),
+  ttl: field('duration', 'How long it is in force.'),
+  expiration: field('time', 'Until when it is in force.'),
+}
+
+function aclPaths(services: SystemServices): PathDef[] {
+  const { policies } = services
+  const detailed = { name: inPath('Its name.'), ...pageFields }
+  return [
+    path('policies/acl', 'Names of the policies.', { fields: pageFields }, { list: reads('List', (context) => list(services, context)) }),
+    path(
+      'policies/acl/:name*',
+      'One policy.',
+      { fields: writeFields },
+      {
+        read: reads('Read', async (context) => {
+          const record = await policies.get(scopeOf(context).view, text(context, 'name'))
+          return record && answer({ name: record.name, policy: record.text, ...recordFacts(record) })
+        }),
+        update: writes('Write', (context) => put(services, context)),
+        delete: removeOperation(services),
+      },
+    ),
+    path(
+      'policies/detailed/acl',
+      'Policies with what is kept beside them.',
+      { fields: detailed },
+      {
+        list: reads('List', async (context) => {
+          const keys = await policies.list(scopeOf(context).view, pageOf(context))
+          const records = await Promise.all(keys.map((name) => policies.get(scopeOf(context).view, name)))
+          return answer({
+            keys,
+            key_info: Object.fromEntries(records.flatMap((record) => (record ? [[record.name, recordFacts(record)]] : []))),
+          })
+        }),
+      },
+    ),
+  ]
+}
+
+const recordFacts = (record: PolicyRecord): Record<string, unknown> => ({
+  version: record.version,
+  cas_required: record.casRequired,
+  ...(record.modifiedMs > 0 ? { modified: formatRfc3339(record.modifiedMs) } : {}),
+  ...(record.expirationMs === null ? {} : { expiration: formatRfc3339(record.expirationMs) }),
+})
+
+const pageOf = (context: HandlerContext): { after?: string; limit?: number } => {
+  const after = optional<string>(context, 'after')
+  const limit = optional<number>(context, 'limit')
+  return { ...(after === undefined ? {} : { after }), ...(limit === undefined ? {} : { limit }) }
+}
+
+async function list({ policies }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
+  return answer({ keys: await policies.list(scopeOf(context).view, pageOf(context)) })
+}
+
+function removeOperation({ policies }: SystemServices): OperationDef {
+  return writes('Delete', async (context) => {
+    await policies.delete(transactionOf(context), text(context, 'name'))
+    return null
+  })
+}
+
+async function put({ policies }: SystemServices, context: HandlerContext): Promise<null> {
+  const name = text(context, 'name')
+  if (name === '') throw new HoldfastError('ERR_BAD_REQUEST', "'name' parameter must be supplied")
+  const source = text(context, 'policy') || text(context, 'rules')
+  if (source === '') throw new HoldfastError('ERR_BAD_REQUEST', "'policy' parameter not supplied or empty")
+  const cas = optional<number>(context, 'cas')
+  const casRequired = optional<boolean>(context, 'cas_required')
+  const ttl = optional<number>(context, 'ttl') ?? 0
+  const expirationMs = optional<number>(context, 'expiration') ?? (ttl > 0 ? context.nowMs + ttl * 1_000 : null)
+  await policies.put(transactionOf(context), name, decodePolicy(source), {
+    ...(cas === undefined ? {} : { cas }),
+    ...(casRequired === undefined ? {} : { casRequired }),
+    expirationMs,
+  })
+  return null
+}
+
+/** Some clients send base64. HCL and JSON hold characters that base64 does not, so nothing is taken for what it is not. */
+function decodePolicy(source: string): string {
+  if (source.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(source)) return source
+  return Buffer.from(source, 'base64').toString('utf8')
+}
+
+function legacyPaths(services: SystemServices): PathDef[] {
+  const { policies } = services
+  const fields: Record<string, FieldSchema> = { ...writeFields }
+  return [
+    path(
+      'policy',
+      'Names of the policies, by the old path.',
+      { injected: true },
+      {
+        read: reads('List', async (context) => {
+          const keys = await policies.list(scopeOf(context).view)
+          return answer({ keys, policies: keys })
+        }),
+        list: reads('List', async (context) => {
+          const keys = await policies.list(scopeOf(context).view)
+          return answer({ keys, policies: keys })
+        }),
+      },
+    ),
+    path(
+      'policy/:name*',
+      'One policy, by the old path.',
+      { injected: true, fields },
+      {
+        read: reads('Read', async (context) => {
+          const record = await policies.get(scopeOf(context).view, text(context, 'name'))
+          return record && answer({ name: record.name, rules: record.text })
+        }),
+        update: writes('Write', (context) => put(services, context)),
+        delete: removeOperation(services),
+      },
+    ),
+  ]
+}
+
+const capabilityFields = {
+  path: field('list', 'Paths to ask about.', { deprecated: true }),
+  paths: field('list', 'Paths to ask about.'),
+  token: field('string', 'The token to ask about.', { sensitive: true }),
+  accessor: field('string', 'The accessor of the token to ask about.'),
+}
+
+function capabilityPaths(services: SystemServices): PathDef[] {
+  const { policies, tokens } = services
+  const ask = async (context: HandlerContext, entry: TokenEntry | null): Promise<LogicalResponse> => {
+    if (!entry) throw new HoldfastError('ERR_BAD_REQUEST', 'invalid token')
+    return capabilitiesOf(context, await policies.compile(scopeOf(context).view, entry.policies))
+  }
+  const given = async (context: HandlerContext): Promise<TokenEntry | null> => {
+    const token = text(context, 'token')
+    if (token === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing token')
+    return tokens.lookup(scopeOf(context).view, token)
+  }
+  const flags = { injected: true, fields: capabilityFields }
+  return [
+    path('capabilities', 'What a token may do on some paths.', flags, {
+      update: reads('Ask', async (context) => ask(context, await given(context))),
+    }),
+    path('capabilities-self', 'What the caller may do on some paths.', flags, {
+      update: reads('Ask', async (context) => {
+        const { acl } = scopeOf(context)
+        if (!acl) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+        return capabilitiesOf(context, acl)
+      }),
+    }),
+    path('capabilities-accessor', 'What the token of an accessor may do on some paths.', flags, {
+      update: reads('Ask', async (context) => ask(context, await tokens.lookupAccessor(scopeOf(context).view, text(context, 'accessor')))),
+    }),
+  ]
+}
+
+function capabilitiesOf(context: HandlerContext, acl: CompiledAcl): LogicalResponse {
+  const paths = optional<string[]>(context, 'paths') ?? optional<string[]>(context, 'path') ?? []
+  if (paths.length === 0) throw new HoldfastError('ERR_BAD_REQUEST', 'paths must be supplied')
+  const data: Record<string, unknown> = Object.create(null)
+  for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''))
+  if (paths.length === 1) data.capabilities = data[paths[0]!]
+  return answer(data)
+}

@@ -1,0 +1,30 @@
+/** Short words for the tables of this folder. */
+import type { FieldSchema, HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
+
+type Handler = OperationDef['handler']
+type Extra = Partial<Omit<FieldSchema, 'type' | 'description'>>
+
+export const field = (type: FieldSchema['type'], description: string, extra: Extra = {}): FieldSchema => ({ type, description, ...extra })
+export const inPath = (description: string): FieldSchema => ({ type: 'string', in: 'path', description })
+export const inQuery = (type: FieldSchema['type'], description: string): FieldSchema => ({ type, in: 'query', description })
+
+export const reads = (summary: string, handler: Handler): OperationDef => ({ summary, writes: false, handler })
+export const writes = (summary: string, handler: Handler): OperationDef => ({ summary, writes: true, handler })
+/** On the leader, once, after the request's transaction. */
+export const effects = (summary: string, handler: Handler): OperationDef => ({ summary, writes: true, outside: true, handler })
+
+type Flags = Partial<Omit<PathDef, 'pattern' | 'operations' | 'help'>>
+
+export const path = (pattern: string, synopsis: string, flags: Flags, operations: PathDef['operations'], description = ''): PathDef => ({
+  pattern,
+  fields: {},
+  ...flags,
+  operations,
+  help: { synopsis, description: description === '' ? synopsis : description },
+})
+
+export const answer = (data: Readonly<Record<string, unknown>>): LogicalResponse => ({ data })
+
+/** A validated string field; '' when absent. */
+export const text = (context: HandlerContext, name: string): string => (context.fields[name] as string | undefined) ?? ''
+export const optional = <T>(context: HandlerContext, name: string): T | undefined => context.fields[name] as T | undefined

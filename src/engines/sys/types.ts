@@ -1,0 +1,136 @@
+/**
+ * What the system engine is made with: the lifecycle of a node and of its cluster, which only node/ can put together, and the
+ * services whose data it shows. Everything here is called after token, policy and audit have been decided.
+ */
+import type { Clock } from '#base/clock.ts'
+import type { RandomSource } from '#base/random.ts'
+import type { EngineDef } from '#core/types.ts'
+import type { InFlightRequest } from '#core/core.ts'
+import type { PolicyStore } from '#policies/store.ts'
+import type { ReplicaStatus } from '#replica/types.ts'
+import type { SystemTokens } from './tokens.ts'
+
+/** As `sys/seal-status` and `sys/unseal` answer it; the version fields are added here. */
+export interface SealStatus {
+  /** 'shamir', 'awskms' ... */
+  readonly type: string
+  readonly initialized: boolean
+  readonly sealed: boolean
+  /** Shares needed, shares made, shares given so far. */
+  readonly t: number
+  readonly n: number
+  readonly progress: number
+  readonly nonce: string
+  readonly recoverySeal: boolean
+  readonly migration: boolean
+  readonly clusterName: string | null
+  readonly clusterId: string | null
+  readonly warnings?: readonly string[]
+}
+
+export interface InitOptions {
+  readonly secretShares: number
+  readonly secretThreshold: number
+  readonly recoveryShares: number
+  readonly recoveryThreshold: number
+  readonly pgpKeys: readonly string[]
+  readonly recoveryPgpKeys: readonly string[]
+  readonly rootTokenPgpKey: string
+  readonly storedShares: number | null
+}
+
+export interface InitResult {
+  /** Unseal shares, raw; hex and base64 are made here. Empty with an auto seal. */
+  readonly keys: readonly Uint8Array[]
+  /** Recovery shares, with an auto seal. */
+  readonly recoveryKeys?: readonly Uint8Array[]
+  readonly rootToken: string
+  readonly warnings?: readonly string[]
+}
+
+export interface UnsealOptions {
+  /** A share as hex or base64, as the client sent it; null with reset. */
+  readonly key: string | null
+  readonly reset: boolean
+  readonly migrate: boolean
+}
+
+/** One node's seal and its birth. Works while sealed. */
+export interface LifecycleService {
+  sealStatus(): SealStatus | Promise<SealStatus>
+  /** @throws ERR_ALREADY_INITIALIZED, ERR_BAD_REQUEST. */
+  init(options: InitOptions): Promise<InitResult>
+  /** @throws ERR_NOT_INITIALIZED, ERR_BAD_SHARE. */
+  unseal(options: UnsealOptions): Promise<SealStatus>
+  /** Seals this node. Resolves when it is done, or begun (the process may be replaced). */
+  seal(): Promise<void>
+  /** Why this node should get no traffic though it is open ('draining', ...); null when it may. */
+  unavailable(): string | null
+}
+
+export interface JoinOptions {
+  readonly leaderApiAddress: string
+  readonly leaderCaCertificatePem: string | null
+  readonly leaderClientCertificatePem: string | null
+  readonly leaderClientKeyPem: string | null
+  readonly leaderTlsServerName: string | null
+  readonly autoJoin: string | null
+  readonly token: string | null
+  readonly retry: boolean
+  readonly nonVoter: boolean
+}
+
+/** The cluster's membership. Calls that change it run on the leader. */
+export interface ClusterService {
+  /** null before this node has a replica (not initialised, not joined). */
+  status(): ReplicaStatus | null
+  /** When this node began to lead, ms since the epoch; null when it does not. */
+  activeSinceMs(): number | null
+  /** Makes this node join the cluster of another. @throws ERR_BAD_JOIN_TOKEN, ERR_UPSTREAM. */
+  join(options: JoinOptions): Promise<{ readonly joined: boolean }>
+  /** The two steps of the peers' join by the seal's proof; `body` and answer as they are on the wire. */
+  bootstrapChallenge(body: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>
+  bootstrapAnswer(body: Readonly<Record<string, unknown>>): Promise<Readonly<Record<string, unknown>>>
+  /** A one-time token with which a node may join. */
+  createJoinToken(options: {
+    readonly ttlSeconds: number
+    readonly nonVoter: boolean
+  }): Promise<{ readonly token: string; readonly expiresMs: number }>
+  removePeer(nodeId: string): Promise<void>
+  setVoter(nodeId: string, voter: boolean): Promise<void>
+  /** Hands leadership over. */
+  stepDown(): Promise<void>
+}
+
+/** A configured audit device, as `sys/audit` lists it. */
+export interface AuditDevice {
+  readonly path: string
+  readonly type: string
+  readonly description: string
+  readonly options: Readonly<Record<string, string>>
+}
+
+export interface SystemServices {
+  readonly lifecycle: LifecycleService
+  readonly cluster: ClusterService
+  readonly policies: PolicyStore
+  readonly tokens: SystemTokens
+  readonly barrier: {
+    status(): { readonly keyringTerm: number | null; readonly encryptions: number }
+    rotate(): Promise<unknown>
+  }
+  /** Types that can be mounted. */
+  readonly engines: readonly EngineDef[]
+  readonly auditDevices: () => readonly AuditDevice[]
+  /** `input` hashed as device `path` would record it; null when there is no such device. */
+  readonly auditHash: (path: string, input: string) => string | null
+  /** Metrics as text in the Prometheus format. */
+  readonly metricsText: () => string | Promise<string>
+  readonly inFlight: () => readonly InFlightRequest[]
+  /** What the host is, for `sys/host-info`; nothing secret. */
+  readonly hostInfo: () => Readonly<Record<string, unknown>>
+  /** The configuration without its secrets. */
+  readonly sanitizedConfig: () => Readonly<Record<string, unknown>>
+  readonly clock: Clock
+  readonly random: RandomSource
+}
