@@ -1,0 +1,58 @@
+import { HoldfastError } from '#base/errors.ts'
+import type { SealConfig, ShareSet } from './types.ts'
+
+interface WireShareSet {
+  readonly secret_shares: number
+  readonly secret_threshold: number
+  readonly share_salt: string
+  readonly share_hashes: readonly string[]
+}
+
+interface WireConfig extends Partial<WireShareSet> {
+  readonly version: 1
+  readonly type: string
+  readonly recovery?: WireShareSet | null
+}
+
+const toWire = (set: ShareSet): WireShareSet => ({
+  secret_shares: set.shares,
+  secret_threshold: set.threshold,
+  share_salt: set.salt,
+  share_hashes: set.hashes,
+})
+
+/** The bare record that says how the root key is protected. */
+export function encodeSealConfig(config: SealConfig): Uint8Array {
+  const wire: WireConfig =
+    config.secret !== null
+      ? { version: 1, type: config.type, ...toWire(config.secret) }
+      : { version: 1, type: config.type, recovery: config.recovery === null ? null : toWire(config.recovery) }
+  return new Uint8Array(Buffer.from(JSON.stringify(wire)))
+}
+
+function corrupt(what: string): HoldfastError {
+  return new HoldfastError('ERR_STORE_CORRUPT', `seal configuration ${what}`, { hint: 'restore a snapshot, or ask another node' })
+}
+
+/** @throws ERR_STORE_CORRUPT: the record lies in the clear, so anybody with the disk may have written it. */
+export function parseSealConfig(record: Uint8Array): SealConfig {
+  let wire: unknown
+  try {
+    wire = JSON.parse(Buffer.from(record).toString('utf8'))
+  } catch {
+    throw corrupt('expected JSON, got something else')
+  }
+  const { version, type, recovery } = (wire ?? {}) as Partial<WireConfig>
+  if (version !== 1 || typeof type !== 'string') throw corrupt('expected version 1 with a type, got something else')
+  if (type === 'shamir') return { type, secret: parseShareSet(wire) }
+  return { type, secret: null, recovery: recovery === undefined || recovery === null ? null : parseShareSet(recovery) }
+}
+
+function parseShareSet(value: unknown): ShareSet {
+  const wire = (value ?? {}) as Partial<WireShareSet>
+  const { secret_shares: shares, secret_threshold: threshold, share_salt: salt, share_hashes: hashes } = wire
+  const counts = typeof shares === 'number' && typeof threshold === 'number' && threshold >= 1 && threshold <= shares && shares <= 255
+  const known = typeof salt === 'string' && Array.isArray(hashes) && hashes.every((hash) => typeof hash === 'string')
+  if (!counts || !known || hashes.length !== shares) throw corrupt('expected a threshold and one hash a share, got something else')
+  return { shares, threshold, salt, hashes }
+}

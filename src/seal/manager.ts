@@ -1,0 +1,360 @@
+/**
+ * One node's seal: unseal key (shares) or auto seal -> root key -> barrier. Works on a node that is sealed, follows, or has only just
+ * joined: all it needs are bare records of its own state. What was typed in is per node and in memory only.
+ */
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import { isHoldfastError } from '#base/errors.ts'
+import type { RandomSource } from '#base/random.ts'
+import { SecretBytes } from '#base/secret.ts'
+import { deriveJoinKey, openBox, sealBox } from '#barrier/aead.ts'
+import { bareNames } from '#barrier/bare.ts'
+import type { BarrierControl } from '#barrier/types.ts'
+import type { Replica } from '#replica/types.ts'
+import { encodeSealConfig, parseSealConfig } from './config.ts'
+import { UnsealProgress } from './progress.ts'
+import { checkShareCounts, combineShares, isShareOf, parseShare, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
+import type {
+  AutoSeal,
+  SealConfig,
+  SealInitOptions,
+  SealInitResult,
+  SealManager,
+  SealRecords,
+  SealStatus,
+  ShareSet,
+  UnsealOptions,
+} from './types.ts'
+
+export interface SealManagerOptions {
+  readonly barrier: BarrierControl
+  readonly replica: Replica
+  readonly random: RandomSource
+  readonly log: Logger
+  readonly clusterName?: string
+  /** The configured auto seal; absent: shares. */
+  readonly autoSeal?: AutoSeal
+}
+
+const rootKeyBytes = 32
+/** Where the wrapped root key lies: bound into the wrapping. */
+const place = bareNames.rootKey
+/** Unseal calls that may wait for one another. */
+const waitingMax = 32
+
+interface Joining {
+  readonly records: SealRecords
+  readonly resolve: (joinKey: SecretBytes) => void
+  readonly reject: (error: Error) => void
+}
+
+class NodeSealManager implements SealManager {
+  readonly #options: SealManagerOptions
+  readonly #progress = new UnsealProgress()
+  readonly #unsubscribe: () => void
+  #joining: Joining | null = null
+  /** Of a cluster that we are joining: opens the barrier as soon as the keyring has arrived. */
+  #awaitingKeyring: SecretBytes | null = null
+  #initializing = false
+  #queue: Promise<unknown> = Promise.resolve()
+  #waiting = 0
+
+  constructor(options: SealManagerOptions) {
+    this.#options = options
+    this.#unsubscribe = options.replica.onApplied(() => this.#keyringArrived())
+  }
+
+  status(): SealStatus {
+    const config = this.#config()
+    const initialized = config !== null
+    const shares = config?.secret ?? (config !== null && config.secret === null ? config.recovery : null)
+    return {
+      type: config?.type ?? this.#options.autoSeal?.kind ?? 'shamir',
+      initialized,
+      sealed: !initialized || this.#options.barrier.sealed,
+      t: shares?.threshold ?? 0,
+      n: shares?.shares ?? 0,
+      progress: this.#progress.count,
+      nonce: this.#progress.nonce,
+      recoverySeal: config !== null && config.type !== 'shamir',
+      migration: false,
+      clusterName: this.#options.clusterName ?? null,
+      clusterId: this.#options.replica.status().clusterId,
+    }
+  }
+
+  records(): SealRecords | null {
+    const { barrier } = this.#options
+    const sealConfig = barrier.readBare(bareNames.sealConfig)
+    const rootKey = barrier.readBare(bareNames.rootKey)
+    return sealConfig === null || rootKey === null ? null : { sealConfig, rootKey }
+  }
+
+  #config(): SealConfig | null {
+    const record = this.#joining?.records.sealConfig ?? this.#options.barrier.readBare(bareNames.sealConfig)
+    return record === null ? null : parseSealConfig(record)
+  }
+
+  async init<T>(options: SealInitOptions, populate: () => Promise<T>): Promise<SealInitResult<T>> {
+    if (this.#config() !== null) throw alreadyInitialized()
+    if (this.#initializing)
+      throw new HoldfastError('ERR_BUSY', 'one initialisation expected, got a second', { hint: 'wait for the first one' })
+    refusePgp(options)
+    this.#initializing = true
+    try {
+      return await (this.#options.autoSeal === undefined
+        ? this.#initShamir(options, populate)
+        : this.#initAuto(this.#options.autoSeal, options, populate))
+    } finally {
+      this.#initializing = false
+    }
+  }
+
+  async #initShamir<T>(options: SealInitOptions, populate: () => Promise<T>): Promise<SealInitResult<T>> {
+    const { secretShares, secretThreshold } = options
+    checkShareCounts(secretShares, secretThreshold)
+    const { random, barrier } = this.#options
+    using unsealKey = new SecretBytes(random.bytes(unsealKeyBytes))
+    const keys = await splitKey(unsealKey.reveal(), secretShares, secretThreshold)
+    const rootKey = new SecretBytes(random.bytes(rootKeyBytes))
+    const wrapped = sealBox(unsealKey.reveal(), place, rootKey.reveal(), random)
+    try {
+      const secret = shareSet(keys, secretThreshold, random)
+      const value = await this.#giveBirth(rootKey, wrapped, { type: 'shamir', secret }, populate)
+      return { keys, value }
+    } finally {
+      barrier.seal() // As the peers do: whoever holds the shares shows now that they open.
+    }
+  }
+
+  async #initAuto<T>(seal: AutoSeal, options: SealInitOptions, populate: () => Promise<T>): Promise<SealInitResult<T>> {
+    const { random, barrier } = this.#options
+    const recovery = await this.#makeRecovery(options)
+    const rootKey = new SecretBytes(random.bytes(rootKeyBytes))
+    try {
+      const wrapped = await seal.wrap(rootKey.reveal(), place)
+      const config: SealConfig = { type: seal.kind, secret: null, recovery: recovery?.set ?? null }
+      const value = await this.#giveBirth(rootKey, wrapped, config, populate)
+      return { keys: [], ...(recovery === null ? {} : { recoveryKeys: recovery.keys }), value }
+    } catch (error) {
+      rootKey[Symbol.dispose]()
+      barrier.seal()
+      throw error
+    }
+  }
+
+  async #makeRecovery(options: SealInitOptions): Promise<{ readonly keys: readonly Uint8Array[]; readonly set: ShareSet } | null> {
+    if (options.recoveryShares === 0) return null
+    checkShareCounts(options.recoveryShares, options.recoveryThreshold)
+    using key = new SecretBytes(this.#options.random.bytes(unsealKeyBytes))
+    const keys = await splitKey(key.reveal(), options.recoveryShares, options.recoveryThreshold)
+    return { keys, set: shareSet(keys, options.recoveryThreshold, this.#options.random) }
+  }
+
+  async #giveBirth<T>(rootKey: SecretBytes, wrapped: Uint8Array, config: SealConfig, populate: () => Promise<T>): Promise<T> {
+    const { barrier, log } = this.#options
+    await barrier.initialize(rootKey, { [bareNames.rootKey]: wrapped })
+    const value = await populate()
+    // Last, and one write: a crash before it leaves a cluster that is not initialised, and the next init begins anew. The other way round
+    // it could leave one that is, whose shares nobody has seen.
+    await barrier.writeBare({ [bareNames.sealConfig]: encodeSealConfig(config) })
+    log.info({ seal: config.type }, 'the cluster is initialised')
+    return value
+  }
+
+  unseal(options: UnsealOptions): Promise<SealStatus> {
+    return this.#inTurn(() => this.#unseal(options))
+  }
+
+  async #unseal({ key, reset, migrate }: UnsealOptions): Promise<SealStatus> {
+    if (migrate === true)
+      throw new HoldfastError('ERR_BAD_REQUEST', 'seal migration expected none under way, got a share for one', {
+        hint: 'leave out migrate',
+      })
+    if (reset) {
+      this.#progress.reset()
+      return this.status()
+    }
+    if (key === null || key === '')
+      throw new HoldfastError('ERR_BAD_REQUEST', "'key' must be specified in request body as JSON, or 'reset' set to true", {
+        hint: 'send {"key": "<one share>"}',
+      })
+    const share = parseShare(key)
+    const set = this.#expected()
+    if (set === null) {
+      share.fill(0)
+      return this.status()
+    }
+    this.#take(set, share)
+    if (this.#progress.count >= set.threshold) await this.#finish()
+    return this.status()
+  }
+
+  /** The shares that this node waits for; null when it is open, or about to be. @throws when shares are not what it needs. */
+  #expected(): ShareSet | null {
+    if (!this.#options.barrier.sealed || this.#awaitingKeyring !== null) return null
+    const config = this.#config()
+    if (config === null) throw notInitialized()
+    if (config.secret !== null) return config.secret
+    throw new HoldfastError('ERR_BAD_REQUEST', `unseal shares expected with a shamir seal, got ${config.type}`, {
+      hint: 'this cluster opens by itself: look at the log for why it does not',
+    })
+  }
+
+  #take(set: ShareSet, share: Uint8Array): void {
+    if (!isShareOf(set, share)) {
+      share.fill(0)
+      throw wrongShare("this share is not one of this cluster's")
+    }
+    this.#progress.add(share, this.#options.random)
+  }
+
+  async #finish(): Promise<void> {
+    const wrapped = this.#joining?.records.rootKey ?? this.#options.barrier.readBare(bareNames.rootKey)
+    try {
+      if (wrapped === null) throw notInitialized()
+      using unsealKey = new SecretBytes(await combineShares(this.#progress.shares))
+      this.#useRootKey(new SecretBytes(openRootKey(unsealKey.reveal(), wrapped)))
+    } finally {
+      this.#progress.reset() // Right or wrong: what was typed in does not stay in memory.
+    }
+  }
+
+  /** Takes ownership of the root key: opens the barrier, or proves it to the cluster that we are joining. */
+  #useRootKey(rootKey: SecretBytes): void {
+    const joining = this.#joining
+    if (joining === null) return this.#options.barrier.open(rootKey)
+    this.#joining = null
+    this.#awaitingKeyring?.[Symbol.dispose]()
+    this.#awaitingKeyring = rootKey
+    joining.resolve(new SecretBytes(deriveJoinKey(rootKey.reveal())))
+    this.#keyringArrived()
+  }
+
+  #keyringArrived(): void {
+    const rootKey = this.#awaitingKeyring
+    if (rootKey === null || this.#options.barrier.readBare(bareNames.keyring) === null) return
+    this.#awaitingKeyring = null
+    try {
+      this.#options.barrier.open(rootKey)
+    } catch (error) {
+      this.#options.log.error(
+        { error: isHoldfastError(error) ? error.code : 'unknown' },
+        'the keyring of the joined cluster does not open: this node stays sealed',
+      )
+    }
+  }
+
+  async autoUnseal(): Promise<boolean> {
+    const { autoSeal, barrier } = this.#options
+    const records = this.#joining?.records ?? this.records()
+    if (records === null) return false
+    const config = parseSealConfig(records.sealConfig)
+    if (config.type === 'shamir') return false
+    if (!barrier.sealed) return true
+    if (autoSeal?.kind !== config.type)
+      throw new HoldfastError('ERR_CONFIG', `seal expected ${config.type}, got ${autoSeal?.kind ?? 'none'} in the configuration`, {
+        hint: 'configure the seal that the cluster was initialised with',
+      })
+    this.#useRootKey(new SecretBytes(await autoSeal.unwrap(records.rootKey, place)))
+    return true
+  }
+
+  async openForJoin(records: SealRecords): Promise<SecretBytes> {
+    const config = parseSealConfig(records.sealConfig) // Before anything changes: it came from another machine.
+    this.#endJoining()
+    const opened = new Promise<SecretBytes>((resolve, reject) => {
+      this.#joining = { records, resolve, reject }
+    })
+    this.#progress.reset()
+    if (config.type !== 'shamir') {
+      try {
+        await this.autoUnseal()
+      } catch (error) {
+        opened.catch(() => {}) // Told by what is thrown here.
+        this.#endJoining()
+        throw error
+      }
+    }
+    return opened
+  }
+
+  #endJoining(): void {
+    this.#joining?.reject(
+      new HoldfastError('ERR_SHUTTING_DOWN', 'joining expected to go on, got another attempt or the end', { hint: 'join again' }),
+    )
+    this.#joining = null
+  }
+
+  seal(): void {
+    this.#progress.reset()
+    this.#options.barrier.seal()
+  }
+
+  close(): void {
+    this.#unsubscribe()
+    this.#endJoining()
+    this.#awaitingKeyring?.[Symbol.dispose]()
+    this.#awaitingKeyring = null
+    this.seal()
+  }
+
+  /** One share at a time: combining waits, and a share that came meanwhile would be counted for an attempt that is over. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= waitingMax)
+      throw new HoldfastError('ERR_BUSY', `unsealing expected at most ${waitingMax} shares at once, got more`, {
+        hint: 'again in a moment',
+      })
+    this.#waiting++
+    const before = this.#queue
+    const turn = (async () => {
+      await before
+      return work()
+    })()
+    this.#queue = turn.catch(() => {}) // The caller is told; the next one in line must not be.
+    try {
+      return await turn
+    } finally {
+      this.#waiting--
+    }
+  }
+}
+
+function openRootKey(unsealKey: Uint8Array, wrapped: Uint8Array): Uint8Array {
+  try {
+    return openBox(unsealKey, place, wrapped)
+  } catch (error) {
+    if (isHoldfastError(error, 'ERR_DECRYPT')) throw wrongShare('the shares together do not open it')
+    throw error
+  }
+}
+
+function refusePgp(options: SealInitOptions): void {
+  if (options.pgpKeys.length === 0 && options.recoveryPgpKeys.length === 0 && options.rootTokenPgpKey === '') return
+  throw new HoldfastError(
+    'ERR_BAD_REQUEST',
+    'pgp_keys expected to be empty, got some: encrypting shares to PGP keys is not supported yet',
+    {
+      hint: 'initialise over a trusted connection and encrypt each share yourself',
+    },
+  )
+}
+
+function wrongShare(detail: string): HoldfastError {
+  return new HoldfastError('ERR_BAD_SHARE', `invalid key: failed to decrypt keys from storage: ${detail}`, {
+    hint: 'check which cluster the share was made for; shares given before stay counted unless they were combined',
+  })
+}
+
+function notInitialized(): HoldfastError {
+  return new HoldfastError('ERR_NOT_INITIALIZED', wellKnown.notInitialized, { hint: 'initialise the cluster, or join one' })
+}
+
+function alreadyInitialized(): HoldfastError {
+  return new HoldfastError('ERR_ALREADY_INITIALIZED', wellKnown.alreadyInitialized, { hint: 'unseal it with the shares printed then' })
+}
+
+/** The seal of one node, over its barrier and its replica. */
+export function createSealManager(options: SealManagerOptions): SealManager {
+  return new NodeSealManager(options)
+}

@@ -1,0 +1,318 @@
+import { describe, expect, test } from 'vitest'
+import { createBarrier } from '#barrier/barrier.ts'
+import { deriveJoinKey } from '#barrier/aead.ts'
+import type { BarrierControl, Section } from '#barrier/types.ts'
+import { HoldfastError } from '#base/errors.ts'
+import { silentLogger } from '#base/logger.ts'
+import { systemRandom } from '#base/random.ts'
+import { SecretBytes } from '#base/secret.ts'
+import { parseSealConfig } from '#seal/config.ts'
+import { createSealManager } from '#seal/manager.ts'
+import { createStaticSeal } from '#seal/static.ts'
+import type { AutoSeal, SealInitOptions, SealManager } from '#seal/types.ts'
+import { FakeCluster } from '#test/support/fake-replica.ts'
+import { standingClock } from '#test/support/open-barrier.ts'
+
+const kv: Section = { namespace: 'root', mount: 'kv' }
+const linear = { kind: 'linearizable' } as const
+const asked: SealInitOptions = {
+  secretShares: 5,
+  secretThreshold: 3,
+  recoveryShares: 0,
+  recoveryThreshold: 0,
+  pgpKeys: [],
+  recoveryPgpKeys: [],
+  rootTokenPgpKey: '',
+}
+const hex = (share: Uint8Array | undefined): string => Buffer.from(share ?? new Uint8Array(0)).toString('hex')
+const base64 = (share: Uint8Array | undefined): string => Buffer.from(share ?? new Uint8Array(0)).toString('base64')
+
+interface Node {
+  readonly barrier: BarrierControl
+  readonly seal: SealManager
+}
+
+function cluster(nodes = 1, autoSeal?: AutoSeal) {
+  const clock = standingClock()
+  const fake = new FakeCluster({ ids: Array.from({ length: nodes }, (_, i) => `node-${i + 1}`) })
+  const made: Node[] = fake.nodes.map((replica) => {
+    const barrier = createBarrier({ replica, clock, random: systemRandom, log: silentLogger })
+    const options = { barrier, replica, random: systemRandom, log: silentLogger, clusterName: 'test' }
+    return { barrier, seal: createSealManager(autoSeal === undefined ? options : { ...options, autoSeal }) }
+  })
+  const at = (i: number): Node => made[i] ?? { barrier: made[0]!.barrier, seal: made[0]!.seal }
+  const populate = async (): Promise<string> => {
+    await at(0).barrier.transact(async (tx) => tx.put(kv, 'root-token', Buffer.from('entry')))
+    return 'token'
+  }
+  return { clock, fake, at, populate, ...at(0) }
+}
+
+const unseal = (seal: SealManager, key: string) => seal.unseal({ key, reset: false })
+
+test('before init: not initialised, sealed, and a share has nothing to open', async () => {
+  const { seal } = cluster()
+  expect(seal.status()).toEqual({
+    type: 'shamir',
+    initialized: false,
+    sealed: true,
+    t: 0,
+    n: 0,
+    progress: 0,
+    nonce: '',
+    recoverySeal: false,
+    migration: false,
+    clusterName: 'test',
+    clusterId: 'fake-cluster',
+  })
+  await expect(unseal(seal, '00'.repeat(33))).rejects.toMatchObject({
+    code: 'ERR_NOT_INITIALIZED',
+    message: 'server is not yet initialized',
+  })
+  expect(seal.records()).toBeNull()
+})
+
+test('init, then the shares open it: progress and nonce go along, hex and base64 both', async () => {
+  const { seal, barrier, populate } = cluster()
+  const { keys, value } = await seal.init(asked, populate)
+  expect([keys.length, value]).toEqual([5, 'token'])
+  expect(seal.status()).toMatchObject({ initialized: true, sealed: true, t: 3, n: 5, progress: 0, nonce: '' })
+
+  const first = await unseal(seal, hex(keys[4]))
+  expect(first).toMatchObject({ sealed: true, progress: 1 })
+  expect(first.nonce).toMatch(/^[0-9a-f]{8}-/)
+  expect(await unseal(seal, base64(keys[4]))).toEqual(first) // The same share again is not counted.
+  expect(await unseal(seal, base64(keys[0]))).toMatchObject({ progress: 2, nonce: first.nonce })
+  expect(await unseal(seal, hex(keys[2]))).toMatchObject({ sealed: false, progress: 0, nonce: '' })
+  expect(await barrier.read(linear, async (view) => (await view.get(kv, 'root-token')) !== null)).toBe(true)
+  expect(await unseal(seal, hex(keys[1]))).toMatchObject({ sealed: false, progress: 0 }) // Open already: nothing to do.
+
+  seal.seal()
+  expect(seal.status()).toMatchObject({ initialized: true, sealed: true })
+})
+
+test('every 2 of 3 shares open, one does not', async () => {
+  const { seal, populate } = cluster()
+  const { keys } = await seal.init({ ...asked, secretShares: 3, secretThreshold: 2 }, populate)
+  for (const [a, b] of [
+    [0, 1],
+    [0, 2],
+    [1, 2],
+    [2, 0],
+  ] as const) {
+    expect((await unseal(seal, hex(keys[a]))).sealed).toBe(true)
+    expect((await unseal(seal, hex(keys[b]))).sealed).toBe(false)
+    seal.seal()
+  }
+})
+
+test('one share of one', async () => {
+  const { seal, populate } = cluster()
+  const { keys } = await seal.init({ ...asked, secretShares: 1, secretThreshold: 1 }, populate)
+  expect(keys.map(({ length }) => length)).toEqual([33])
+  expect((await unseal(seal, base64(keys[0]))).sealed).toBe(false)
+})
+
+test('a wrong share is named at once, is a 400, and does not spoil the others', async () => {
+  const { seal, populate } = cluster()
+  const { keys } = await seal.init(asked, populate)
+  await unseal(seal, hex(keys[0]))
+  const wrong = 'ab'.repeat(33)
+  const refused = unseal(seal, wrong)
+  await expect(refused).rejects.toMatchObject({
+    code: 'ERR_BAD_SHARE',
+    status: 400,
+    message: expect.stringMatching(/^invalid key: failed to decrypt keys from storage/),
+  })
+  await refused.catch((error: unknown) => expect(JSON.stringify(error) + String(error)).not.toContain(wrong))
+  await expect(unseal(seal, 'zz')).rejects.toMatchObject({ status: 400, message: "'key' must be a valid hex or base64 string" })
+  await expect(unseal(seal, 'abcd')).rejects.toMatchObject({ status: 400, message: expect.stringMatching(/^invalid key: key is shorter/) })
+  await expect(seal.unseal({ key: null, reset: false })).rejects.toMatchObject({
+    message: "'key' must be specified in request body as JSON, or 'reset' set to true",
+  })
+  expect(seal.status().progress).toBe(1)
+  await unseal(seal, hex(keys[1]))
+  expect((await unseal(seal, hex(keys[2]))).sealed).toBe(false)
+})
+
+test('reset forgets, and the next attempt has another nonce', async () => {
+  const { seal, populate } = cluster()
+  const { keys } = await seal.init(asked, populate)
+  const { nonce } = await unseal(seal, hex(keys[0]))
+  expect(await seal.unseal({ key: null, reset: true })).toMatchObject({ progress: 0, nonce: '' })
+  expect((await unseal(seal, hex(keys[0]))).nonce).not.toBe(nonce)
+})
+
+test('shares that come at the same moment are taken one by one', async () => {
+  const { seal, populate } = cluster()
+  const { keys } = await seal.init(asked, populate)
+  const answers = await Promise.all(keys.map((key) => unseal(seal, hex(key))))
+  expect(answers.map(({ progress, sealed }) => [progress, sealed])).toEqual([
+    [1, true],
+    [2, true],
+    [0, false],
+    [0, false],
+    [0, false],
+  ])
+  const flood = await Promise.allSettled(Array.from({ length: 50 }, () => unseal(seal, hex(keys[0]))))
+  expect(flood.filter(({ status }) => status === 'rejected')).toHaveLength(18)
+})
+
+test('each node is unsealed by itself, also one that only follows', async () => {
+  const { at, populate, fake } = cluster(3)
+  const { keys } = await at(0).seal.init(asked, populate)
+  await fake.node(2).appliedUpTo(fake.log.length)
+  for (const i of [2, 0]) for (const key of keys.slice(0, 3)) await unseal(at(i).seal, hex(key))
+  expect([0, 1, 2].map((i) => at(i).seal.status().sealed)).toEqual([false, true, false])
+  expect(at(1).seal.status()).toMatchObject({ initialized: true, t: 3, n: 5, progress: 0 })
+  expect(await at(2).barrier.read(linear, async (view) => (await view.get(kv, 'root-token')) !== null)).toBe(true)
+})
+
+test('init happens once, and refuses what it can not do', async () => {
+  const { seal, populate } = cluster()
+  for (const [options, message] of [
+    [{ secretShares: 3, secretThreshold: 1 }, /threshold must be greater than one/],
+    [{ pgpKeys: ['x'] }, /PGP keys is not supported/],
+    [{ rootTokenPgpKey: 'x' }, /PGP keys is not supported/],
+  ] as const)
+    await expect(seal.init({ ...asked, ...options }, populate)).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringMatching(message),
+    })
+  expect(seal.status().initialized).toBe(false)
+  const [first, second] = await Promise.allSettled([seal.init(asked, populate), seal.init(asked, populate)])
+  expect([first?.status, second?.status]).toEqual(['fulfilled', 'rejected'])
+  await expect(seal.init(asked, populate)).rejects.toMatchObject({
+    code: 'ERR_ALREADY_INITIALIZED',
+    message: 'Vault is already initialized',
+  })
+})
+
+test('an init that fails half-way can be done again, and its keys open nothing', async () => {
+  const { seal, barrier, populate } = cluster()
+  const failing = seal.init(asked, async () => {
+    await populate()
+    throw new HoldfastError('ERR_INTERNAL', 'planted')
+  })
+  await expect(failing).rejects.toThrow('planted')
+  expect(seal.status()).toMatchObject({ initialized: false, sealed: true })
+  expect(barrier.sealed).toBe(true)
+  const { keys } = await seal.init(asked, populate)
+  for (const key of keys.slice(1, 4)) await unseal(seal, hex(key))
+  expect(barrier.sealed).toBe(false)
+})
+
+test('the stored records hold no key and no share', async () => {
+  const { seal, populate, fake } = cluster()
+  const { keys } = await seal.init(asked, populate)
+  const disk = Buffer.concat(fake.node(0).dump().flat())
+  for (const share of keys) {
+    expect(disk.includes(Buffer.from(share).subarray(0, 32))).toBe(false)
+    expect(disk.includes(hex(share))).toBe(false)
+  }
+  const config = parseSealConfig(seal.records()?.sealConfig ?? new Uint8Array(0))
+  expect(config).toMatchObject({ type: 'shamir', secret: { shares: 5, threshold: 3 } })
+})
+
+test.each([
+  'garbage',
+  '{}',
+  '{"version":2,"type":"shamir"}',
+  '{"version":1,"type":"shamir","secret_shares":3,"secret_threshold":4}',
+  'null',
+])('a damaged seal configuration (%s) is said to be one', (record) => {
+  expect(() => parseSealConfig(Buffer.from(record))).toThrow(expect.objectContaining({ code: 'ERR_STORE_CORRUPT' }))
+})
+
+describe('joining', () => {
+  test('the shares of the cluster give the key that proves so, and the barrier opens when the keyring arrives', async () => {
+    const home = cluster()
+    const { keys } = await home.seal.init(asked, home.populate)
+    const joiner = cluster()
+    const records = home.seal.records()
+    if (records === null) throw new Error('records expected')
+    const opened = joiner.seal.openForJoin(records)
+    expect(joiner.seal.status()).toMatchObject({ initialized: true, sealed: true, t: 3, n: 5 })
+    for (const key of keys.slice(0, 3)) await unseal(joiner.seal, hex(key))
+    const joinKey = await opened
+    expect(joinKey.length).toBe(32)
+    expect(joiner.barrier.sealed).toBe(true) // Has no state yet.
+    expect(await unseal(joiner.seal, hex(keys[3]))).toMatchObject({ sealed: true, progress: 0 }) // Not needed any more.
+
+    for (const [key, value] of home.fake.node(0).dump()) joiner.fake.append([{ key, value }], 0)
+    await joiner.fake.node(0).appliedUpTo(joiner.fake.log.length)
+    expect(joiner.barrier.sealed).toBe(false)
+    expect(joiner.seal.status()).toMatchObject({ initialized: true, sealed: false })
+  })
+
+  test('a second attempt ends the first; closing ends the second', async () => {
+    const home = cluster()
+    await home.seal.init(asked, home.populate)
+    const joiner = cluster()
+    const records = home.seal.records()
+    if (records === null) throw new Error('records expected')
+    const first = joiner.seal.openForJoin(records)
+    const second = joiner.seal.openForJoin(records)
+    await expect(first).rejects.toMatchObject({ code: 'ERR_SHUTTING_DOWN' })
+    joiner.seal.close()
+    await expect(second).rejects.toMatchObject({ code: 'ERR_SHUTTING_DOWN' })
+    await expect(joiner.seal.openForJoin({ ...records, sealConfig: Buffer.from('{}') })).rejects.toMatchObject({
+      code: 'ERR_STORE_CORRUPT',
+    })
+  })
+
+  test('join keys differ by root key, and are not the root key', () => {
+    const key = systemRandom.bytes(32)
+    expect(deriveJoinKey(key)).toEqual(deriveJoinKey(key))
+    expect(deriveJoinKey(key)).not.toEqual(deriveJoinKey(systemRandom.bytes(32)))
+    expect(deriveJoinKey(key)).not.toEqual(key)
+  })
+})
+
+describe('auto seal', () => {
+  const staticSeal = (id: string, fill: number, previous?: readonly [string, number]): AutoSeal =>
+    createStaticSeal({
+      current: { id, key: new SecretBytes(new Uint8Array(32).fill(fill)) },
+      ...(previous ? { previous: { id: previous[0], key: new SecretBytes(new Uint8Array(32).fill(previous[1])) } } : {}),
+      random: systemRandom,
+    })
+
+  test('opens by itself, without shares; recovery shares are made when asked for', async () => {
+    const { seal, barrier, populate } = cluster(1, staticSeal('k1', 1))
+    const { keys, recoveryKeys } = await seal.init({ ...asked, recoveryShares: 3, recoveryThreshold: 2 }, populate)
+    expect([keys.length, recoveryKeys?.length]).toEqual([0, 3])
+    expect(seal.status()).toMatchObject({ type: 'static', initialized: true, sealed: false, recoverySeal: true, t: 2, n: 3 })
+    seal.seal()
+    await expect(unseal(seal, hex(recoveryKeys?.[0]))).rejects.toMatchObject({ code: 'ERR_BAD_REQUEST' }) // They authorise, they don't decrypt.
+    expect(await seal.autoUnseal()).toBe(true)
+    expect(barrier.sealed).toBe(false)
+  })
+
+  test('another key does not open it, the previous one does', async () => {
+    const wrapped = await staticSeal('k1', 1).wrap(new Uint8Array(32).fill(5), 'p')
+    expect(await staticSeal('k2', 2, ['k1', 1]).unwrap(wrapped, 'p')).toEqual(new Uint8Array(32).fill(5))
+    for (const [seal, place] of [
+      [staticSeal('k2', 2), 'p'],
+      [staticSeal('k1', 2), 'p'],
+      [staticSeal('k1', 1), 'elsewhere'],
+    ] as const)
+      await expect(seal.unwrap(wrapped, place)).rejects.toMatchObject({ code: 'ERR_DECRYPT' })
+    expect(() => createStaticSeal({ current: { id: '', key: new SecretBytes(new Uint8Array(32)) }, random: systemRandom })).toThrow(
+      /id of 1 to 255/,
+    )
+  })
+
+  test('a seal that can not wrap leaves nothing behind', async () => {
+    const failing: AutoSeal = { ...staticSeal('k1', 1), wrap: async () => Promise.reject(new HoldfastError('ERR_UPSTREAM', 'planted')) }
+    const { seal, populate, fake } = cluster(1, failing)
+    await expect(seal.init(asked, populate)).rejects.toMatchObject({ code: 'ERR_UPSTREAM' })
+    expect([seal.status().initialized, fake.log.length]).toEqual([false, 0])
+  })
+
+  test('shares are not asked of a cluster with an auto seal, nor the other way round', async () => {
+    const { seal, populate } = cluster()
+    expect(await seal.autoUnseal()).toBe(false)
+    await seal.init(asked, populate)
+    expect(await seal.autoUnseal()).toBe(false)
+  })
+})
