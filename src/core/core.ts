@@ -139,11 +139,9 @@ class CoreRunner implements Core {
   async #answerLocally(request: Request, { def, params }: PathMatch): Promise<CoreResponse> {
     const trace = newTrace(request, this.#deps.clock.nowMs())
     const operation = operationDef(def, request.operation)
-    // Keys that hash the audit's values exist only while the barrier is open.
-    const recorded = !def.unaudited && !this.#deps.barrier.sealed
     trace.mount = this.#boot.sys
     trace.def = def
-    if (recorded) await this.#record(trace, (facts) => requestRecord(facts, null), request)
+    await this.#record(trace, (facts) => requestRecord(facts, null), request)
     let response: LogicalResponse | null = null
     let failure: unknown = null
     try {
@@ -153,7 +151,10 @@ class CoreRunner implements Core {
     } catch (error) {
       failure = error
     }
-    if (recorded && !this.#deps.barrier.sealed) await this.#recordResponse(request, trace, response, failure, true)
+    // Without its data: what init and unseal answer has no place in a record, hashed or not.
+    const status = statusOf(request, trace, response, failure)
+    const done = failure === null && operation?.writes === true
+    await this.#auditDone(() => this.#record(trace, (facts) => responseRecord(facts, status, null, failure), request), done)
     if (failure !== null) throw failure
     return renderResponse(request.id, request.operation, def, response)
   }

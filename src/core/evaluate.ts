@@ -92,7 +92,7 @@ export async function evaluate(
   const match = route ? (deps.registry.paths(route.mount)?.match(route.rest) ?? null) : null
   trace.mount = route?.mount ?? null
   trace.def = match?.def ?? null
-  if (!transaction && match && mayWrite(match.def, request.operation)) throw new NeedsTransaction()
+  if (!transaction && match && !match.def.local && mayWrite(match.def, request.operation)) throw new NeedsTransaction()
   const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null)
   const scope = { view, transaction, mounts, acl: caller.acl }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {

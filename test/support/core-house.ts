@@ -1,0 +1,170 @@
+/** A core with its real services over real barriers and a fake cluster; only the node around it (seal, membership) is a stand-in. */
+import { createAuthMethods } from '#auth/index.ts'
+import { HoldfastError } from '#base/errors.ts'
+import { silentLogger } from '#base/logger.ts'
+import { systemRandom } from '#base/random.ts'
+import type { AuditRecord } from '#audit/types.ts'
+import { bootstrapStorage } from '#core/bootstrap.ts'
+import { createCore, type Core } from '#core/core.ts'
+import { houseJobs } from '#core/house-jobs.ts'
+import type { Request } from '#core/types.ts'
+import { secretEngines } from '#engines/index.ts'
+import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
+import type { SealStatus } from '#engines/sys/types.ts'
+import { createPolicyStore } from '#policies/store.ts'
+import { createTokenStore } from '#tokens/store.ts'
+import { openBarriers } from './open-barrier.ts'
+
+// oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
+export type Answer = { status: number; body: any; text: string }
+
+export interface HouseNode {
+  readonly core: Core
+  readonly audit: AuditRecord[]
+  readonly sealStatus: { -readonly [K in keyof SealStatus]: SealStatus[K] }
+  readonly calls: string[]
+  unavailable: string | null
+  ask(request: Partial<Request>): Promise<Answer>
+  read(path: string, token?: string | null, query?: Record<string, string>): Promise<Answer>
+  write(path: string, body?: Record<string, unknown>, token?: string | null): Promise<Answer>
+  remove(path: string, token?: string | null): Promise<Answer>
+  list(path: string, token?: string | null): Promise<Answer>
+}
+
+let serial = 0
+
+/** `nodes` cores, the first leading. The others forward to it in memory. */
+export async function openHouse(nodes = 1) {
+  const { clock, cluster, at } = await openBarriers(nodes)
+  let rootToken = ''
+  const house: HouseNode[] = []
+  for (let position = 0; position < nodes; position += 1) {
+    const barrier = at(position)
+    const replica = cluster.node(position)
+    const tokens = createTokenStore({ random: systemRandom })
+    tokens.setKey(new Uint8Array(32).fill(9))
+    const policies = createPolicyStore()
+    if (position === 0)
+      rootToken = (await barrier.transact((transaction) => bootstrapStorage(transaction, { random: systemRandom, tokens }))).rootToken
+    const audit: AuditRecord[] = []
+    const calls: string[] = []
+    const sealStatus = standingSeal()
+    const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
+    const state = { unavailable: null as string | null }
+    const call = async (name: string): Promise<void> => void calls.push(name)
+    const services: SystemServices = {
+      lifecycle: {
+        sealStatus: () => ({ ...sealStatus, sealed: barrier.sealed }),
+        init: async () => {
+          throw new HoldfastError('ERR_ALREADY_INITIALIZED', 'Vault is already initialized')
+        },
+        unseal: async ({ key }) => (await call(`unseal ${key === null ? 'reset' : 'share'}`), sealStatus),
+        seal: async () => {
+          await call('seal')
+          barrier.seal()
+        },
+        unavailable: () => state.unavailable,
+      },
+      cluster: {
+        status: () => replica.status(),
+        activeSinceMs: () => clock.nowMs(),
+        join: async () => ({ joined: true }),
+        bootstrapChallenge: async (body) => ({ echo: body }),
+        bootstrapAnswer: async () => ({}),
+        createJoinToken: async ({ ttlSeconds }) => ({ token: 'hfj.test', expiresMs: clock.nowMs() + ttlSeconds * 1_000 }),
+        removePeer: (id) => call(`remove ${id}`),
+        setVoter: (id, voter) => call(`voter ${id} ${voter}`),
+        stepDown: () => call('step-down'),
+      },
+      policies,
+      tokens,
+      barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
+      engines: mountable,
+      auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
+      auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
+      metricsText: () => 'holdfast_up 1\n',
+      inFlight: () => house[position]?.core.inFlight() ?? [],
+      hostInfo: () => ({ cpus: 2 }),
+      sanitizedConfig: () => ({ api_addr: 'http://127.0.0.1:8200' }),
+      clock,
+      random: systemRandom,
+    }
+    const core = createCore({
+      barrier,
+      replica,
+      tokens,
+      policies,
+      audit: { record: async (record) => void audit.push(record) },
+      engines: [createSystemEngine(services), ...mountable],
+      forward: (request) => house[0]!.core.handle({ ...request, forwardedFrom: replica.nodeId }),
+      jobs: houseJobs({ barrier, tokens }),
+      clock,
+      random: systemRandom,
+      log: silentLogger,
+      nodeId: replica.nodeId,
+    })
+    house.push(nodeOf(core, rootToken, audit, calls, sealStatus, state))
+  }
+  return { clock, cluster, house, node: house[0]!, rootToken, at }
+}
+
+const standingSeal = (): SealStatus => ({
+  type: 'shamir',
+  initialized: true,
+  sealed: false,
+  t: 3,
+  n: 5,
+  progress: 0,
+  nonce: '',
+  recoverySeal: false,
+  migration: false,
+  clusterName: 'test',
+  clusterId: 'c-1',
+})
+
+function nodeOf(
+  core: Core,
+  rootToken: string,
+  audit: AuditRecord[],
+  calls: string[],
+  sealStatus: HouseNode['sealStatus'],
+  state: { unavailable: string | null },
+): HouseNode {
+  const ask = async (over: Partial<Request>): Promise<Answer> => {
+    const request: Request = {
+      id: `request-${(serial += 1)}`,
+      operation: 'read',
+      path: '',
+      namespace: '',
+      token: rootToken,
+      body: {},
+      query: {},
+      headers: {},
+      clientAddress: '127.0.0.1',
+      wrapTtlSeconds: 0,
+      method: 'GET',
+      ...over,
+    }
+    const { status, body } = await core.handle(request)
+    const text = Buffer.from(body).toString()
+    return { status, text, body: text.startsWith('{') ? JSON.parse(text) : null }
+  }
+  const by = (token: string | null | undefined): Partial<Request> => (token === undefined ? {} : { token })
+  return {
+    core,
+    audit,
+    calls,
+    sealStatus,
+    get unavailable() {
+      return state.unavailable
+    },
+    set unavailable(value) {
+      state.unavailable = value
+    },
+    ask,
+    read: (path, token, query = {}) => ask({ path, query, ...by(token) }),
+    write: (path, body = {}, token) => ask({ operation: 'update', method: 'POST', path, body, ...by(token) }),
+    remove: (path, token) => ask({ operation: 'delete', method: 'DELETE', path, ...by(token) }),
+    list: (path, token) => ask({ operation: 'list', method: 'LIST', path: `${path}/`, ...by(token) }),
+  }
+}

@@ -1,0 +1,188 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { openHouse, type HouseNode } from '#test/support/core-house.ts'
+
+let house: Awaited<ReturnType<typeof openHouse>>
+let node: HouseNode
+beforeEach(async () => {
+  house = await openHouse()
+  node = house.node
+})
+
+const create = async (body: Record<string, unknown> = {}, token?: string) => (await node.write('auth/token/create', body, token)).body
+const made = async (body: Record<string, unknown> = {}, token?: string): Promise<string> => (await create(body, token)).auth.client_token
+
+/** A policy that lets its holder make tokens, with sudo where said. */
+const allowCreate = (sudo = false) =>
+  node.write('sys/policies/acl/maker', {
+    policy: `path "auth/token/*" { capabilities = ["create", "read", "update"${sudo ? ', "sudo"' : ''}] }`,
+  })
+
+describe('a new token', () => {
+  test('has what was asked, and the default policy', async () => {
+    const { auth } = await create({ policies: ['b', 'A'], ttl: '1h', meta: { who: 'x' }, display_name: 'for ci', num_uses: 3 })
+    expect(auth).toMatchObject({
+      policies: ['a', 'b', 'default'],
+      lease_duration: 3600,
+      renewable: true,
+      metadata: { who: 'x' },
+      num_uses: 3,
+      orphan: false,
+      token_type: 'service',
+      mfa_requirement: null,
+    })
+    expect(auth.client_token).toMatch(/^s\.[A-Za-z0-9]{24,}$/)
+    const { data } = (await node.write('auth/token/lookup', { token: auth.client_token })).body
+    expect(data).toMatchObject({
+      id: auth.client_token,
+      path: 'auth/token/create',
+      display_name: 'token-for-ci',
+      ttl: 3600,
+      num_uses: 3,
+      type: 'service',
+    })
+  })
+
+  test('of root without policies is root and never expires', async () => {
+    expect((await create()).auth).toMatchObject({ policies: ['root'], lease_duration: 0, renewable: false })
+  })
+
+  test('has at most what its parent has', async () => {
+    await allowCreate()
+    const maker = await made({ policies: ['maker', 'extra'] })
+    expect((await create({ policies: ['extra'] }, maker)).auth.policies).toEqual(['default', 'extra'])
+    expect((await create({}, maker)).auth.policies).toEqual(['default', 'extra', 'maker'])
+    expect((await create({ policies: ['beyond'] }, maker)).errors).toEqual(['child policies must be subset of parent'])
+    for (const policies of [['root'], ['Root '], ['ROOT', 'extra']]) {
+      expect((await create({ policies }, maker)).errors).toEqual(['root tokens may not be created without parent token being root'])
+    }
+    expect((await create({ policies: ['response-wrapping'] })).errors).toEqual(['cannot assign policy "response-wrapping"'])
+  })
+
+  test.each([
+    [{ no_parent: true }, 'root or sudo privileges required to create orphan token'],
+    [{ id: 'chosen' }, 'root or sudo privileges required to specify token id'],
+    [{ period: '1h' }, 'root or sudo privileges required to create periodic token'],
+  ])('needs sudo for %j', async (body, message) => {
+    await allowCreate()
+    const maker = await made({ policies: ['maker'] })
+    expect((await create(body, maker)).errors).toEqual([message])
+    await allowCreate(true)
+    expect((await create(body, maker)).errors).toBeUndefined()
+  })
+
+  test('a limited token makes no children; batch is refused with a reason', async () => {
+    await allowCreate()
+    const limited = await made({ policies: ['maker'], num_uses: 5 })
+    expect((await create({}, limited)).errors).toEqual(['restricted use token cannot generate child tokens'])
+    expect((await create({ type: 'batch' })).errors[0]).toContain('expected "service"')
+    expect((await create({ ttl: '-5s' })).errors).toEqual(['ttl must be positive'])
+  })
+
+  test('an expiring root token makes no immortal one', async () => {
+    const root = await made({ policies: ['root'], ttl: '1h' })
+    expect((await create({ policies: ['root'] }, root)).errors).toEqual(['expiring root tokens cannot create non-expiring root tokens'])
+  })
+
+  test('lives at most as long as the system allows, with a warning', async () => {
+    const body = await create({ policies: ['x'], ttl: '9000h' })
+    expect(body.auth.lease_duration).toBe(768 * 3600)
+    expect(body.warnings).toHaveLength(1)
+  })
+})
+
+describe('time', () => {
+  test('an expired token is like an unknown one', async () => {
+    const token = await made({ policies: ['x'], ttl: '10s' })
+    expect((await node.read('auth/token/lookup-self', token)).body.data.ttl).toBe(10)
+    house.clock.advance(10_001)
+    expect(await node.read('auth/token/lookup-self', token)).toMatchObject({ status: 403, body: { errors: ['permission denied'] } })
+  })
+
+  test('renewing prolongs up to the explicit maximum', async () => {
+    const token = await made({ policies: ['x'], ttl: '10s', explicit_max_ttl: '15s' })
+    house.clock.advance(8_000)
+    const renewed = await node.write('auth/token/renew-self', { increment: '10s' }, token)
+    expect(renewed.body.auth).toMatchObject({ lease_duration: 7, client_token: token })
+    expect(renewed.body.warnings).toHaveLength(1)
+    expect((await node.write('auth/token/renew-self', {}, house.rootToken)).status).toBe(400)
+    house.clock.advance(8_000)
+    expect((await node.write('auth/token/renew-self', {}, token)).status).toBe(403)
+  })
+
+  test('by another token or accessor', async () => {
+    const { auth } = await create({ policies: ['x'], ttl: '100s' })
+    expect((await node.write('auth/token/renew', { token: auth.client_token, increment: 50 })).body.auth.lease_duration).toBe(50)
+    const byAccessor = await node.write('auth/token/renew-accessor', { accessor: auth.accessor, increment: 60 })
+    expect(byAccessor.body.auth).toMatchObject({ lease_duration: 60, client_token: '' })
+    const looked = await node.write('auth/token/lookup-accessor', { accessor: auth.accessor })
+    expect(looked.body.data).toMatchObject({ id: '', accessor: auth.accessor })
+    expect((await node.write('auth/token/lookup-accessor', { accessor: 'none' })).status).toBe(403)
+  })
+})
+
+describe('revoking', () => {
+  test('takes all below with it, and their cubbyholes', async () => {
+    await allowCreate()
+    const parent = await made({ policies: ['maker'] })
+    const child = await made({}, parent)
+    await node.write('cubbyhole/own', { x: 1 }, child)
+    expect((await node.read('cubbyhole/own', child)).body.data).toEqual({ x: 1 })
+    expect((await node.read('cubbyhole/own', parent)).status).toBe(404)
+    expect((await node.write('auth/token/revoke', { token: parent })).status).toBe(204)
+    for (const token of [parent, child]) expect((await node.read('auth/token/lookup-self', token)).status).toBe(403)
+    const cubbyholes = (await node.read('sys/mounts/cubbyhole')).body.data.uuid as string
+    const left = await house.at(0).read({ kind: 'linearizable' }, (view) => view.list({ namespace: 'root', mount: cubbyholes }, ''))
+    expect(left).toEqual([])
+    expect((await node.write('auth/token/revoke', { token: parent })).status).toBe(204)
+  })
+
+  test('an orphan-making revocation leaves the children', async () => {
+    await allowCreate()
+    const parent = await made({ policies: ['maker'] })
+    const child = await made({}, parent)
+    expect((await node.write('auth/token/revoke-orphan', { token: parent }, child)).status).toBe(403)
+    expect((await node.write('auth/token/revoke-orphan', { token: parent })).status).toBe(204)
+    expect((await node.read('auth/token/lookup-self', parent)).status).toBe(403)
+    expect((await node.read('auth/token/lookup-self', child)).body.data.orphan).toBe(true)
+  })
+
+  test('self, and by accessor', async () => {
+    const one = await create({ policies: ['x'] })
+    expect((await node.write('auth/token/revoke-self', {}, one.auth.client_token)).status).toBe(204)
+    expect((await node.read('auth/token/lookup-self', one.auth.client_token)).status).toBe(403)
+    const two = await create({ policies: ['x'] })
+    expect((await node.write('auth/token/revoke-accessor', { accessor: two.auth.accessor })).status).toBe(204)
+    expect((await node.read('auth/token/lookup-self', two.auth.client_token)).status).toBe(403)
+    expect((await node.write('auth/token/revoke-accessor', {})).status).toBe(400)
+  })
+
+  test('accessors are listed to sudo only', async () => {
+    const { auth } = await create({ policies: ['x'] })
+    expect((await node.list('auth/token/accessors')).body.data.keys).toContain(auth.accessor)
+    await allowCreate()
+    expect((await node.list('auth/token/accessors', await made({ policies: ['maker'] }))).status).toBe(403)
+  })
+})
+
+test('a limited token ends with its last use, over the real barrier', async () => {
+  const token = await made({ policies: ['x'], num_uses: 2 })
+  expect((await node.read('auth/token/lookup-self', token)).body.data.num_uses).toBe(1)
+  expect((await node.read('nowhere', token)).status).toBe(403)
+  expect(await node.read('auth/token/lookup-self', token)).toMatchObject({ status: 403, body: { errors: ['permission denied'] } })
+})
+
+test('roles say what their tokens get', async () => {
+  await node.write('auth/token/roles/ci', { allowed_policies: 'one,two', orphan: true, token_period: '1h' })
+  expect((await node.read('auth/token/roles/ci')).body.data).toMatchObject({
+    allowed_policies: ['one', 'two'],
+    orphan: true,
+    token_period: 3600,
+  })
+  expect((await node.list('auth/token/roles')).body.data.keys).toEqual(['ci'])
+  const { auth } = (await node.write('auth/token/create/ci', { policies: ['one'] })).body
+  expect(auth).toMatchObject({ policies: ['default', 'one'], orphan: true, lease_duration: 3600 })
+  expect((await node.write('auth/token/create/ci', { policies: ['three'] })).status).toBe(400)
+  expect((await node.write('auth/token/create/ci', { policies: ['root'] })).status).toBe(400)
+  expect((await node.write('auth/token/create/none')).status).toBe(400)
+  expect((await node.remove('auth/token/roles/ci')).status).toBe(204)
+})
