@@ -2,7 +2,7 @@
  * Records to devices: each device hashes under its own salt and keeps its own chain; a record counts when one device has it.
  * Devices work side by side: a slow or hanging one costs the others nothing.
  */
-import type { KeyObject } from 'node:crypto'
+import type { HmacKey } from './hmac.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
@@ -60,7 +60,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   const bootKey = options.random.bytes(32)
   const devices = new Map<string, Device>()
   let key: Uint8Array | null = null
-  let macKey: KeyObject | null = null
+  let macKey: HmacKey | null = null
 
   const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
   const newMemo = (): FormatMemo => ({ data: new WeakMap() })
@@ -82,13 +82,11 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     options.log.warn({ device: device.lane.name, reason, code, failures: device.lane.status().failures }, 'an audit device failed')
   }
 
-  async function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
-    try {
-      await device.lane.append(formatRecord(record, nonHmac, device.hasher, device.memo))
-    } catch (error) {
+  function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
+    return device.lane.append(formatRecord(record, nonHmac, device.hasher, device.memo)).catch((error: unknown) => {
       warn(device, error)
       throw error
-    }
+    })
   }
 
   for (const device of options.devices ?? []) enable(device)
@@ -97,7 +95,8 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     async record(record, nonHmac) {
       if (devices.size === 0) return
       try {
-        await Promise.any(Array.from(devices.values(), (device) => append(device, record, nonHmac)))
+        const appends = Array.from(devices.values(), (device) => append(device, record, nonHmac))
+        await (appends.length === 1 ? appends[0] : Promise.any(appends))
       } catch (cause) {
         throw new HoldfastError('ERR_AUDIT', 'internal error', { cause, hint: 'no audit device took the record: see the log of this node' })
       }

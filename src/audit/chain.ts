@@ -7,8 +7,8 @@
  * HMAC-SHA-256 (hex), under a key behind the barrier, of the line's text up to and without `,"mac":`; null while the node is sealed:
  * such lines are proven by the next one that has a MAC.
  */
-import { createHmac, hash } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
+import { hash } from 'node:crypto'
+import type { HmacKey } from './hmac.ts'
 
 export interface ChainPlace {
   readonly node: string
@@ -28,7 +28,7 @@ export const lineHash = (line: string): string => hash('sha256', line, 'hex')
 const macMark = ',"mac":'
 
 /** The MAC of a line's text before `,"mac":`. */
-export const macOf = (key: KeyObject, text: string): string => createHmac('sha256', key).update(text).digest('hex')
+export const macOf = (key: HmacKey, text: string): string => key.hex(text)
 
 /** Where the text that a line's MAC covers ends; -1 when the line has none. */
 export const macStart = (line: string): number => line.lastIndexOf(macMark)
@@ -38,7 +38,7 @@ export function chainLine(
   body: string,
   place: ChainPlace,
   before: ChainState,
-  key: KeyObject | null,
+  key: HmacKey | null,
 ): { readonly line: string; readonly state: ChainState } {
   const seq = before.seq + 1
   const prev = before.head === null ? 'null' : `"${before.head}"`

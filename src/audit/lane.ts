@@ -9,7 +9,7 @@
 import { assert } from '#base/assert.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import type { KeyObject } from 'node:crypto'
+import type { HmacKey } from './hmac.ts'
 import { chainLine, lineHash } from './chain.ts'
 import type { ChainPlace, ChainState } from './chain.ts'
 import type { AuditSink } from './types.ts'
@@ -50,7 +50,7 @@ const failed = (name: string, why: string, cause?: unknown): HoldfastError =>
 
 export class Lane {
   readonly #options: LaneOptions
-  #macKey: KeyObject | null = null
+  #macKey: HmacKey | null = null
   /** null: to be read from the sink before the next write. */
   #chain: ChainState | null = null
   /** Of this boot; survives rotations and failed writes. */
@@ -77,7 +77,7 @@ export class Lane {
     return { records: this.#records, failures: this.#failures, waiting: this.#waiting.length, stuck: this.#stuck }
   }
 
-  setMacKey(key: KeyObject | null): void {
+  setMacKey(key: HmacKey | null): void {
     this.#macKey = key
   }
 
