@@ -41,6 +41,7 @@ export class Inbound implements InboundContext {
   readonly #pulses = new Set<() => void>()
   readonly #sessions = new Map<TLSSocket, Session>()
   readonly #strangers = new Set<TLSSocket>()
+  #address = ''
 
   constructor(options: InboundOptions) {
     this.options = options
@@ -77,6 +78,8 @@ export class Inbound implements InboundContext {
       this.#server.once('error', fail)
       this.#server.listen({ host, port }, () => {
         this.#server.off('error', fail)
+        const { address, port: bound } = this.#server.address() as AddressInfo
+        this.#address = formatAddress({ host: address, port: bound })
         this.#server.on('error', (error) => this.options.log.error({ reason: error.message }, 'cluster listener'))
         resolve()
       })
@@ -84,8 +87,7 @@ export class Inbound implements InboundContext {
   }
 
   address(): string {
-    const { address, port } = this.#server.address() as AddressInfo
-    return formatAddress({ host: address, port })
+    return this.#address
   }
 
   setIdentity(identity: Identity): void {

@@ -55,6 +55,7 @@ export class PeerLink {
   #failures = 0
   #unreachableMs = -Infinity
   #loggedMs = -Infinity
+  #loggedReason = ''
   #stopped = false
   #bytesSent = 0
   #messagesSent = 0
@@ -204,7 +205,7 @@ export class PeerLink {
     if (this.#attempt !== attempt) return
     attempt.openedMs = this.#options.clock.monotonicMs()
     this.#connects++
-    this.#loggedMs = -Infinity
+    this.#loggedReason = ''
     this.#options.contact()
     this.#options.log.info({ peer: this.#options.peer.id, address: this.#options.peer.clusterAddress }, 'stream to peer is open')
   }
@@ -229,8 +230,9 @@ export class PeerLink {
     void discard(attempt, error)
     // What waits was meant for a peer that listened; raft sends again what still matters, and newer.
     this.#queue.clear()
-    if (now - this.#loggedMs > stillDownEveryMs) {
+    if (error.message !== this.#loggedReason || now - this.#loggedMs > stillDownEveryMs) {
       this.#loggedMs = now
+      this.#loggedReason = error.message
       log.warn({ peer: peer.id, address: peer.clusterAddress, code: codeOf(error), reason: error.message }, 'no stream to peer')
     }
     // Only a stream that lived earns an immediate retry: one that is refused each time would otherwise be tried in a hot loop.
