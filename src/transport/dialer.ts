@@ -9,6 +9,7 @@ import type { buildConnector } from 'undici'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { parseAddress } from './address.ts'
+import type { HostPort } from './address.ts'
 import type { TransportLimits } from './limits.ts'
 import type { Trust } from './trust.ts'
 import type { Identity, PeerAddress } from './types.ts'
@@ -50,8 +51,16 @@ export class Dialer {
 
   #connect(peer: PeerAddress, done: buildConnector.Callback): void {
     const { clock, limits } = this.#options
+    let address: HostPort
+    try {
+      address = parseAddress(peer.clusterAddress)
+    } catch (error) {
+      // Not thrown: a member with a bad address must not stop whoever applies the membership.
+      done(error as Error, null)
+      return
+    }
     const socket = tls.connect({
-      ...parseAddress(peer.clusterAddress),
+      ...address,
       secureContext: this.#context,
       // trust.ts says why: the key decides, and only there.
       rejectUnauthorized: false,

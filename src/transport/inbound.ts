@@ -5,11 +5,11 @@
 import { createServer } from 'node:https'
 import type { Server } from 'node:https'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { constants } from 'node:crypto'
 import type { X509Certificate } from 'node:crypto'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { NodeId } from '#raft/types.ts'
 import { formatAddress, parseAddress } from './address.ts'
 import { tlsIdentity } from './dialer.ts'
@@ -40,7 +40,8 @@ export class Inbound implements InboundContext {
   readonly #server: Server
   readonly #pulses = new Set<() => void>()
   readonly #sessions = new Map<TLSSocket, Session>()
-  readonly #strangers = new Set<TLSSocket>()
+  /** Every TCP connection, those in their handshake included: `close` must not wait for strangers. */
+  readonly #sockets = new Set<Socket>()
   #address = ''
 
   constructor(options: InboundOptions) {
@@ -51,6 +52,10 @@ export class Inbound implements InboundContext {
     this.#server.on('secureConnection', (socket: TLSSocket) => {
       if (!this.#admit(socket)) return
       for (const listener of serveHttp) listener.call(this.#server, socket)
+    })
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
     })
     this.#server.on('request', (request, response) => this.#route(request, response))
     this.#server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
@@ -114,8 +119,7 @@ export class Inbound implements InboundContext {
 
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    for (const socket of this.#sessions.keys()) socket.destroy()
-    for (const socket of this.#strangers) socket.destroy()
+    for (const socket of [...this.#sessions.keys(), ...this.#sockets]) socket.destroy()
     await closed
   }
 
@@ -146,12 +150,8 @@ export class Inbound implements InboundContext {
   #refuse(socket: TLSSocket, error: HoldfastError): void {
     this.options.connectionRefused(socket.remoteAddress, error)
     const body = encodeError(error)
-    this.#strangers.add(socket)
     const timer = this.options.clock.setTimer(1_000, () => socket.destroy())
-    socket.once('close', () => {
-      timer.cancel()
-      this.#strangers.delete(socket)
-    })
+    socket.once('close', () => timer.cancel())
     socket.on('error', () => {})
     socket.resume()
     socket.end(Buffer.concat([Buffer.from(`HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n`), body]))
@@ -164,6 +164,7 @@ export class Inbound implements InboundContext {
     try {
       this.#serve(request, response)
     } catch (error) {
+      if (isHoldfastError(error, 'ERR_PEER_REFUSED')) this.options.connectionRefused(request.socket.remoteAddress, error)
       sendError(response, error)
     }
   }

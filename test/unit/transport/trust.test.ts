@@ -70,6 +70,7 @@ test('a member may not speak as another node, nor for another cluster', async ()
   expect(await rawPost(a, member, '/raft/v1/stream?from=b', { 'holdfast-cluster': 'twin' })).toMatchObject(refused)
   expect(await rawPost(a, member, '/nonsense?from=b')).toMatchObject({ status: 404, error: { code: 'ERR_NO_ROUTE' } })
   expect(await rawPost(a, member, '/request/v1/UPPER?from=b')).toMatchObject({ status: 400 })
+  expect(a.transport.stats().refused).toBe(3)
 })
 
 test('a server with another key than that of the peer dialled is not spoken to', async () => {
@@ -213,4 +214,16 @@ test('plain TCP, garbage and a handshake that never ends get nowhere and leave t
   expect(old).toBe('refused')
   b.transport.send('a', 'still here')
   await until('the message', () => a.received.length === 1)
+})
+
+test('a member with an address that is none is unreachable, and nothing worse', async () => {
+  const ca = await newCa()
+  const a = await startNode(await newIdentity(ca, 'a'))
+  const b = await startNode(await newIdentity(ca, 'b'))
+  a.transport.setPeers([b.peer(), { id: 'c', clusterAddress: 'no address', fingerprint: 'ab' }])
+  await until('unreachable', () => a.unreachable.includes('c'))
+  await expect(a.transport.request('c', 'x', Buffer.alloc(0), 1_000)).rejects.toMatchObject({ code: 'ERR_UPSTREAM', data: { sent: false } })
+  b.transport.setPeers([a.peer()])
+  a.transport.send('b', 1)
+  await until('the message', () => b.received.length === 1)
 })
