@@ -2,13 +2,22 @@
 import { counterMax, invariant } from './assert.ts'
 import { changeProblem, encodeMembershipChange } from './codec.ts'
 import { entryOverheadBytes } from './log.ts'
-import { changeMembership, isJoint, isVoter } from './membership.ts'
+import { changeMembership, isJoint, isMember, isVoter } from './membership.ts'
 import { committedInTerm, drop, isReady, membership, send, type Node } from './node.ts'
 import { committedIndex, hasQuorum } from './quorum.ts'
 import { acknowledgeOwn, flushAppends } from './replication.ts'
 import { becomeFollower, becomeLeader, followMembership } from './roles.ts'
 import { bestTransferee } from './transfer.ts'
-import { EntryType, MessageType, Role, type Entry, type MembershipChange, type ProposeRefusal, type ProposeResult } from './types.ts'
+import {
+  EntryType,
+  MessageType,
+  Role,
+  type Entry,
+  type Membership,
+  type MembershipChange,
+  type ProposeRefusal,
+  type ProposeResult,
+} from './types.ts'
 
 const noBytes = new Uint8Array(0)
 
@@ -72,8 +81,27 @@ export function proposeMembership(node: Node, change: MembershipChange): Propose
   }
   const result = changeMembership(membership(node), change)
   if (!result.ok) return refuse(node, 'membership-invalid', result.detail)
+  const unfit = unfitVoter(node, result.membership)
+  if (unfit !== null) return unfit
   appendOwn(node, [{ type: EntryType.membership, data }])
   return { ok: true, index: node.log.lastIndex(), term: node.term }
+}
+
+/**
+ * A new voter must be a learner that already holds the log up to its own admission. One that has nothing yet may not vote (a wiped
+ * disk looks the same), so a majority that needs it could never elect again; and a mistyped name would be counted forever.
+ */
+function unfitVoter(node: Node, next: Membership): ProposeResult | null {
+  for (const id of next.voters) {
+    if (isVoter(membership(node), id) || id === node.config.id) continue
+    if (!isMember(membership(node), id)) {
+      return refuse(node, 'membership-invalid', `expected '${id}' to be a learner first, got a stranger`)
+    }
+    const match = node.progress.get(id)?.match ?? 0
+    const { index } = node.history.newest
+    if (match < index) return refuse(node, 'membership-pending', `expected '${id}' to hold the log up to ${index}, got ${match}`)
+  }
+  return null
 }
 
 function refuse(node: Node, reason: ProposeRefusal, detail: string): ProposeResult {

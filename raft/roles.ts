@@ -35,15 +35,17 @@ export function becomeLeader(node: Node): void {
 
 function reset(node: Node, term: number, leader: NodeId | null): void {
   invariant(term >= node.term, () => `term must not go back from ${node.term} to ${term}`)
-  const sameLeader = term === node.term && leader === node.leader && node.role === Role.follower
-  if (!sameLeader) refuseReads(node)
+  const follows = node.role === Role.follower
+  if (!follows || term !== node.term || leader !== node.leader) refuseReads(node)
+  // A follower that only learns of a newer term goes on waiting. If every campaign restarted its timer, a candidate with a short log
+  // and a short timeout (unsealed, say) could keep the one node that can win from ever having its turn.
+  if (!follows || leader !== null) restartElectionTimer(node)
   if (term > node.term) {
     node.term = term
     node.vote = null
   }
   node.leader = leader
   node.votes = new Map()
-  restartElectionTimer(node)
   node.progress.clear()
   node.uncommitted.clear()
   node.heartbeatElapsed = 0
