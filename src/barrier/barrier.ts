@@ -336,27 +336,42 @@ class ReplicatedBarrier implements BarrierControl {
   async rotate(): Promise<{ readonly keyringTerm: number }> {
     for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
       const keys = this.#opened()
-      const next = keys.keyring.rotated(this.#options.random, this.#options.clock.nowMs())
-      const record = next.encode(keys.rootKey, this.#options.random)
-      const keyringTerm = next.activeTerm
-      next.wipe() // What counts is what the feed brings back, here as on the followers.
-      if (await this.#proposeBare({ [bareNames.keyring]: record }, [keyringKey])) return { keyringTerm }
+      const keyringTerm = await this.#proposeNext(keys)
+      if (keyringTerm !== null) return { keyringTerm }
     }
     throw new HoldfastError('ERR_CONFLICT', 'rotation expected to commit, got a conflict in each attempt', { hint: 'rotate again' })
   }
 
-  async writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void> {
-    await this.#proposeBare(records, [])
+  /**
+   * Proposes the keyring with a term more; null on a conflict. The keyring is the view's, not the one in memory: that may still wait
+   * for the feed, and a rotation built on it would drop the term of the one before, with all that is already sealed in it.
+   */
+  async #proposeNext(keys: OpenedKeys): Promise<number | null> {
+    const term = this.#leaderTerm()
+    const view = this.#replica.view()
+    const current = keys.keyringOf(view)
+    const next = current.rotated(this.#options.random, this.#nowMs(view))
+    try {
+      const batch = bareBatch({ [bareNames.keyring]: next.encode(keys.rootKey, this.#options.random) })
+      const { applied: viewIndex } = view.meta
+      const timeMs = this.#nowMs(view)
+      const keyringTerm = next.activeTerm
+      return (await this.#propose({ term, viewIndex, reads: [keyringKey], ranges: [], sections: [batch], timeMs })) ? keyringTerm : null
+    } finally {
+      current.wipe()
+      next.wipe() // What counts is what the feed brings back, here as on the followers.
+      view.release()
+    }
   }
 
-  async #proposeBare(records: Readonly<Record<string, Uint8Array | null>>, reads: readonly Uint8Array[]): Promise<boolean> {
+  async writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void> {
     this.#opened()
     const term = this.#leaderTerm()
     const view = this.#replica.view()
-    const { meta } = view
+    const { applied: viewIndex } = view.meta
     const timeMs = this.#nowMs(view)
     view.release()
-    return this.#propose({ term, viewIndex: meta.applied, reads, ranges: [], sections: [bareBatch(records)], timeMs })
+    await this.#replica.propose({ term, viewIndex, reads: [], ranges: [], sections: [bareBatch(records)], timeMs })
   }
 
   readBare(name: string): Uint8Array | null {
@@ -370,6 +385,10 @@ class ReplicatedBarrier implements BarrierControl {
 
   derivedKey(label: string): SecretBytes {
     return this.#opened().keyring.derived(label)
+  }
+
+  joinKey(): SecretBytes {
+    return new SecretBytes(deriveJoinKey(this.#opened().rootKey))
   }
 
   onSealChange(listener: (sealed: boolean) => void): () => void {

@@ -76,14 +76,19 @@ export class OpenedKeys {
     if (this.#closed) throw sealedError()
   }
 
-  /**
-   * Reads the keyring anew from `view`. `replaced`: the whole state was, so that a lower version is no rollback.
-   * @throws ERR_DECRYPT when the record is gone, does not open under our root key, or is older than what we hold.
-   */
-  reload(view: StateView, replaced: boolean): void {
+  /** The keyring that `view` has; the caller wipes it. @throws ERR_DECRYPT when it is gone or does not open under our root key. */
+  keyringOf(view: StateView): Keyring {
     const record = readBare(view, bareNames.keyring)
     if (record === undefined) throw decryptError(bareNames.keyring)
-    const keyring = Keyring.decode(record, this.rootKey)
+    return Keyring.decode(record, this.rootKey)
+  }
+
+  /**
+   * Takes over the keyring that `view` has. `replaced`: the whole state was, so that a lower version is no rollback.
+   * @throws ERR_DECRYPT, also when it is older than what we hold.
+   */
+  reload(view: StateView, replaced: boolean): void {
+    const keyring = this.keyringOf(view)
     if (!replaced && keyring.version < this.#keyring.version) {
       keyring.wipe()
       throw decryptError(bareNames.keyring)

@@ -84,6 +84,8 @@ export interface BarrierControl extends Barrier {
   readBare(name: string): Uint8Array | null
   /** A key of its own for `label`, the same over rotations for as long as the cluster lives. The caller owns it. @throws ERR_SEALED. */
   derivedKey(label: string): SecretBytes
+  /** What a joiner that opens the same seal derives too (aead.ts, deriveJoinKey). The caller owns it. @throws ERR_SEALED. */
+  joinKey(): SecretBytes
   /** Called with `sealed` after each seal and each opening. Returns the unsubscriber. */
   onSealChange(listener: (sealed: boolean) => void): () => void
   /** Stops listening to the replica, after sealing. */

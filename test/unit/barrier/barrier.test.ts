@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { createBarrier } from '#barrier/barrier.ts'
 import { bareKey } from '#barrier/bare.ts'
@@ -348,6 +349,19 @@ test('rotation: old values stay readable, new ones name the new term, followers 
   expect(Buffer.from(barrier.derivedKey('audit').reveal())).toEqual(before)
   expect(Buffer.from(at(1).derivedKey('audit').reveal())).toEqual(before)
   expect(cluster.node(0).openViews + cluster.node(1).openViews).toBe(0)
+})
+
+test('rotations whose feed lags do not drop each other', async () => {
+  const { barrier, replica } = await openBarriers()
+  replica.announceGap = async () => {
+    for (let i = 0; i < 3; i++) await nextTurn()
+  }
+  for (let i = 0; i < 6; i++)
+    await Promise.all([barrier.rotate(), put(barrier, `k${i}`, String(i)), nextTurn().then(() => barrier.rotate())])
+  expect(barrier.status().keyringTerm).toBe(13)
+  barrier.seal()
+  barrier.open(testRootKey())
+  for (let i = 0; i < 6; i++) expect(await get(barrier, `k${i}`)).toBe(String(i))
 })
 
 test('a view ahead of the feed opens values of a term that the feed has yet to tell of', async () => {
