@@ -1,0 +1,127 @@
+/**
+ * Who the members are and where they listen: replicated in the clear beside the data, under a key that no caller can use, and changed only in the
+ * batch of the entry that carries the change. Raft's own membership (who votes) lies in the state's meta record; this says how to reach them.
+ */
+import { Packr } from 'msgpackr'
+import { HoldfastError } from '#base/errors.ts'
+import type { Membership, NodeId } from '#raft/types.ts'
+import type { Op, StateView } from '#store/types.ts'
+import type { Member } from './types.ts'
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: true })
+const formatVersion = 1
+/** Reserved for this room: 0x08 to 0x0f. Callers' keys begin at 0x10. */
+export const firstCallerKeyByte = 0x10
+const directoryKey = new Uint8Array([0x08])
+const removedMax = 1_000
+const textBytesMax = 1_024
+
+export interface Directory {
+  readonly incarnation: number
+  readonly members: readonly Member[]
+  /** Ids that were removed: a new disk means a new id, so none comes back. The newest thousand. */
+  readonly removed: readonly NodeId[]
+}
+
+export type DirectoryUpdate = { readonly put: Member } | { readonly remove: NodeId }
+
+export const emptyDirectory: Directory = { incarnation: 0, members: [], removed: [] }
+
+export function findMember(directory: Directory, id: NodeId): Member | undefined {
+  return directory.members.find((member) => member.id === id)
+}
+
+/** The directory after `update`. */
+export function updateDirectory(directory: Directory, update: DirectoryUpdate): Directory {
+  const id = 'put' in update ? update.put.id : update.remove
+  const others = directory.members.filter((member) => member.id !== id)
+  if ('put' in update) {
+    const members = [...others, update.put].sort((a, b) => (a.id < b.id ? -1 : 1))
+    return { ...directory, members }
+  }
+  const removed = directory.removed.includes(id) ? directory.removed : [...directory.removed, id].slice(-removedMax)
+  return { ...directory, members: others, removed }
+}
+
+/** What a membership entry's context changes, given the membership after it: only what agrees with who really is a member now. */
+export function followMembership(directory: Directory, update: DirectoryUpdate | null, membership: Membership): Directory {
+  if (update === null) return directory
+  const id = 'put' in update ? update.put.id : update.remove
+  const lists = [membership.voters, membership.votersOutgoing, membership.learners, membership.learnersNext]
+  const isMember = lists.some((list) => list.includes(id))
+  // The core may have refused the change (it was invalid by the time it was applied): then its context says nothing either.
+  return isMember === 'put' in update ? updateDirectory(directory, update) : directory
+}
+
+export function directoryOp(directory: Directory): Op {
+  return {
+    key: directoryKey,
+    value: packr.pack([formatVersion, directory.incarnation, directory.members.map(memberRow), directory.removed]),
+  }
+}
+
+/** The directory in `view`; empty when none was written yet. @throws ERR_STORE_CORRUPT */
+export function readDirectory(view: StateView): Directory {
+  const value = view.get(directoryKey)
+  if (value === undefined) return emptyDirectory
+  const record = unpack(value)
+  if (!Array.isArray(record) || record[0] !== formatVersion) throw corrupt(`expected format ${formatVersion}`)
+  const [, incarnation, rows, removed] = record as unknown[]
+  if (typeof incarnation !== 'number' || !Array.isArray(rows) || !Array.isArray(removed)) throw corrupt('expected members')
+  const members = rows.map(memberFrom)
+  if (members.includes(null)) throw corrupt('expected member records')
+  return {
+    incarnation,
+    members: members.filter((member) => member !== null),
+    removed: removed.filter((id): id is string => typeof id === 'string'),
+  }
+}
+
+/** An update as it travels in a membership entry's context or in a command. */
+export function encodeUpdate(update: DirectoryUpdate): Uint8Array {
+  return packr.pack('put' in update ? [formatVersion, memberRow(update.put), null] : [formatVersion, null, update.remove])
+}
+
+/** Null for what is empty or not understood: then the entry says nothing about the directory, on every node alike. */
+export function decodeUpdate(bytes: Uint8Array): DirectoryUpdate | null {
+  if (bytes.length === 0) return null
+  const record = unpack(bytes)
+  if (!Array.isArray(record) || record[0] !== formatVersion) return null
+  const [, row, remove] = record as unknown[]
+  if (typeof remove === 'string') return { remove }
+  const put = memberFrom(row)
+  return put === null ? null : { put }
+}
+
+export function memberRow(member: Member): unknown[] {
+  return [member.id, member.clusterAddress, member.apiAddress, member.fingerprint, member.voter]
+}
+
+export function memberFrom(row: unknown): Member | null {
+  if (!Array.isArray(row)) return null
+  const [id, clusterAddress, apiAddress, fingerprint, voter] = row as unknown[]
+  const texts = [id, clusterAddress, apiAddress, fingerprint]
+  if (!texts.every((each): each is string => typeof each === 'string' && each.length <= textBytesMax)) return null
+  if (typeof voter !== 'boolean' || id === '') return null
+  return {
+    id: id as string,
+    clusterAddress: clusterAddress as string,
+    apiAddress: apiAddress as string,
+    fingerprint: fingerprint as string,
+    voter,
+  }
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes)
+  } catch {
+    return null
+  }
+}
+
+function corrupt(expected: string): HoldfastError {
+  return new HoldfastError('ERR_STORE_CORRUPT', `member directory: ${expected}, got something else`, {
+    hint: 'this folder was written by a newer version, or is damaged: keep it, and let a node with a new id join',
+  })
+}

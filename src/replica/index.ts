@@ -1,0 +1,262 @@
+/** Consensus as the rooms above see it. */
+import { sleep } from '#base/clock.ts'
+import { assert } from '#base/assert.ts'
+import { HoldfastError } from '#base/errors.ts'
+import { Role, type NodeId } from '#raft/types.ts'
+import type { StateView } from '#store/types.ts'
+import { encodeCommand } from './command.ts'
+import { Compactor } from './compactor.ts'
+import { findMember, firstCallerKeyByte } from './directory.ts'
+import { Driver, shuttingDown } from './driver.ts'
+import { Members, refusal } from './members.ts'
+import { settingsFrom, type ReplicaOptions, type ReplicaSettings } from './options.ts'
+import { bootstrap, reconcile } from './recover.ts'
+import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from './types.ts'
+
+export type { PeerAddress, Peers, ReplicaOptions, ReplicaSettings } from './options.ts'
+
+/** A replica, and where the transport hands in what arrives. */
+export interface StartedReplica extends Replica {
+  /** A decoded raft message from an authenticated peer. Malformed ones are logged and dropped. */
+  onMessage(from: NodeId, message: unknown): void
+  /** A peer's snapshot. Resolves when it is installed or not needed. @throws ERR_FRAME, ERR_BUSY, ERR_SHUTTING_DOWN */
+  onSnapshot(from: NodeId, header: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<void>
+  onUnreachable(peer: NodeId): void
+  /** Leader only: replaces the record of a member (its addresses, a renewed key). */
+  updateMember(member: Member): Promise<void>
+  /** `handOver: false` skips handing leadership over, as a crash would. */
+  stop(options?: { readonly handOver?: boolean }): Promise<void>
+}
+
+/**
+ * Starts this node's part in consensus; it takes over `options.log` and `options.state`.
+ * @throws ERR_STORE_CORRUPT when log and state can't be brought into agreement; ERR_STORE_FAILED.
+ */
+export async function startReplica(options: ReplicaOptions): Promise<StartedReplica> {
+  const settings = settingsFrom(options.settings)
+  if (options.bootstrap !== undefined) {
+    assert(options.bootstrap.id === options.nodeId, 'bootstrap expected this node itself')
+    await bootstrap(options.log, options.state, options.bootstrap, options.incarnation)
+  }
+  await reconcile(options.log, options.state)
+  return new NodeReplica(options, settings)
+}
+
+class NodeReplica implements StartedReplica {
+  readonly nodeId: NodeId
+  readonly #options: ReplicaOptions
+  readonly #settings: ReplicaSettings
+  readonly #driver: Driver
+  readonly #members: Members
+  readonly #compactor: Compactor
+  readonly #changeListeners = new Set<(change: AppliedChange) => void>()
+  readonly #statusListeners = new Set<(status: ReplicaStatus) => void>()
+  #told = ''
+  #stopping: Promise<void> | null = null
+  #ticks = 0
+
+  constructor(options: ReplicaOptions, settings: ReplicaSettings) {
+    this.nodeId = options.nodeId
+    this.#options = options
+    this.#settings = settings
+    this.#driver = new Driver(options, settings)
+    this.#members = new Members(this.#driver)
+    this.#compactor = new Compactor(this.#driver)
+    this.#driver.onChange = (change) => {
+      // A throw here is final (the driver sees to it): a cache that missed a change would serve what is no longer true.
+      for (const listener of this.#changeListeners) listener(change)
+    }
+    this.#driver.onStatus = () => this.#tellStatus()
+    this.#driver.onTick = () => this.#tick()
+    this.#driver.start()
+  }
+
+  status(): ReplicaStatus {
+    const { raft, directory, failure } = this.#driver
+    const { role, term, leader, commit, lastIndex, ready, quorumActive, peers } = raft.status()
+    const alive = failure === null
+    return {
+      nodeId: this.nodeId,
+      clusterId: this.#options.clusterId,
+      incarnation: directory.incarnation || this.#options.incarnation,
+      role: alive ? role : Role.follower,
+      term,
+      leader: alive ? leader : null,
+      leaderMember: alive && leader !== null ? (findMember(directory, leader) ?? this.#knownMember(leader)) : null,
+      commit,
+      // What views show; the core hears of it a moment later.
+      applied: this.#options.state.meta.applied,
+      lastIndex,
+      ready: alive && ready,
+      hasQuorum: alive && quorumActive,
+      failed: failure === null ? null : failure.message,
+      members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
+      peers,
+      logEntries: this.#options.log.stats().entries,
+    }
+  }
+
+  async readIndex(timeoutMs: number): Promise<{ readonly index: number; readonly leaderTimeMs: number }> {
+    this.#checkOpen()
+    return this.#driver.reads.request(this.#options.clock.monotonicMs(), timeoutMs)
+  }
+
+  view(): StateView {
+    return this.#options.state.view()
+  }
+
+  async propose(proposal: Proposal): Promise<{ readonly index: number }> {
+    this.#checkOpen()
+    const { raft, conflicts, proposals, applied, role, term } = this.#driver
+    if (role !== Role.leader || term !== proposal.term) throw notLeader(proposal.term)
+    const conflict = conflicts.check(proposal.viewIndex, proposal.reads, proposal.ranges)
+    if (conflict !== null) {
+      await applied.wait(conflict)
+      throw new HoldfastError('ERR_CONFLICT', 'something that was read has changed since', { hint: 'evaluate the request again' })
+    }
+    if (proposals.count >= this.#settings.proposalsMax) {
+      throw new HoldfastError('ERR_BUSY', `too many writes in flight: expected at most ${this.#settings.proposalsMax}`, {
+        hint: 'try again in a moment',
+      })
+    }
+    for (const key of keysOf(proposal))
+      assert((key[0] ?? 0) >= firstCallerKeyByte, `key expected to begin with a byte >= ${firstCallerKeyByte}`)
+    const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null })
+    const result = this.#driver.input(() => raft.propose(proposal.term, [data]))
+    if (!result.ok) throw refusal(result)
+    conflicts.note(result.index, keysOf(proposal))
+    return proposals.add(result.index, result.term)
+  }
+
+  onApplied(listener: (change: AppliedChange) => void): () => void {
+    this.#changeListeners.add(listener)
+    return () => this.#changeListeners.delete(listener)
+  }
+
+  onStatus(listener: (status: ReplicaStatus) => void): () => void {
+    this.#statusListeners.add(listener)
+    return () => this.#statusListeners.delete(listener)
+  }
+
+  setSealed(sealed: boolean): void {
+    if (this.#driver.running) this.#driver.input(() => this.#driver.raft.setSealed(sealed))
+    this.#tellStatus()
+  }
+
+  async addMember(member: Member): Promise<void> {
+    this.#checkOpen()
+    await this.#members.add(member)
+  }
+
+  async updateMember(member: Member): Promise<void> {
+    this.#checkOpen()
+    await this.#members.update(member)
+  }
+
+  async removeMember(id: NodeId): Promise<void> {
+    this.#checkOpen()
+    await this.#members.remove(id)
+  }
+
+  async setVoter(id: NodeId, voter: boolean): Promise<void> {
+    this.#checkOpen()
+    await this.#members.setVoter(id, voter)
+  }
+
+  async transferLeadership(to: NodeId | null, timeoutMs: number): Promise<void> {
+    this.#checkOpen()
+    if (this.#driver.role !== Role.leader) throw notLeader(this.#driver.term)
+    const { ok, detail } = this.#driver.input(() => this.#driver.raft.transferLeadership(to))
+    if (!ok)
+      throw new HoldfastError('ERR_MEMBERSHIP', `leadership can't be handed over: ${detail}`, {
+        hint: 'the target must be an unsealed voter that is up',
+      })
+    const { clock } = this.#options
+    const deadlineMs = clock.monotonicMs() + timeoutMs
+    while (this.#driver.running && this.#driver.role === Role.leader) {
+      const abandoned = this.#driver.raft.status().transferee === null
+      if (abandoned || clock.monotonicMs() >= deadlineMs) {
+        throw new HoldfastError('ERR_TIMEOUT', 'leadership was not taken over in time: this node still leads', {
+          hint: 'try again, or name another node',
+        })
+      }
+      await sleep(clock, this.#settings.tickMs)
+    }
+  }
+
+  stop(options: { readonly handOver?: boolean } = {}): Promise<void> {
+    this.#stopping ??= this.#stop(options.handOver ?? true)
+    return this.#stopping
+  }
+
+  onMessage(from: NodeId, message: unknown): void {
+    this.#driver.receive(from, message)
+  }
+
+  async onSnapshot(from: NodeId, header: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<void> {
+    await this.#driver.receiveSnapshot(from, header, body)
+  }
+
+  onUnreachable(peer: NodeId): void {
+    if (this.#driver.running) this.#driver.input(() => this.#driver.raft.unreachable(peer))
+  }
+
+  async #stop(handOver: boolean): Promise<void> {
+    const { log, state, logger } = this.#options
+    const { electionTicks, tickMs } = this.#settings
+    if (handOver && this.#driver.running && this.#driver.role === Role.leader) {
+      const reason = await this.#handOver(electionTicks * tickMs)
+      if (reason !== null) logger.info({ reason }, 'stopping without handing leadership over')
+    }
+    await this.#driver.halt()
+    await this.#compactor.idle()
+    if (this.#driver.failure === null && handOver) await state.sync()
+    await state.close()
+    await log.close()
+  }
+
+  /** Why leadership was not handed over, or null. Writes that come meanwhile are refused by the core. */
+  async #handOver(timeoutMs: number): Promise<string | null> {
+    const { clock } = this.#options
+    const { ok, detail } = this.#driver.input(() => this.#driver.raft.transferLeadership(null))
+    if (!ok) return detail
+    const deadlineMs = clock.monotonicMs() + timeoutMs
+    while (this.#driver.running && this.#driver.role === Role.leader && clock.monotonicMs() < deadlineMs)
+      await sleep(clock, this.#settings.tickMs)
+    return this.#driver.role === Role.leader ? 'nobody took over in time' : null
+  }
+
+  #tick(): void {
+    this.#ticks += 1
+    this.#tellStatus()
+    this.#compactor.tick()
+    if (this.#ticks % this.#settings.heartbeatTicks === 0) this.#members.promoteNext()
+  }
+
+  #tellStatus(): void {
+    if (this.#statusListeners.size === 0) return
+    const status = this.status()
+    const { role, term, leader, ready, hasQuorum, failed, members } = status
+    const summary = JSON.stringify([role, term, leader, ready, hasQuorum, failed, members])
+    if (summary === this.#told) return
+    this.#told = summary
+    for (const listener of this.#statusListeners) listener(status)
+  }
+
+  #knownMember(id: NodeId): Member | null {
+    return this.#options.knownMembers?.find((member) => member.id === id) ?? null
+  }
+
+  #checkOpen(): void {
+    if (this.#stopping !== null) throw shuttingDown()
+    this.#driver.checkRunning()
+  }
+}
+
+function* keysOf(proposal: Proposal): Generator<Uint8Array, void, undefined> {
+  for (const { ops } of proposal.sections) for (const { key } of ops) yield key
+}
+
+function notLeader(term: number): HoldfastError {
+  return new HoldfastError('ERR_NOT_LEADER', `this node does not lead term ${term}`, { hint: 'send it to the leader' })
+}

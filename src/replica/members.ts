@@ -1,0 +1,125 @@
+/** Changes of membership, as the leader carries them out: one at a time, learners first. */
+import { sleep } from '#base/clock.ts'
+import { HoldfastError } from '#base/errors.ts'
+import { Role, type MembershipChange, type MembershipStep, type NodeId, type ProposeResult } from '#raft/types.ts'
+import { encodeCommand } from './command.ts'
+import { encodeUpdate, findMember, memberFrom, memberRow, type DirectoryUpdate } from './directory.ts'
+import type { Driver } from './driver.ts'
+import type { Member } from './types.ts'
+
+export class Members {
+  readonly #driver: Driver
+  #promoting: NodeId | null = null
+
+  constructor(driver: Driver) {
+    this.#driver = driver
+  }
+
+  async add(member: Member): Promise<void> {
+    if (memberFrom(memberRow(member)) === null)
+      throw refusedChange('expected a member with an id, addresses and a fingerprint of sensible length')
+    const { directory } = this.#driver
+    if (directory.removed.includes(member.id)) {
+      throw refusedChange(`node '${member.id}' was removed: its id can't come back`, 'wipe the node and let it join under a new id')
+    }
+    const known = findMember(directory, member.id)
+    if (known === undefined) return this.#change([{ kind: 'add-learner', node: member.id }], { put: member })
+    if (known.fingerprint !== member.fingerprint) {
+      throw refusedChange(`node '${member.id}' is a member with another key`, 'a new disk means a new node id')
+    }
+    await this.update({ ...member, voter: member.voter || known.voter })
+  }
+
+  /** Replaces a member's record: its addresses, its key after a renewal, or what it is to become. */
+  async update(member: Member): Promise<void> {
+    const { directory, term, raft, proposals, settings } = this.#driver
+    if (findMember(directory, member.id) === undefined) throw unknownMember(member.id)
+    const data = encodeCommand({ timeMs: 0, sections: [], directory: { put: member } })
+    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.input(() => raft.propose(term, [data])))
+    await proposals.add(result.index, result.term)
+  }
+
+  async remove(id: NodeId): Promise<void> {
+    if (findMember(this.#driver.directory, id) === undefined) throw unknownMember(id)
+    await this.#change([{ kind: 'remove', node: id }], { remove: id })
+  }
+
+  async setVoter(id: NodeId, voter: boolean): Promise<void> {
+    const member = findMember(this.#driver.directory, id)
+    if (member === undefined) throw unknownMember(id)
+    // A learner that is to vote is only marked so: it is promoted once it has caught up, lest the quorum wait for it.
+    if (voter) return this.update({ ...member, voter: true })
+    await this.#change([{ kind: 'add-learner', node: id }], { put: { ...member, voter: false } })
+  }
+
+  /** Called now and then: promotes one learner that is to vote and has caught up. */
+  promoteNext(): void {
+    const { raft, role, directory, settings, options } = this.#driver
+    if (role !== Role.leader || this.#promoting !== null || !directory.members.some((member) => member.voter)) return
+    const { membership, peers, commit, ready } = raft.status()
+    if (!ready) return
+    const candidate = directory.members.find((member) => {
+      const peer = member.voter && membership.learners.includes(member.id) ? peers.find(({ id }) => id === member.id) : undefined
+      return peer !== undefined && peer.state === 'replicate' && peer.recentActive && peer.match + settings.promoteLagMax >= commit
+    })
+    if (candidate === undefined) return
+    this.#promoting = candidate.id
+    this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate })
+      .then(() => options.logger.info({ member: candidate.id }, 'learner promoted to voter'))
+      .catch((error: unknown) =>
+        options.logger.warn({ member: candidate.id, reason: String(error) }, 'promotion failed, it will be tried again'),
+      )
+      .finally(() => (this.#promoting = null))
+      .catch(() => {})
+  }
+
+  async #change(steps: readonly MembershipStep[], update: DirectoryUpdate): Promise<void> {
+    const { raft, proposals, settings } = this.#driver
+    const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update) }
+    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.input(() => raft.proposeMembership(change)))
+    await proposals.add(result.index, result.term)
+  }
+
+  /** Waits while another change, a transfer or the beginning of a term stands in the way. */
+  async #retried(waitMs: number, propose: () => ProposeResult): Promise<ProposeResult & { ok: true }> {
+    const { clock } = this.#driver.options
+    const deadlineMs = clock.monotonicMs() + waitMs
+    for (;;) {
+      this.#driver.checkRunning()
+      const result = propose()
+      if (result.ok) return result
+      if (result.reason === 'not-leader' || result.reason === 'wrong-term') throw refusal(result)
+      if (result.reason === 'membership-invalid') throw refusedChange(result.detail)
+      if (clock.monotonicMs() >= deadlineMs) throw refusal(result)
+      await sleep(clock, this.#driver.settings.tickMs)
+    }
+  }
+}
+
+/** Why the core did not take a proposal, as the caller's error. */
+export function refusal(result: ProposeResult & { ok: false }): HoldfastError {
+  switch (result.reason) {
+    case 'too-much-uncommitted':
+    case 'membership-pending':
+      return new HoldfastError('ERR_BUSY', `too much in flight: ${result.detail}`, { hint: 'try again in a moment' })
+    case 'too-large':
+      return new HoldfastError('ERR_BODY_TOO_LARGE', `write too large: ${result.detail}`, { hint: 'write less at once' })
+    case 'membership-invalid':
+      return refusedChange(result.detail)
+    case 'not-leader':
+    case 'wrong-term':
+    case 'transferring':
+    case 'caretaker':
+    case 'not-ready':
+    case 'stopped':
+      return new HoldfastError('ERR_NOT_LEADER', `this node does not take writes now: ${result.detail}`, { hint: 'send it to the leader' })
+  }
+}
+
+function refusedChange(message: string, hint?: string): HoldfastError {
+  return new HoldfastError('ERR_MEMBERSHIP', message, hint === undefined ? {} : { hint })
+}
+
+function unknownMember(id: NodeId): HoldfastError {
+  return refusedChange(`expected a member, got '${id}', which is none`, 'see the list of members')
+}

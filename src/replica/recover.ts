@@ -1,0 +1,55 @@
+/** Brings log and state into agreement before consensus starts: after a crash each is right by itself, but one may be ahead. */
+import { HoldfastError } from '#base/errors.ts'
+import type { LogReader, SnapshotMeta } from '#raft/types.ts'
+import { emptyMembership } from '#raft/index.ts'
+import type { LogStore, StateStore } from '#store/types.ts'
+import { directoryOp, emptyDirectory, updateDirectory } from './directory.ts'
+import type { Member } from './types.ts'
+
+/**
+ * Makes `self` the only voter of a new cluster. The first state is a snapshot at index 1 and not an entry: the log then begins behind it, and whoever
+ * joins is brought there by a snapshot that carries the membership, which no entry of the log could tell him.
+ */
+export async function bootstrap(log: LogStore, state: StateStore, self: Member, incarnation: number): Promise<void> {
+  if (state.meta.applied > 0 || log.lastIndex() > 0 || log.hardState.term > 0) return
+  const directory = updateDirectory({ ...emptyDirectory, incarnation }, { put: { ...self, voter: true } })
+  const meta = { applied: 1, appliedTerm: 1, membership: { ...emptyMembership, voters: [self.id] }, leaderTimeMs: 0 }
+  await state.apply([directoryOp(directory)], meta)
+  await state.sync()
+}
+
+/**
+ * A crash between the installation of a snapshot (or the bootstrap) and the reset of the log leaves a state that is ahead of the log, or a log that
+ * contradicts it: what the state holds is committed, so the log begins anew behind it.
+ * @throws ERR_STORE_CORRUPT when the state is older than the log reaches back.
+ */
+export async function reconcile(log: LogStore, state: StateStore): Promise<void> {
+  const { applied, appliedTerm } = state.meta
+  if (applied < log.firstIndex() - 1) {
+    throw new HoldfastError('ERR_STORE_CORRUPT', `state: expected to be applied up to ${log.firstIndex() - 1} at least, got ${applied}`, {
+      hint: 'the state lost what the log had handed over to it: keep the folder, and let a node with a new id join in its place',
+    })
+  }
+  const { hardState } = log
+  // No vote was ever cast in a term that is not in the hard state, so raising it forgets none.
+  if (hardState.term < appliedTerm) await log.append({ term: appliedTerm, vote: null, commit: hardState.commit }, [])
+  if (applied <= log.lastIndex() && log.term(applied) === appliedTerm) return
+  await state.sync()
+  await log.reset(snapshotMeta(state))
+}
+
+export function snapshotMeta(state: StateStore): SnapshotMeta {
+  const { applied, appliedTerm, membership } = state.meta
+  return { index: applied, term: appliedTerm, membership }
+}
+
+/** The log as the core reads it; the newest snapshot that can be streamed is the state itself. */
+export function logReader(log: LogStore, state: StateStore): LogReader {
+  return {
+    firstIndex: () => log.firstIndex(),
+    lastIndex: () => log.lastIndex(),
+    term: (index) => log.term(index),
+    entries: (lo, hi, bytesMax) => log.entries(lo, hi, bytesMax),
+    snapshot: () => snapshotMeta(state),
+  }
+}

@@ -1,0 +1,101 @@
+/** Snapshots on their way: out to peers that need what is compacted away, and in from a leader. */
+import { Packr } from 'msgpackr'
+import { HoldfastError } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import type { NodeId, SnapshotMeta } from '#raft/types.ts'
+import type { StateStore } from '#store/types.ts'
+import type { Peers } from './options.ts'
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: true })
+const headerVersion = 1
+const headerBytesMax = 4_096
+
+export interface SnapshotHeader {
+  readonly clusterId: string
+  /** The leader's term at sending. */
+  readonly term: number
+  readonly index: number
+}
+
+export function encodeHeader({ clusterId, term, index }: SnapshotHeader): Uint8Array {
+  return packr.pack([headerVersion, clusterId, term, index])
+}
+
+/** @throws ERR_FRAME */
+export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
+  const record = bytes.length <= headerBytesMax ? unpack(bytes) : null
+  const [version, clusterId, term, index] = Array.isArray(record) ? (record as unknown[]) : []
+  const counts = [term, index].every((count) => typeof count === 'number' && Number.isSafeInteger(count) && count > 0)
+  if (version !== headerVersion || typeof clusterId !== 'string' || !counts) {
+    throw new HoldfastError(
+      'ERR_FRAME',
+      `snapshot header: expected version ${headerVersion} with cluster, term and index, got something else`,
+    )
+  }
+  return { clusterId, term: term as number, index: index as number }
+}
+
+function unpack(bytes: Uint8Array): unknown {
+  try {
+    return packr.unpack(bytes)
+  } catch {
+    return null
+  }
+}
+
+/** At most one snapshot to each peer. */
+export class OutgoingSnapshots {
+  readonly #state: StateStore
+  readonly #peers: Peers
+  readonly #clusterId: string
+  readonly #logger: Logger
+  readonly #sending = new Map<NodeId, number>()
+
+  constructor(state: StateStore, peers: Peers, clusterId: string, logger: Logger) {
+    this.#state = state
+    this.#peers = peers
+    this.#clusterId = clusterId
+    this.#logger = logger
+  }
+
+  /** Index below which the log must not be compacted: the receivers continue behind their snapshots. */
+  lowestIndex(): number {
+    return Math.min(Infinity, ...this.#sending.values())
+  }
+
+  /** Streams the newest state to `to`; resolves with whether it arrived. Null when one is on its way there already. */
+  send(to: NodeId, term: number): Promise<boolean> | null {
+    if (this.#sending.has(to)) return null
+    const snapshot = this.#state.snapshot()
+    this.#sending.set(to, snapshot.meta.index)
+    return this.#stream(to, term, snapshot).finally(() => {
+      snapshot.release()
+      this.#sending.delete(to)
+    })
+  }
+
+  async #stream(to: NodeId, term: number, { meta, stream }: ReturnType<StateStore['snapshot']>): Promise<boolean> {
+    this.#logger.info({ peer: to, index: meta.index }, 'sending a snapshot')
+    try {
+      await this.#peers.sendSnapshot(to, encodeHeader({ clusterId: this.#clusterId, term, index: meta.index }), stream)
+      return true
+    } catch (error) {
+      this.#logger.warn({ peer: to, reason: error instanceof Error ? error.message : 'unknown' }, 'sending a snapshot failed')
+      return false
+    }
+  }
+}
+
+/** Stores a peer's snapshot beside the state. @throws ERR_FRAME */
+export async function receiveSnapshot(
+  state: StateStore,
+  clusterId: string,
+  header: Uint8Array,
+  body: AsyncIterable<Uint8Array>,
+): Promise<{ readonly term: number; readonly meta: SnapshotMeta }> {
+  const { clusterId: cluster, term, index } = decodeHeader(header)
+  if (cluster !== clusterId) throw new HoldfastError('ERR_FRAME', 'snapshot: expected one of this cluster, got that of another')
+  const meta = await state.receive(body)
+  if (meta.index !== index) throw new HoldfastError('ERR_FRAME', `snapshot: expected the state at ${index}, got ${meta.index}`)
+  return { term, meta }
+}
