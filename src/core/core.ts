@@ -66,6 +66,7 @@ class CoreRunner implements Core {
     this.#evaluateDeps = {
       tokens: deps.tokens,
       policies: deps.policies,
+      wrapping: deps.wrapping,
       registry: this.registry,
       mounts: this.mounts,
       random: deps.random,
@@ -257,7 +258,9 @@ class CoreRunner implements Core {
       if (error instanceof NeedsTransaction) throw error
       failure = error
     }
-    if (trace.recorded) await this.#recordResponse(request, trace, response, failure, !wrote)
+    // What failed before it could be evaluated (no leader, a spent token) leaves its records too.
+    if (!trace.recorded) await this.#record(trace, (facts) => requestRecord(facts, failure), request)
+    await this.#recordResponse(request, trace, response, failure, !wrote)
     if (failure !== null) throw failure
     return renderResponse(request.id, trace.operation, trace.def!, response)
   }

@@ -7,6 +7,7 @@ import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
 import type { CompiledAcl } from '#policies/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { LeaderJob } from './jobs.ts'
 import type { CoreResponse, EngineDef, Request } from './types.ts'
 
@@ -30,6 +31,8 @@ export interface CoreDeps {
   readonly replica: { status(): ReplicaStatus }
   readonly tokens: TokenGate
   readonly policies: PolicyGate
+  /** Absent: a request that asks for wrapping is refused. */
+  readonly wrapping?: Wrapping
   readonly audit: Pick<AuditBroker, 'record'>
   /** Every engine and login method, the system engine and cubbyhole among them. */
   readonly engines: readonly EngineDef[]

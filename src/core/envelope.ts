@@ -23,7 +23,8 @@ export function renderResponse(requestId: string, operation: Operation, def: Pat
   }
   if (def.bare) return renderBare(response)
   if (operation === 'list' && isEmptyList(response)) return notFound
-  const text = envelopeText(requestId, response, def.injected === true)
+  // A wrapped answer names nothing of the request but its wrapping.
+  const text = envelopeText(response.wrapInfo ? '' : requestId, response, def.injected === true)
   return { status: response.status ?? 200, headers: headersOf(response), body: Buffer.from(text) }
 }
 

@@ -9,6 +9,7 @@ import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { CompiledAcl, Decision } from '#policies/types.ts'
 import { addressAllowed } from '#tokens/cidr.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { PolicyGate, TokenGate } from './deps.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
@@ -16,6 +17,7 @@ import { applyListLimits, filterList } from './lists.ts'
 import { fullPath, type MountReader, type MountTable } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
 import { mayWrite, operationDef, type EngineRegistry } from './router.ts'
+import { checkWrappable, wrapResponse } from './wrap.ts'
 import { bindScope } from './scope.ts'
 import { noStorage, readOnlyStorage, transactionStorage } from './storage.ts'
 import type { HandlerContext, LogicalResponse, MountEntry, Operation, OperationDef, PathDef, Request } from './types.ts'
@@ -50,6 +52,7 @@ export const newTrace = (request: Request, nowMs: number): Trace => ({
 export interface EvaluateDeps {
   readonly tokens: TokenGate
   readonly policies: PolicyGate
+  readonly wrapping: Wrapping | undefined
   readonly registry: EngineRegistry
   readonly mounts: MountReader
   readonly random: RandomSource
@@ -85,6 +88,7 @@ export async function evaluate(
   transaction: Transaction | null,
 ): Promise<Evaluated> {
   trace.nowMs = view.nowMs
+  trace.operation = request.operation
   trace.usedToken = false
   trace.writesBeforeHandler = 0
   const mounts = await deps.mounts.read(view, 'root')
@@ -118,8 +122,8 @@ export async function evaluate(
     if (!outside) bindScope(context, scope)
     return context
   }
-  if (match && request.operation === 'update' && !caller.error) trace.operation = await createOrUpdate(match, contextOf)
-  const checked = await check(request, trace, match, caller)
+  if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
+  const checked = await check(deps, request, trace, match, caller)
   if (!trace.recorded) {
     await deps.recordRequest(trace, checked.error)
     trace.recorded = true
@@ -132,12 +136,16 @@ export async function evaluate(
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await checked.operation.handler(context)
   const filter = caller.decision(trace.operation)?.listFilter
-  return { kind: 'answer', response: filter && caller.acl ? filterList(response, filter, request.path, caller.acl, view.nowMs) : response }
+  const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, view.nowMs) : response
+  if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
+  return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
 }
 
 interface Caller {
   readonly acl: CompiledAcl | null
   readonly error: HoldfastError | null
+  /** Why the existence check failed: told only to those whom the policy lets through. */
+  existenceError?: HoldfastError
   /** null on unauthenticated paths. */
   readonly decision: (operation: Operation) => Decision | null
 }
@@ -196,15 +204,23 @@ async function compileFor(deps: EvaluateDeps, view: ReadView, token: TokenEntry)
 
 const denied = (text: string): HoldfastError => new HoldfastError('ERR_PERMISSION_DENIED', text)
 
-/** As the peers do: the path's own existence check decides, not the verb. */
-async function createOrUpdate(
+/** As the peers do: the path's own existence check decides between create and update, not the verb. */
+async function decideExistence(
   match: PathMatch,
   contextOf: (read: ReadFieldsResult, outside: boolean) => HandlerContext,
-): Promise<Operation> {
+  trace: Trace,
+  caller: Caller,
+): Promise<void> {
   const { def, params } = match
-  if (!def.exists) return def.operations.update || !def.operations.create ? 'update' : 'create'
-  const context = contextOf({ fields: params, data: Object.create(null) }, false)
-  return (await def.exists(context)) ? 'update' : 'create'
+  trace.operation = def.operations.update || !def.operations.create ? 'update' : 'create'
+  if (!def.exists) return
+  try {
+    const context = contextOf({ fields: params, data: Object.create(null) }, false)
+    trace.operation = (await def.exists(context)) ? 'update' : 'create'
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error
+    caller.existenceError = error
+  }
 }
 
 type Checked =
@@ -212,18 +228,20 @@ type Checked =
   | { readonly error: null; readonly match: PathMatch; readonly operation: OperationDef; readonly read: ReadFieldsResult }
 
 /** Everything that can be refused before the handler. Policy comes before the route, so that nobody learns what exists without a right to it. */
-async function check(request: Request, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
+async function check(deps: EvaluateDeps, request: Request, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
   try {
     if (caller.error) throw caller.error
     const decision = caller.decision(trace.operation)
     if (decision && !decision.allowed) throw denied(wellKnown.policyDenied)
     if (!match || !trace.mount) throw new HoldfastError('ERR_NO_ROUTE', wellKnown.noRoute(request.path))
+    if (caller.existenceError) throw caller.existenceError
     if (match.def.rootNamespaceOnly && request.namespace !== '') {
       throw new HoldfastError('ERR_BAD_REQUEST', `expected the root namespace for ${fullPath(trace.mount)}`)
     }
     const operation = operationDef(match.def, trace.operation)
     const noHandler: OperationDef = { summary: 'help', writes: false, handler: async () => null }
     if (!operation && trace.operation !== 'help') throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', wellKnown.unsupportedOperation)
+    checkWrappable(request, match.def, match.def.local === true || operation?.outside === true, deps.wrapping)
     const limited = applyListLimits(request, trace.operation, decision?.paginationLimit ?? 0)
     const read = trace.operation === 'help' ? { fields: {}, data: {} } : readFields(match.def, match.params, limited, trace.operation)
     return { error: null, match, operation: operation ?? noHandler, read }

@@ -13,6 +13,7 @@ import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#engines/sys/types.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
+import { createWrapping } from '#wrapping/wrapping.ts'
 import { openBarriers } from './open-barrier.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
@@ -44,6 +45,7 @@ export async function openHouse(nodes = 1) {
     const tokens = createTokenStore({ random: systemRandom })
     tokens.setKey(new Uint8Array(32).fill(9))
     const policies = createPolicyStore()
+    const wrapping = createWrapping({ tokens })
     if (position === 0)
       rootToken = (await barrier.transact((transaction) => bootstrapStorage(transaction, { random: systemRandom, tokens }))).rootToken
     const audit: AuditRecord[] = []
@@ -78,6 +80,7 @@ export async function openHouse(nodes = 1) {
       },
       policies,
       tokens,
+      wrapping,
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
       engines: mountable,
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
@@ -94,6 +97,7 @@ export async function openHouse(nodes = 1) {
       replica,
       tokens,
       policies,
+      wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => house[0]!.core.handle({ ...request, forwardedFrom: replica.nodeId }),

@@ -8,6 +8,7 @@ import { policyPaths } from './policies.ts'
 import { raftPaths } from './raft.ts'
 import { toolPaths } from './tools.ts'
 import type { SystemServices } from './types.ts'
+import { wrappingPaths } from './wrapping.ts'
 import { uiPaths } from './ui.ts'
 
 export type { SystemServices } from './types.ts'
@@ -23,6 +24,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...keyPaths(services),
     ...raftPaths(services),
     ...toolPaths(),
+    ...wrappingPaths(services),
   ]
   return { type: 'system', kind: 'secret', description: 'system endpoints used for control, policy and debugging', paths: () => paths }
 }

@@ -8,6 +8,7 @@ import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
+import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SystemTokens } from './tokens.ts'
 
 /** As `sys/seal-status` and `sys/unseal` answer it; the version fields are added here. */
@@ -115,6 +116,7 @@ export interface SystemServices {
   readonly cluster: ClusterService
   readonly policies: PolicyStore
   readonly tokens: SystemTokens
+  readonly wrapping: Wrapping
   readonly barrier: {
     status(): { readonly keyringTerm: number | null; readonly encryptions: number }
     rotate(): Promise<unknown>
