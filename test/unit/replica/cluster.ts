@@ -70,6 +70,9 @@ export class TestCluster {
       await first.addMember(this.member(id))
       await expect.poll(() => this.voters(first), { timeout: 5_000, interval: 10 }).toContain(id)
     }
+    // Membership counts from append on: only what follows is sure to find the promotions committed, everywhere.
+    await write(first, { grown: ids.join() })
+    for (const id of ids) await this.node(id).readIndex(5_000)
     return ids.map((id) => this.node(id))
   }
 
