@@ -1,24 +1,12 @@
-import { isIPv6 } from 'node:net'
 import { HoldfastError } from '#base/errors.ts'
+import { parseHostPort } from '#base/host-port.ts'
+import type { HostPort } from '#base/host-port.ts'
 
-export interface HostPort {
-  readonly host: string
-  readonly port: number
-}
-
-/** Takes `host:port`, `[ipv6]:port` or an `https://` URL of one. @throws ERR_CONFIG */
-export function parseAddress(address: string): HostPort {
-  const match = /^(?:https:\/\/)?(?:\[([0-9a-fA-F:.]+)\]|([^\s/:[\]@?#]+)):(\d{1,5})\/?$/.exec(address)
-  const host = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
-  if (host === undefined || port > 65_535) {
-    throw new HoldfastError('ERR_CONFIG', `cluster address: expected host:port, got ${JSON.stringify(address)}`, {
-      hint: 'write for example 10.0.0.1:8201 or [fd00::1]:8201',
-    })
-  }
-  return { host, port }
-}
-
-export function formatAddress(address: HostPort): string {
-  return isIPv6(address.host) ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`
+/** Takes the address of a peer: `host:port`, `[ipv6]:port`, or an `https://` URL of one. @throws ERR_CONFIG */
+export function parsePeerAddress(address: string): HostPort {
+  const parsed = parseHostPort(address.replace(/^https:\/\//, '').replace(/\/$/, ''), 'cluster address')
+  if (parsed.host !== '' && parsed.port !== 0 && !/[@?#]/.test(parsed.host)) return parsed
+  throw new HoldfastError('ERR_CONFIG', `cluster address expected a host and a port that can be dialled, got ${JSON.stringify(address)}`, {
+    hint: 'write for example 10.0.0.1:8201 or [fd00::1]:8201',
+  })
 }

@@ -8,8 +8,8 @@ import tls from 'node:tls'
 import type { buildConnector } from 'undici'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { parseAddress } from './address.ts'
-import type { HostPort } from './address.ts'
+import type { HostPort } from '#base/host-port.ts'
+import { parsePeerAddress } from './address.ts'
 import type { TransportLimits } from './limits.ts'
 import type { Trust } from './trust.ts'
 import type { Identity, PeerAddress } from './types.ts'
@@ -53,7 +53,7 @@ export class Dialer {
     const { clock, limits } = this.#options
     let address: HostPort
     try {
-      address = parseAddress(peer.clusterAddress)
+      address = parsePeerAddress(peer.clusterAddress)
     } catch (error) {
       // Not thrown: a member with a bad address must not stop whoever applies the membership.
       done(error as Error, null)

@@ -10,8 +10,8 @@ import type { TLSSocket } from 'node:tls'
 import { constants } from 'node:crypto'
 import type { X509Certificate } from 'node:crypto'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { formatHostPort, parseHostPort } from '#base/host-port.ts'
 import type { NodeId } from '#raft/types.ts'
-import { formatAddress, parseAddress } from './address.ts'
 import { tlsIdentity } from './dialer.ts'
 import { sendError } from './inbound-context.ts'
 import type { InboundContext, InboundOptions } from './inbound-context.ts'
@@ -69,7 +69,7 @@ export class Inbound implements InboundContext {
   }
 
   async listen(): Promise<void> {
-    const { host, port } = parseAddress(this.options.listenAddress)
+    const { host, port } = parseHostPort(this.options.listenAddress, 'cluster address')
     await new Promise<void>((resolve, reject) => {
       const fail = (cause: Error): void => {
         const code = 'code' in cause ? String(cause.code) : cause.message
@@ -81,10 +81,10 @@ export class Inbound implements InboundContext {
         )
       }
       this.#server.once('error', fail)
-      this.#server.listen({ host, port }, () => {
+      this.#server.listen(host === '' ? { port } : { host, port }, () => {
         this.#server.off('error', fail)
         const { address, port: bound } = this.#server.address() as AddressInfo
-        this.#address = formatAddress({ host: address, port: bound })
+        this.#address = formatHostPort({ host: address, port: bound })
         this.#server.on('error', (error) => this.options.log.error({ reason: error.message }, 'cluster listener'))
         resolve()
       })

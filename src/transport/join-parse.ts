@@ -1,6 +1,6 @@
 /** Join requests and answers as they come from the network, checked before anything believes their types. */
 import { HoldfastError } from '#base/errors.ts'
-import { parseAddress } from './address.ts'
+import { parsePeerAddress } from './address.ts'
 import type { JoinAnswer, JoinMember, JoinRequest } from './join.ts'
 
 const textCharsMax = 8_192
@@ -76,7 +76,7 @@ function nodeId(value: unknown, name: string): string {
 function address(value: unknown, name: string): string {
   const clusterAddress = text(value, name)
   try {
-    parseAddress(clusterAddress)
+    parsePeerAddress(clusterAddress)
   } catch {
     throw bad(name, 'host:port', 'another text')
   }

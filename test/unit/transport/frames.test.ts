@@ -2,7 +2,8 @@ import * as fc from 'fast-check'
 import { Packr } from 'msgpackr'
 import { expect, test } from 'vitest'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
-import { formatAddress, parseAddress } from '#transport/address.ts'
+import { formatHostPort } from '#base/host-port.ts'
+import { parsePeerAddress } from '#transport/address.ts'
 import { FrameQueue } from '#transport/frame-queue.ts'
 import { FrameDecoder, FrameKind, emptyFrame, encodeFrame, frameValue } from '#transport/frames.ts'
 import { decode, encode } from '#transport/msgpack.ts'
@@ -166,10 +167,22 @@ test('errors cross the wire with all that a caller matches on, and nothing of wh
 })
 
 test('addresses', () => {
-  expect(parseAddress('10.0.0.1:8201')).toEqual({ host: '10.0.0.1', port: 8201 })
-  expect(parseAddress('https://node-1.example:8201')).toEqual({ host: 'node-1.example', port: 8201 })
-  expect(formatAddress(parseAddress('[fd00::1]:8201'))).toBe('[fd00::1]:8201')
-  for (const bad of ['', 'host', 'host:', ':1', 'host:65536', 'http://host:1', 'a:b@c:1', 'fd00::1:8201', 'host:1/path', 'ho st:1']) {
-    expect(() => parseAddress(bad), bad).toThrow('cluster address')
+  expect(parsePeerAddress('10.0.0.1:8201')).toEqual({ host: '10.0.0.1', port: 8201 })
+  expect(parsePeerAddress('https://node-1.example:8201')).toEqual({ host: 'node-1.example', port: 8201 })
+  expect(formatHostPort(parsePeerAddress('[fd00::1]:8201'))).toBe('[fd00::1]:8201')
+  for (const bad of [
+    '',
+    'host',
+    'host:',
+    ':1',
+    'host:65536',
+    'host:0',
+    'http://host:1',
+    'a:b@c:1',
+    'fd00::1:8201',
+    'host:1/path',
+    'ho st:1',
+  ]) {
+    expect(() => parsePeerAddress(bad), bad).toThrow('cluster address')
   }
 })

@@ -144,6 +144,34 @@ test('bounds: bodies, requests at once, bytes at once, answers', async () => {
   release()
   expect((await Promise.all([first, ...more])).map((answer) => Buffer.from(answer).toString())).toEqual(['done', 'done', 'done'])
   await until('the budget back', () => b.transport.stats().inboundRequests === 0)
+  expect(await a.transport.request('b', 'wait', Buffer.alloc(8_000), 5_000)).toHaveLength(4)
+})
+
+test('a request that was given up while it waited for a connection never leaves', async () => {
+  const ca = await newCa()
+  const a = await startNode(await newIdentity(ca, 'a'), { limits: { connectionsPerPeerMax: 1 } })
+  const kinds: string[] = []
+  let release: () => void = () => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const b = await startNode(await newIdentity(ca, 'b'), {
+    handlers: {
+      request: async (_from, kind, body) => {
+        kinds.push(kind)
+        await gate
+        return body
+      },
+    },
+  })
+  acquaint(a, b)
+  const first = a.transport.request('b', 'first', Buffer.alloc(1), 5_000)
+  await until('the first', () => kinds.length === 1)
+  await expect(a.transport.request('b', 'second', Buffer.alloc(1), 100)).rejects.toMatchObject({ data: { sent: false } })
+  release()
+  await first
+  await a.transport.request('b', 'third', Buffer.alloc(1), 5_000)
+  expect(kinds).toEqual(['first', 'third'])
 })
 
 test('close ends everything within a second, and what is under way learns it', async () => {
