@@ -13,6 +13,7 @@ import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import type { AppliedChange, Proposal, Replica } from '#replica/types.ts'
 import type { StateView } from '#store/types.ts'
+import { deriveJoinKey } from './aead.ts'
 import { KeyClass, bareBatch, bareKey, bareNames, readBare } from './bare.ts'
 import { byteString, startsWith } from './bytes.ts'
 import { ValueCache } from './cache.ts'
@@ -298,6 +299,7 @@ class ReplicatedBarrier implements BarrierControl {
       return
     }
     const keyring = this.#openKeyring(rootKey)
+    this.#cache.restart(this.#replica.status().applied)
     this.#keys = new OpenedKeys({
       rootKey,
       keyring,
@@ -375,11 +377,22 @@ class ReplicatedBarrier implements BarrierControl {
   }
 
   readBare(name: string): Uint8Array | null {
-    const view = this.#replica.view()
+    const view = this.#viewIfAny()
+    if (view === null) return null
     try {
       return readBare(view, name) ?? null
     } finally {
       view.release()
+    }
+  }
+
+  /** Before a node belongs to a cluster it has no state, but must say so in seal-status and health. */
+  #viewIfAny(): StateView | null {
+    try {
+      return this.#replica.view()
+    } catch (error) {
+      if (isHoldfastError(error, 'ERR_NOT_INITIALIZED')) return null
+      throw error
     }
   }
 

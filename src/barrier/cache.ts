@@ -66,12 +66,7 @@ export class ValueCache implements ChangeMemory {
   /** Takes in one step of the feed. Call in order, before anybody is told that it is applied. */
   apply(change: AppliedChange): void {
     if (change.keys === 'everything') {
-      this.#epoch++ // Also when indexes go backwards (a restore): no older view may read or fill from now on.
-      this.#entries.clear()
-      this.#recent.clear()
-      this.#floor = change.index
-      this.#processed = change.index
-      return
+      return this.restart(change.index) // Another epoch: indexes may have gone back (a restore), and no older view may read or fill.
     }
     for (const key of change.keys) this.#changed(byteString(key), change.index)
     this.#processed = Math.max(this.#processed, change.index)
@@ -114,8 +109,20 @@ export class ValueCache implements ChangeMemory {
     this.#entries.set(id, { value, since: this.lastChange(id) }, weight)
   }
 
+  /**
+   * Begins anew at `applied`, which every view from now on has reached: so what changed up to there, told already or not, can't be
+   * missed. Without this a cache over a replica that came up idle would wait for the first write before it is of use.
+   */
+  restart(applied: number): void {
+    this.#epoch++
+    this.#entries.clear()
+    this.#recent.clear()
+    this.#floor = applied
+    this.#processed = applied
+  }
+
   /** Forgets all values (the barrier was sealed). What changed when is remembered. */
   clear(): void {
-    for (const id of this.#entries.keys()) this.#entries.delete(id)
+    this.#entries.clear()
   }
 }

@@ -1,9 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createBarrier } from '#barrier/barrier.ts'
 import { ValueCache } from '#barrier/cache.ts'
 import type { Barrier, Section } from '#barrier/types.ts'
-import { openBarriers } from '#test/support/open-barrier.ts'
+import { silentLogger } from '#base/logger.ts'
+import { systemRandom } from '#base/random.ts'
+import { openBarriers, standingClock, testRootKey } from '#test/support/open-barrier.ts'
 
 const kv: Section = { namespace: 'root', mount: 'kv' }
 const linear = { kind: 'linearizable' } as const
@@ -118,6 +121,27 @@ describe('in the barrier', () => {
     await put(barrier, 'a', '2')
     await put(barrier, 'none', '3')
     expect([await get(barrier, 'a'), await get(barrier, 'none')]).toEqual(['2', '3'])
+  })
+
+  test('is of use at once after an opening, though the feed is silent and began long before', async () => {
+    const { barrier, cluster, replica } = await openBarriers()
+    await put(barrier, 'a', '1')
+    // A barrier that is made before its replica is there, as a server does, has heard of nothing.
+    const late = new Proxy(replica, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name, target)
+        if (name === 'status') return () => ({ ...target.status(), applied: attached ? target.status().applied : 0 })
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    let attached = false
+    const second = createBarrier({ replica: late, clock: standingClock(), random: systemRandom, log: silentLogger })
+    attached = true
+    second.open(testRootKey())
+    expect(await get(second, 'a')).toBe('1')
+    for (const [key] of replica.dump()) if (key[0] === 0x20) replica.tamper(key, bytes('broken'))
+    expect(await get(second, 'a')).toBe('1')
+    expect(cluster.log.length).toBe(replica.status().applied)
   })
 
   test('sealing and a replaced state empty it', async () => {

@@ -72,6 +72,17 @@ test('before init: not initialised, sealed, and a share has nothing to open', as
   expect(seal.records()).toBeNull()
 })
 
+test('before there is a replica at all the status can be asked', () => {
+  const { fake, clock } = cluster()
+  const replica = fake.node(0)
+  replica.view = () => {
+    throw new HoldfastError('ERR_NOT_INITIALIZED', 'planted')
+  }
+  const barrier = createBarrier({ replica, clock, random: systemRandom, log: silentLogger })
+  const seal = createSealManager({ barrier, replica, random: systemRandom, log: silentLogger })
+  expect(seal.status()).toMatchObject({ initialized: false, sealed: true, clusterName: null })
+})
+
 test('init, then the shares open it: progress and nonce go along, hex and base64 both', async () => {
   const { seal, barrier, populate } = cluster()
   const { keys, value } = await seal.init(asked, populate)
