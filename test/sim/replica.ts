@@ -94,7 +94,7 @@ export class SimNode {
   #resume(): void {
     const life = this.#life
     if (this.paused) return
-    const inbox = this.#inbox
+    const inbox = this.#inbox.filter((message) => this.#world.network.isOpen(message.from, this.id))
     const ticks = this.#random.chance(0.5) ? this.#pausedTicks : Math.min(this.#pausedTicks, 1)
     this.#inbox = []
     this.#pausedTicks = 0
@@ -283,10 +283,12 @@ export class SimNode {
     return this.#life?.reads.size ?? 0
   }
 
-  setSealed(sealed: boolean): void {
+  setSealed(sealed: boolean): boolean {
     const life = this.#life
+    if (life === null || this.paused || this.sealed === sealed) return false
     this.sealed = sealed
-    if (life !== null && !this.paused) this.#input(life, () => life.raft.setSealed(sealed))
+    this.#input(life, () => life.raft.setSealed(sealed))
+    return true
   }
 
   act(input: (raft: Raft) => void): void {

@@ -4,7 +4,7 @@
  * Two phases. First everything breaks at once, and nothing wrong may happen (safety). Then a random majority is healed and must
  * serve again within a bounded time (liveness), while the rest stays dead.
  */
-import { isJoint, isVoter, membersOf, Role, type Message, type MembershipStep } from '#raft/index.ts'
+import { isJoint, membersOf, Role, type Message, type MembershipStep } from '#raft/index.ts'
 import type { State } from './disk.ts'
 import { Hash } from './hash.ts'
 import { Network } from './network.ts'
@@ -181,16 +181,19 @@ export class World {
     this.network.weather = calm
     this.network.heal()
     for (const node of this.nodes.values()) {
-      if (!core.includes(node)) node.crash()
-      else if (!node.up) node.start(false)
+      if (core.includes(node)) {
+        if (!node.up) node.start(false)
+        continue
+      }
+      node.crash()
+      // What the dead have sent and is still under way is lost with them: it could bring memberships that this core cannot decide.
+      for (const { id } of core) this.network.cut(node.id, id)
     }
-    // One unsealed voter is all that a majority needs; the others stay as they are.
-    const unsealed = this.random.pick(core.filter((node) => this.#votesEverywhere(node)))
     const { electionTicks, tickTime } = this.options
     const targetIndex = (): number => this.oracle.committedMax
     let goal: number | null = null
     for (let tick = 1; tick <= recoveryElectionsMax * electionTicks; tick += 1) {
-      if (unsealed.sealed && !unsealed.paused) unsealed.setSealed(false)
+      this.#unsealOne(core)
       this.#work()
       this.queue.runUntil(this.queue.now + tickTime, () => {})
       const leader = core.find((node) => node.status()?.ready === true)
@@ -229,11 +232,11 @@ export class World {
     return [...core]
   }
 
-  #votesEverywhere(node: SimNode): boolean {
-    return (
-      isVoter(node.disk.state.membership, node.id) ||
-      [...this.nodes.values()].some((other) => isVoter(other.disk.state.membership, node.id))
-    )
+  /** One unsealed voter is all that a majority needs; the others stay as they are. */
+  #unsealOne(core: readonly SimNode[]): void {
+    const leader = core.find((node) => node.status()?.role === Role.leader)
+    const voters = core.filter((node) => !node.paused && leader?.status()?.membership.voters.includes(node.id))
+    if (voters.length > 0 && voters.every((node) => node.sealed)) this.random.pick(voters).setSealed(false)
   }
 
   #serves(core: readonly SimNode[], goal: number): boolean {
@@ -247,8 +250,8 @@ export class World {
   #settle(core: readonly SimNode[], ticks: number): number {
     this.chances = { ...calm, write: 0, read: 0, compact: 0 }
     const { electionTicks, tickTime } = this.options
-    // A slow state machine may have a backlog of committed entries: it is given the time that it needs, within reason.
-    const behind = (node: SimNode): boolean => (node.status()?.applied ?? 0) < (node.status()?.commit ?? 0)
+    // A slow state machine or a window of one message may have a backlog: it is given the time that it needs, within reason.
+    const behind = (node: SimNode): boolean => (node.status()?.applied ?? 0) < (node.status()?.lastIndex ?? 0)
     for (let rounds = 0; rounds < 6 || (rounds < 1000 && core.some(behind)); rounds += 1) {
       this.queue.runUntil(this.queue.now + electionTicks * tickTime, () => {})
     }
