@@ -1,0 +1,286 @@
+/**
+ * Every key of the server's configuration, under Vault's and OpenBao's names where they have one. docs/configuration.md is made from
+ * these tables and held to them by a test. A dotted name is a key inside a block without labels: `telemetry { ... }` in a listener.
+ */
+import { limits } from '#base/limits.ts'
+import { address, bool, choice, cidrs, duration, ignored, int, list, maybeBool, maybeDuration, refused, text, textOr, url } from './key.ts'
+import type { KeyTable } from './key.ts'
+
+const noPlugins = 'engines and login methods are built in'
+const noMetricsPush = 'metrics are fetched from sys/metrics'
+const noLogFile = 'the log goes to standard output; let systemd or the container runtime keep it'
+const hourMs = 3_600_000
+
+export const topKeys = {
+  api_addr: url("This node's API as clients reach it. Default: made from the first listener, unless that listens on every interface.", {
+    aliases: ['VAULT_API_ADDR', 'BAO_API_ADDR', 'VAULT_REDIRECT_ADDR'],
+  }),
+  cluster_addr: url(
+    'This node as the other nodes reach it. The scheme does not matter: it is always mutual TLS. Default: made from the first listener.',
+    { aliases: ['VAULT_CLUSTER_ADDR', 'BAO_CLUSTER_ADDR'] },
+  ),
+  cluster_name: text('A name for people; generated at init when absent.'),
+  trusted_proxies: cidrs(
+    'Addresses and networks whose X-Forwarded-For and PROXY headers are believed, for every listener that does not say its own.',
+  ),
+  default_lease_ttl: duration('768h', 768 * hourMs, 'Life of tokens and leases that ask for none.'),
+  max_lease_ttl: duration('768h', 768 * hourMs, 'Longest life of any; mounts may allow more or less.'),
+  default_max_request_duration: duration('90s', limits.requestDurationMsMax, 'For listeners that do not say their own.'),
+  log_level: choice(['trace', 'debug', 'info', 'notice', 'warn', 'error'], 'info', 'Changed by SIGHUP without a restart.', {
+    aliases: ['VAULT_LOG_LEVEL', 'BAO_LOG_LEVEL'],
+  }),
+  log_format: choice(['json', 'standard'], 'json', 'One JSON object a line; "standard" is accepted and means the same.'),
+  pid_file: text('Written when the server listens, removed when it stops.'),
+  raw_storage_endpoint: bool(false, 'Serves sys/raw, which reads and writes below every policy.', {
+    aliases: ['VAULT_RAW_STORAGE_ENDPOINT'],
+  }),
+  introspection_endpoint: bool(false, 'Serves sys/internal/inspect.'),
+  disable_standby_reads: bool(false, 'Forwards every read to the leader.'),
+  unsafe_allow_api_audit_creation: bool(false, 'Lets the API create audit devices; file devices only below audit_api_folder.'),
+  audit_api_folder: text('Folder below which the API may create audit files.'),
+  allow_audit_log_prefixing: bool(false, 'Lets an audit device set a prefix for its lines.'),
+  enable_response_header_hostname: bool(false, 'Answers carry X-Vault-Hostname.'),
+  enable_response_header_raft_node_id: bool(false, 'Answers carry X-Vault-Raft-Node-ID.'),
+  disable_mlock: ignored('a JavaScript process cannot lock its memory; disable swap on the machine'),
+  ui: ignored('there is no web interface yet'),
+  disable_cache: ignored('the cache is bounded and always right'),
+  cache_size: ignored('the cache is bounded in bytes'),
+  disable_sealwrap: ignored('there is no seal wrapping'),
+  disable_performance_standby: ignored('use disable_standby_reads'),
+  disable_printable_check: ignored('control characters in paths are always refused'),
+  disable_ssct_tokens: ignored('reads are linearizable without them'),
+  detect_deadlocks: ignored('there are no locks to watch'),
+  imprecise_lease_role_tracking: ignored('there are no lease count quotas'),
+  allow_unauthenticated_workflows: ignored('there are no workflows'),
+  plugin_directory: ignored(noPlugins),
+  plugin_tmpdir: ignored(noPlugins),
+  plugin_file_uid: ignored(noPlugins),
+  plugin_file_permissions: ignored(noPlugins),
+  plugin_auto_download: ignored(noPlugins),
+  plugin_auto_register: ignored(noPlugins),
+  plugin_download_behavior: ignored(noPlugins),
+  log_file: ignored(noLogFile),
+  log_rotate_duration: ignored(noLogFile),
+  log_rotate_bytes: ignored(noLogFile),
+  log_rotate_max_files: ignored(noLogFile),
+  log_requests_level: ignored('the audit records every request'),
+  license_path: ignored('there is no licence to check'),
+  user_lockout: ignored('the defaults hold: 5 tries in 15 minutes'),
+  disable_clustering: refused('every server is a member of a cluster, if only of one; leave it out'),
+  ha_storage: refused('storage "raft" carries high availability itself; leave it out'),
+  unsafe_relative_paths: refused("'.' and '..' in paths are always refused; leave it out"),
+  plugin: refused(`${noPlugins}; leave it out`),
+  initialize: refused('run `holdfast operator init` instead'),
+  service_registration: refused('let the load balancer ask sys/health instead'),
+  entropy: refused("the kernel's random source is used; leave it out"),
+} as const satisfies KeyTable
+
+const noAcme = 'obtain certificates with an ACME client of your own, and send SIGHUP after each renewal'
+
+export const listenerKeys = {
+  address: { ...address('HOST:PORT of the API. Default 127.0.0.1:8200.'), defaultText: '"127.0.0.1:8200"' },
+  cluster_address: address("HOST:PORT for the other nodes. Default: the same host, one port higher. Only the first listener's counts."),
+  tls_disable: bool(false, 'Serves plain HTTP.'),
+  tls_cert_file: text('PEM: the certificate, then its chain. Read again at SIGHUP.'),
+  tls_key_file: text('PEM, not encrypted. Read again at SIGHUP.'),
+  tls_min_version: choice(['tls12', 'tls13'], 'tls12', 'tls10 and tls11 are refused.'),
+  tls_max_version: choice(['tls12', 'tls13'], 'tls13', 'The highest version offered.'),
+  tls_cipher_suites: list("OpenSSL's names, for TLS 1.2 only. Default: Node's."),
+  tls_client_ca_file: text('PEM: authorities of client certificates.'),
+  tls_require_and_verify_client_cert: bool(false, 'Ends a handshake without a certificate of tls_client_ca_file.'),
+  tls_disable_client_certs: bool(false, 'Asks no client for a certificate: the cert login method then cannot be used here.'),
+  tls_prefer_server_cipher_suites: ignored('the server always chooses'),
+  x_forwarded_for_authorized_addrs: cidrs('Whose X-Forwarded-For is believed. Default: trusted_proxies.'),
+  x_forwarded_for_hop_skips: int(0, 'Addresses to skip from the end of X-Forwarded-For.', { min: 0, max: 32 }),
+  x_forwarded_for_reject_not_authorized: maybeBool(
+    'Answers 400 to X-Forwarded-For from anyone else. Default: true with x_forwarded_for_authorized_addrs, else false.',
+  ),
+  x_forwarded_for_reject_not_present: maybeBool(
+    'Answers 400 to a trusted proxy without it. Default: true with x_forwarded_for_authorized_addrs, else false.',
+  ),
+  proxy_protocol_behavior: choice(
+    ['', 'use_always', 'allow_authorized', 'deny_unauthorized'],
+    '',
+    'Takes PROXY protocol headers (version 1 and 2) before TLS: from everyone, from authorized addresses, or cuts everyone else off.',
+  ),
+  proxy_protocol_authorized_addrs: cidrs('Whose PROXY header is believed. Default: trusted_proxies.'),
+  max_request_size: int(limits.requestBodyBytesMax, 'Bytes of one body; beyond it 413.', { min: 1_024, max: 256 * 1024 * 1024 }),
+  max_request_duration: maybeDuration('From the headers to the answer. Default: default_max_request_duration.'),
+  max_request_json_strings: int(limits.jsonStringsMax, 'Keys and string values of one JSON body.', { min: 16, max: 1_000_000 }),
+  max_request_json_memory: ignored('depth, strings and items of a body are bounded instead'),
+  max_request_json_depth: int(limits.jsonDepthMax, 'Nesting of one JSON body.', { min: 4, max: 1_000 }),
+  max_request_header_size: int(limits.requestHeaderBytesMax, 'Bytes of request line and headers; beyond it 431.', {
+    min: 4_096,
+    max: 1_048_576,
+  }),
+  max_requests_in_flight: int(4_096, 'Beyond it 503.', { min: 1, max: 1_000_000 }),
+  max_connections: int(10_000, 'Beyond it new connections are closed at once.', { min: 1, max: 1_000_000 }),
+  http_read_header_timeout: duration('10s', 10_000, 'From a connection or the first byte to the end of the headers.'),
+  http_read_timeout: duration('30s', 30_000, 'From the first byte to the end of the body.'),
+  http_write_timeout: duration('120s', 120_000, 'A connection on which nothing moves is closed. Must exceed the request duration.'),
+  http_idle_timeout: duration('5m', 300_000, 'How long a kept connection may wait for its next request.'),
+  'telemetry.unauthenticated_metrics_access': bool(false, 'sys/metrics without a token.'),
+  'profiling.unauthenticated_pprof_access': ignored('there is no pprof without a token'),
+  'inflight_requests_logging.unauthenticated_in_flight_requests_access': bool(false, 'sys/in-flight-req without a token.'),
+  custom_response_headers: ignored('set headers at the load balancer'),
+  disable_unauthed_rekey_endpoints: ignored('they are off'),
+  redact_addresses: ignored('not supported'),
+  redact_cluster_name: ignored('not supported'),
+  redact_version: ignored('not supported'),
+  tls_acme_ca_directory: refused(noAcme),
+  tls_acme_domains: refused(noAcme),
+  tls_acme_email: refused(noAcme),
+  tls_acme_cache_path: refused(noAcme),
+} as const satisfies KeyTable
+
+export const raftKeys = {
+  path: text('Folder of the store and of the node identity, mode 0700, on a local disk.', {
+    required: true,
+    aliases: ['VAULT_RAFT_PATH', 'BAO_RAFT_PATH'],
+  }),
+  node_id: text('Unique in the cluster and for ever. Generated and kept in the folder when absent.', {
+    aliases: ['VAULT_RAFT_NODE_ID', 'BAO_RAFT_NODE_ID'],
+  }),
+  performance_multiplier: int(1, 'Stretches election timeouts and heartbeats, for slow networks. The peers default to 5.', {
+    min: 0,
+    max: 10,
+  }),
+  snapshot_threshold: int(8_192, 'Entries after which the log may be cut behind a snapshot.', { min: 16, max: 100_000_000 }),
+  trailing_logs: int(10_000, 'Entries kept behind a snapshot, so that a slow follower needs no snapshot.', { min: 0, max: 100_000_000 }),
+  snapshot_interval: duration('120s', 120_000, 'How often the need for a snapshot is looked at.'),
+  retry_join_as_non_voter: bool(false, 'What joins by retry_join does not vote.', { aliases: ['VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER'] }),
+  autopilot_reconcile_interval: ignored('members are watched all the time'),
+  autopilot_update_interval: ignored('members are watched all the time'),
+  max_entry_size: ignored('a value may have 1 MiB'),
+  max_mount_and_namespace_table_entry_size: ignored('the tables are not bound to one entry'),
+  max_transaction_size: ignored('a transaction may have 8 MiB'),
+} as const satisfies KeyTable
+
+const noDiscovery = 'name one retry_join block with leader_api_addr for each node, or one DNS name that covers all'
+
+export const retryJoinKeys = {
+  leader_api_addr: url('API address of a node that may know the leader.', { required: true }),
+  leader_ca_cert_file: text('PEM: authority of its certificate.'),
+  leader_ca_cert: text('The same, as text.'),
+  leader_client_cert_file: text('PEM: certificate to show it.'),
+  leader_client_cert: text('The same, as text.'),
+  leader_client_key_file: text('PEM: the key of that certificate.'),
+  leader_client_key: text('The same, as text.', { secret: true }),
+  leader_tls_servername: text('Name expected in its certificate.'),
+  join_token: text('One-time token of `operator raft join-token`. Without it the seal must prove that the node belongs.', { secret: true }),
+  join_token_file: text('File that holds it.'),
+  auto_join: refused(noDiscovery),
+  auto_join_scheme: refused(noDiscovery),
+  auto_join_port: refused(noDiscovery),
+} as const satisfies KeyTable
+
+/** `audit "TYPE" "NAME" { ... }`: options are the device's own. */
+export const auditKeys = {
+  description: textOr('', 'For people.'),
+  local: bool(false, 'Accepted for compatibility: devices of the configuration are always of this node.'),
+  path: text('Name of the device, where it is not the second label.'),
+} as const satisfies KeyTable
+
+/** Options of each audit device type. */
+export const auditOptionKeys = {
+  file: {
+    file_path: text('File to append to, or "stdout".', { required: true }),
+    fsync: bool(false, 'Wait for the disk before a record counts.'),
+    mode: ignored('audit files have mode 0600'),
+    format: ignored('records are JSON'),
+    prefix: text('Put before each line; needs allow_audit_log_prefixing.'),
+    log_raw: bool(false, 'Record values in the clear instead of their HMAC. Never in production.'),
+    hmac_accessor: bool(true, 'HMAC token accessors too.'),
+    elide_list_responses: bool(false, 'Record how many entries a list had, not which.'),
+    skip_test: ignored('no test record is written'),
+  },
+} as const satisfies Readonly<Record<string, KeyTable>>
+
+export const telemetryKeys = {
+  prometheus_retention_time: duration('24h', 24 * hourMs, '0 switches sys/metrics off.'),
+  disable_hostname: bool(false, 'Accepted: metrics never carry the host name.'),
+  metrics_prefix: textOr('vault', 'Prefix of the names that Vault has too.'),
+  usage_gauge_period: ignored('gauges are computed when asked for'),
+  maximum_gauge_cardinality: ignored('labels are bounded'),
+  enable_hostname_label: ignored('let Prometheus add it'),
+  filter_default: ignored('filter at the scraper'),
+  prefix_filter: ignored('filter at the scraper'),
+  lease_metrics_epsilon: ignored('not measured'),
+  num_lease_metrics_buckets: ignored('not measured'),
+  add_lease_metrics_namespace_labels: ignored('not measured'),
+  add_mount_point_rollback_metrics: ignored('not measured'),
+  rollback_metrics_include_mount_point: ignored('not measured'),
+  statsite_address: ignored(noMetricsPush),
+  statsd_address: ignored(noMetricsPush),
+  dogstatsd_addr: ignored(noMetricsPush),
+  dogstatsd_tags: ignored(noMetricsPush),
+  circonus_api_token: ignored(noMetricsPush),
+  stackdriver_project_id: ignored(noMetricsPush),
+  stackdriver_location: ignored(noMetricsPush),
+  stackdriver_namespace: ignored(noMetricsPush),
+} as const satisfies KeyTable
+
+const sealCommon = {
+  disabled: bool(false, 'The seal that a migration comes from.'),
+  name: text('For people, where there are several.'),
+  priority: ignored('there is one seal'),
+} as const satisfies KeyTable
+
+/** Keys of each seal; the seal itself reads their texts. */
+export const sealKeys = {
+  shamir: sealCommon,
+  static: {
+    ...sealCommon,
+    current_key_id: text('Name of the key, kept with what it wraps.', { required: true }),
+    current_key: text('32 bytes: file:///PATH, env://NAME, base64 or hex.', { required: true, secret: true }),
+    previous_key_id: text('While the key is being changed: the name of the one before.'),
+    previous_key: text('The key before.', { secret: true }),
+  },
+  awskms: {
+    ...sealCommon,
+    kms_key_id: text('Key id, ARN or alias.', { required: true, aliases: ['VAULT_AWSKMS_SEAL_KEY_ID', 'BAO_AWSKMS_SEAL_KEY_ID'] }),
+    region: textOr('us-east-1', 'Region of the key.'),
+    access_key: text("Default: the AWS client's own search.", { secret: true }),
+    secret_key: text("Default: the AWS client's own search.", { secret: true }),
+    session_token: text('For temporary credentials.', { secret: true }),
+    endpoint: text('URL of another KMS.'),
+    shared_creds_filename: text('Credentials file.'),
+    shared_creds_profile: text('Profile in it.'),
+  },
+  pkcs11: {
+    ...sealCommon,
+    lib: text("Path of the HSM's library.", { required: true }),
+    slot: text('Slot number; token_label is safer, since numbers change.'),
+    token_label: text('Label of the token.'),
+    pin: text('PIN of the user.', { secret: true }),
+    key_label: text('Label of the key.', { required: true }),
+    key_id: text('Id of the key, in hexadecimal.'),
+    mechanism: text('Number or name of the mechanism. Default: AES-GCM.'),
+    hmac_key_label: text('Label of the key that authenticates, where the mechanism does not.'),
+    default_hmac_key_label: text('The same, for what was wrapped before.'),
+    hmac_mechanism: text('Number or name of its mechanism.'),
+    generate_key: bool(false, 'Makes the key if it is missing.'),
+    force_rw_session: bool(false, 'Opens sessions for writing.'),
+    max_parallel: int(1, 'Sessions used at a time.', { min: 1, max: 64 }),
+    rsa_oaep_hash: text('Hash of RSA-OAEP.'),
+    rsa_encrypt_local: bool(false, 'Encrypts with the public key outside the HSM.'),
+  },
+  transit: {
+    ...sealCommon,
+    address: url('The cluster whose transit engine wraps.', { required: true }),
+    token: text('Token for it.', { secret: true }),
+    key_name: text('Transit key.', { required: true }),
+    mount_path: textOr('transit/', 'Where the engine is mounted.'),
+    namespace: text('Its namespace.'),
+    disable_renewal: bool(false, 'Does not renew the token.'),
+    tls_ca_cert: text('PEM file: authority of its certificate.'),
+    tls_client_cert: text('PEM file: certificate to show it.'),
+    tls_client_key: text('PEM file: the key of that certificate.'),
+    tls_server_name: text('Name expected in its certificate.'),
+    tls_skip_verify: bool(false, 'Believes any certificate. Never in production.'),
+    key_id_prefix: text('Told apart where several clusters use one key.'),
+  },
+} as const satisfies Readonly<Record<string, KeyTable>>
+
+export type SealKind = keyof typeof sealKeys
+export type AuditType = keyof typeof auditOptionKeys
