@@ -172,7 +172,7 @@ export class LocalCluster {
       const answer = await this.api.call(node.apiAddress, 'POST', 'sys/storage/raft/join', {
         body: {
           leader_api_addr: leader.apiAddress,
-          join_token: token,
+          token,
           ...(this.caPath === null ? {} : { leader_ca_cert: readFileSync(this.caPath, 'utf8') }),
         },
         timeoutMs: 30_000,

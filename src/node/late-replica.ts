@@ -7,6 +7,20 @@ import { Role } from '#raft/types.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
 import type { StateView } from '#store/types.ts'
 
+/** The state of a node that belongs to no cluster: there is nothing in it. */
+const emptyView: StateView = {
+  meta: {
+    applied: 0,
+    appliedTerm: 0,
+    leaderTimeMs: 0,
+    membership: { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
+  },
+  get: () => undefined,
+  async *entriesFrom() {},
+  keyCursor: () => ({ next: async () => undefined, close: async () => {} }),
+  release: () => {},
+}
+
 export class LateReplica implements Replica {
   readonly nodeId: string
   #replica: Replica | null = null
@@ -65,7 +79,7 @@ export class LateReplica implements Replica {
   }
 
   view(): StateView {
-    return this.#real().view()
+    return this.#replica?.view() ?? emptyView
   }
 
   async propose(proposal: Proposal): Promise<{ readonly index: number }> {

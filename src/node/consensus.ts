@@ -1,0 +1,80 @@
+/** Stores, transport and replica, wired to each other: this node's part in its cluster. */
+import type { Clock } from '#base/clock.ts'
+import { HoldfastError } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import type { RandomSource } from '#base/random.ts'
+import { startReplica, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
+import type { Member } from '#replica/types.ts'
+import { openLogStore } from '#store/log.ts'
+import { openStateStore } from '#store/state.ts'
+import { createTransport } from '#transport/transport.ts'
+import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
+
+export interface ConsensusOptions {
+  readonly dataDir: string
+  readonly identity: Identity
+  readonly incarnation: number
+  /** This node's own record when it founds a cluster; else null. */
+  readonly founder: Member | null
+  readonly knownMembers: readonly Member[]
+  readonly listenAddress: string
+  readonly settings: Partial<ReplicaSettings>
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Logger
+  readonly onRequest: TransportHandlers['request']
+}
+
+export interface Consensus {
+  readonly replica: StartedReplica
+  readonly transport: NodeTransport
+  readonly identity: Identity
+  /** Hands leadership over, flushes and closes. */
+  stop(): Promise<void>
+}
+
+/** @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED; ERR_CONFIG when the cluster address can't be listened on. */
+export async function openConsensus(options: ConsensusOptions): Promise<Consensus> {
+  const { dataDir: directory, identity, clock, random, log } = options
+  const { clusterId, nodeId } = identity
+  // Peers may call as soon as the port is open, and the replica sends as soon as it is made: what comes in between is refused, and comes again.
+  let replica: StartedReplica | null = null
+  const starting = (): HoldfastError => new HoldfastError('ERR_BUSY', 'this node is starting', { hint: 'try again in a moment' })
+  const handlers: TransportHandlers = {
+    message: (from, message) => replica?.onMessage(from, message),
+    snapshot: async (from, header, body) => {
+      if (replica === null) throw starting()
+      await replica.onSnapshot(from, header, body)
+    },
+    request: (from, kind, body, signal) => options.onRequest(from, kind, body, signal),
+    unreachable: (peer) => replica?.onUnreachable(peer),
+  }
+  const logStore = await openLogStore({ directory, clusterId, logger: log })
+  const state = await openStateStore({ directory, clusterId, logger: log })
+  const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
+  await transport.listen()
+  const started = await startReplica({
+    nodeId,
+    clusterId,
+    incarnation: options.incarnation,
+    log: logStore,
+    state,
+    peers: transport,
+    clock,
+    random,
+    logger: log,
+    knownMembers: options.knownMembers,
+    settings: options.settings,
+    ...(options.founder === null ? {} : { bootstrap: options.founder }),
+  })
+  replica = started
+  return {
+    replica: started,
+    transport,
+    identity,
+    stop: async () => {
+      await started.stop()
+      await transport.close()
+    },
+  }
+}

@@ -1,0 +1,92 @@
+/** What a node says of itself: metrics, host, configuration. Nothing in here is secret. */
+import { availableParallelism, freemem, hostname, loadavg, release, totalmem, type, uptime } from 'node:os'
+import { formatRfc3339 } from '#base/rfc3339.ts'
+import type { ManagedAuditBroker } from '#audit/broker.ts'
+import type { BarrierControl } from '#barrier/types.ts'
+import type { ServerConfig } from '#config/types.ts'
+import type { Core } from '#core/core.ts'
+import type { LateReplica } from './late-replica.ts'
+import type { Birth } from './lifecycle.ts'
+
+export interface MetricSources {
+  readonly replica: LateReplica
+  readonly barrier: BarrierControl
+  readonly birth: Birth
+  readonly audit: ManagedAuditBroker
+  readonly core: Core
+}
+
+/** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
+export function metricsText({ replica, barrier, birth, core }: MetricSources): string {
+  const status = replica.status()
+  const { sealed, encryptions, keyringTerm } = barrier.status()
+  const memory = process.memoryUsage()
+  const lines: string[] = []
+  const gauge = (name: string, help: string, value: number, labels = ''): void => {
+    if (!lines.some((line) => line.startsWith(`# HELP ${name} `))) lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} gauge`)
+    lines.push(`${name}${labels} ${value}`)
+  }
+  gauge('holdfast_unsealed', 'Whether this node is unsealed.', sealed ? 0 : 1)
+  gauge('holdfast_leader', 'Whether this node leads and is ready.', status.role === 'leader' && status.ready ? 1 : 0)
+  gauge('holdfast_quorum', 'Whether this node reaches a majority.', status.hasQuorum ? 1 : 0)
+  gauge('holdfast_store_failed', 'Whether the store has failed.', status.failed === null ? 0 : 1)
+  gauge('holdfast_raft_term', 'The current term.', status.term)
+  gauge('holdfast_raft_commit_index', 'Highest committed index known here.', status.commit)
+  gauge('holdfast_raft_applied_index', 'Highest applied index.', status.applied)
+  gauge('holdfast_raft_last_index', 'Highest index of the log.', status.lastIndex)
+  gauge('holdfast_raft_log_entries', 'Entries held in the log.', status.logEntries)
+  gauge('holdfast_raft_members', 'Members of the cluster.', status.members.length)
+  for (const peer of status.peers)
+    gauge(
+      'holdfast_raft_peer_lag_entries',
+      'Entries that a peer lacks, as the leader knows.',
+      Math.max(0, status.lastIndex - peer.match),
+      `{peer="${peer.id.replace(/[\\"\n]/g, '_')}"}`,
+    )
+  gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', encryptions)
+  gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
+  gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
+  const transport = birth.transport?.stats()
+  if (transport !== undefined) gauge('holdfast_transport_peers', 'Peers with an open stream.', transport.peers.length)
+  gauge('process_resident_memory_bytes', 'Resident set.', memory.rss)
+  gauge('nodejs_heap_used_bytes', 'JavaScript heap in use.', memory.heapUsed)
+  return `${lines.join('\n')}\n`
+}
+
+/** As `sys/host-info` answers. */
+export function hostInfo(nowMs: number): Readonly<Record<string, unknown>> {
+  const [load1 = 0, load5 = 0, load15 = 0] = loadavg()
+  return {
+    timestamp: formatRfc3339(nowMs),
+    cpu: { cores: availableParallelism(), load1, load5, load15 },
+    host: { hostname: hostname(), os: type().toLowerCase(), kernelVersion: release(), uptime: Math.round(uptime()) },
+    memory: { total: totalmem(), free: freemem() },
+  }
+}
+
+/** The configuration without what is secret in it: seals and join tokens are named, not shown. */
+export function sanitizedConfig(config: ServerConfig): Readonly<Record<string, unknown>> {
+  const { api_addr, cluster_addr, cluster_name, log_level, default_lease_ttl, max_lease_ttl, pid_file, raw_storage_endpoint } = config
+  return {
+    api_addr,
+    cluster_addr,
+    cluster_name,
+    log_level,
+    default_lease_ttl: default_lease_ttl / 1_000,
+    max_lease_ttl: max_lease_ttl / 1_000,
+    pid_file: pid_file ?? '',
+    raw_storage_endpoint,
+    listeners: config.listeners.map(({ address, cluster_address, tls_disable }) => ({
+      type: 'tcp',
+      config: { address, cluster_address, tls_disable },
+    })),
+    storage: {
+      type: 'raft',
+      cluster_addr,
+      redirect_addr: api_addr,
+      disable_clustering: false,
+      raft: { path: config.raft.path, node_id: config.raft.node_id },
+    },
+    seals: config.seals.map(({ kind, disabled }) => ({ type: kind, disabled })),
+  }
+}

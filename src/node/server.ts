@@ -1,0 +1,288 @@
+/**
+ * One server, put together in the order in which it boots, and taken apart in the reverse. Everything here happens once a process.
+ *
+ * Listening comes before the stores are open: a node that starts, or waits to be initialised or unsealed, says so to whoever asks.
+ */
+import { rmSync, writeFileSync } from 'node:fs'
+import { systemClock } from '#base/clock.ts'
+import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
+import type { Logger } from '#base/logger.ts'
+import { systemRandom } from '#base/random.ts'
+import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
+import { openFileSink } from '#audit/file-sink.ts'
+import { createAuthMethods } from '#auth/index.ts'
+import { createBarrier } from '#barrier/barrier.ts'
+import type { BarrierControl } from '#barrier/types.ts'
+import { loadConfig } from '#config/load.ts'
+import type { ServerConfig } from '#config/types.ts'
+import { bootstrapStorage } from '#core/bootstrap.ts'
+import { createCore, type Core } from '#core/core.ts'
+import { houseJobs } from '#core/house-jobs.ts'
+import { secretEngines } from '#engines/index.ts'
+import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
+import type { LifecycleService } from '#engines/sys/types.ts'
+import { createPolicyStore } from '#policies/store.ts'
+import { createSealManager } from '#seal/manager.ts'
+import { checkShareCounts } from '#seal/shamir.ts'
+import type { SealManager } from '#seal/types.ts'
+import { createWrapping } from '#wrapping/wrapping.ts'
+import { createTokenStore, type TokenStore } from '#tokens/store.ts'
+import { NodeCluster } from './cluster-service.ts'
+import { decodeRequest, encodeResponse, forwardKind, forwardToLeader } from './forwarding.ts'
+import { Granter } from './granting.ts'
+import { nodeIdOf } from './identity-name.ts'
+import { joinOptionsOf } from './retry-join.ts'
+import { LateReplica } from './late-replica.ts'
+import { Birth } from './lifecycle.ts'
+import { openListeners } from './listeners.ts'
+import { createProcessLogger, type ProcessLogger } from './logger.ts'
+import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
+import { waitForSignals } from './signals.ts'
+
+/** How long requests in flight may go on once the node has been told to stop. */
+const drainMs = 3_000
+/** Load balancers look at health about this often: a node that stops says so first, and goes on serving meanwhile. */
+const noticeMs = 600
+
+export interface ServerArguments {
+  /** Files or folders, HCL or JSON; later ones win. */
+  readonly configPaths: readonly string[]
+  readonly logLevel?: string
+}
+
+/** The services of one node. */
+interface House {
+  readonly core: Core
+  readonly barrier: BarrierControl
+  readonly seal: SealManager
+  readonly birth: Birth
+  readonly cluster: NodeCluster
+  readonly replica: LateReplica
+  readonly audit: ManagedAuditBroker
+  readonly state: { draining: boolean; failed: string | null }
+}
+
+/**
+ * Runs a node until it is told to stop. Resolves with the exit code: 0 after an orderly stop, 1 when it could not start.
+ * What is wrong with the configuration, a port or the store is on standard error and in the log.
+ */
+export async function runServer(options: ServerArguments): Promise<number> {
+  const flags = options.logLevel === undefined ? {} : { flags: { log_level: options.logLevel } }
+  const load = (): ServerConfig => loadConfig({ files: options.configPaths, env: process.env, ...flags })
+  const config = load()
+  const nodeId = nodeIdOf(config.raft.node_id, config.raft.path, systemRandom)
+  const logger = createProcessLogger(config.log_level, nodeId)
+  const { log } = logger
+  for (const warning of config.warnings) log.warn({}, warning)
+  try {
+    return await serve(config, nodeId, logger, load)
+  } catch (error) {
+    log.error(
+      { code: codeOf(error), hint: isHoldfastError(error) ? error.hint : undefined },
+      `could not start: ${(error as Error).message}`,
+    )
+    throw error
+  }
+}
+
+async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger, reload: () => ServerConfig): Promise<number> {
+  const { log } = logger
+  const audit = await openAudit(config, nodeId, log)
+  const house = assemble(config, nodeId, log, audit)
+  const listeners = await openListeners(config, house.core, nodeId, log)
+  if (config.pid_file !== null) writeFileSync(config.pid_file, `${process.pid}\n`)
+  const stop = waitForSignals({
+    log,
+    onHangup: () => {
+      logger.setLevel(reload().log_level)
+      for (const listener of listeners) listener.reloadTls()
+      audit.reopen().catch((error: unknown) => log.error({ error: (error as Error).message }, 'audit files could not be opened again'))
+    },
+  })
+  try {
+    await begin(house, config, log)
+    await stop
+  } finally {
+    await end(house, listeners, log)
+    if (config.pid_file !== null) rmSync(config.pid_file, { force: true })
+  }
+  return 0
+}
+
+async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {
+  const resumed = await house.birth.resume()
+  if (resumed)
+    await house.seal.autoUnseal().catch((error: unknown) => log.error({ error: (error as Error).message }, 'the seal did not open'))
+  else house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
+  house.core.startJobs()
+  log.info(
+    { api_addr: config.api_addr, cluster_addr: config.cluster_addr, member: resumed, sealed: house.barrier.sealed },
+    'Holdfast is up',
+  )
+}
+
+async function end(house: House, listeners: Awaited<ReturnType<typeof openListeners>>, log: Logger): Promise<void> {
+  house.state.draining = true
+  house.cluster.stop()
+  for (const listener of listeners) listener.drain()
+  const { role, members } = house.replica.status()
+  // Alone there is nobody to send clients to: waiting would help no one.
+  if (members.length > 1) {
+    if (role === 'leader')
+      await house.cluster.stepDown().catch((error: unknown) => log.info({ reason: (error as Error).message }, 'stopping as the leader'))
+    await new Promise((resolve) => systemClock.setTimer(noticeMs, () => resolve(null)))
+  }
+  await Promise.all(listeners.map((listener) => listener.close(drainMs)))
+  await house.core.stopJobs()
+  await house.birth.stop()
+  house.seal.close()
+  house.barrier.close()
+  await house.audit.close()
+  log.info({}, 'Holdfast has stopped')
+}
+
+async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Promise<ManagedAuditBroker> {
+  const devices = []
+  for (const device of config.audit) {
+    devices.push({ name: device.name, sink: await openFileSink({ path: device.options.file_path, fsync: device.options.fsync }) })
+  }
+  return createAuditBroker({ nodeId, clock: systemClock, random: systemRandom, log, devices })
+}
+
+function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: ManagedAuditBroker): House {
+  const clock = systemClock
+  const random = systemRandom
+  const replica = new LateReplica(nodeId)
+  const barrier = createBarrier({ replica, clock, random, log })
+  const tokens = createTokenStore({ random })
+  const policies = createPolicyStore()
+  const wrapping = createWrapping({ tokens })
+  const seal = createSealManager({
+    barrier,
+    replica,
+    random,
+    log,
+    ...(config.cluster_name === null ? {} : { clusterName: config.cluster_name }),
+  })
+  const state: House['state'] = { draining: false, failed: null }
+  const clusterAddress = new URL(config.cluster_addr).host
+  const birth = new Birth({
+    dataDir: config.raft.path,
+    nodeId,
+    clusterAddress,
+    listenAddress: config.cluster_listen,
+    apiAddress: config.api_addr,
+    replica,
+    settings: replicaSettings(config),
+    clock,
+    random,
+    log,
+    onRequest: async (from, kind, body) => {
+      if (kind !== forwardKind) throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind}, got another`)
+      return encodeResponse(await core.handle(decodeRequest(from, body)))
+    },
+  })
+  const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
+  const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, dataDir: config.raft.path }
+  const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
+  const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
+  const services: SystemServices = {
+    lifecycle: lifecycleOf({ seal, birth, granter, barrier, tokens, state, nodeId }),
+    cluster,
+    policies,
+    tokens,
+    wrapping,
+    barrier,
+    engines: mountable,
+    auditDevices: () =>
+      config.audit.map(({ name, type, description, options }) => ({
+        path: name,
+        type,
+        description,
+        options: { file_path: options.file_path },
+      })),
+    auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
+    metricsText: () => metricsText({ replica, barrier, birth, audit, core }),
+    inFlight: () => core.inFlight(),
+    hostInfo: () => hostInfo(clock.nowMs()),
+    sanitizedConfig: () => sanitizedConfig(config),
+    clock,
+    random,
+  }
+  const core: Core = createCore({
+    barrier,
+    replica,
+    tokens,
+    policies,
+    audit,
+    engines: [createSystemEngine(services), ...mountable],
+    forward: (request) => forwardToLeader(request, replica, birth.transport),
+    jobs: houseJobs({ barrier, tokens }),
+    clock,
+    random,
+    log,
+    nodeId,
+  })
+  barrier.onSealChange((sealed) => {
+    tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
+    tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
+    if (sealed) core.onSealed()
+    log.info({}, sealed ? 'sealed' : 'unsealed')
+  })
+  let failed: string | null = null
+  replica.onStatus((status) => {
+    if (status.failed !== null && failed === null)
+      log.error({ reason: status.failed }, 'the store has failed: this node acknowledges nothing more')
+    failed = status.failed
+    state.failed = status.failed
+  })
+  return { core, barrier, seal, birth, cluster, replica, audit, state }
+}
+
+/** Hands a service the key that it derives from the barrier's; its copy is its own. */
+function tellKey(barrier: BarrierControl, sealed: boolean, label: string, take: (key: Uint8Array | null) => void): void {
+  if (sealed) return take(null)
+  using key = barrier.derivedKey(label)
+  take(Uint8Array.from(key.reveal()))
+}
+
+interface LifecycleDeps {
+  readonly seal: SealManager
+  readonly birth: Birth
+  readonly granter: Granter
+  readonly barrier: BarrierControl
+  readonly tokens: TokenStore
+  readonly state: House['state']
+  readonly nodeId: string
+}
+
+function lifecycleOf({ seal, birth, granter, barrier, tokens, state, nodeId }: LifecycleDeps): LifecycleService {
+  return {
+    sealStatus: () => seal.status(),
+    unseal: (options) => seal.unseal(options),
+    seal: async () => seal.seal(),
+    unavailable: () => (state.draining ? 'this node is draining' : state.failed),
+    init: async (options) => {
+      // Before anything is founded: a refusal must leave nothing behind.
+      checkShareCounts(options.secretShares, options.secretThreshold)
+      const { keys, recoveryKeys, value } = await birth.found(({ ca, identity }) =>
+        seal.init(options, () =>
+          barrier.transact(async (transaction) => {
+            granter.found(transaction, ca, nodeId, identity.fingerprint)
+            return bootstrapStorage(transaction, { random: systemRandom, tokens })
+          }),
+        ),
+      )
+      return { keys, rootToken: value.rootToken, ...(recoveryKeys === undefined ? {} : { recoveryKeys }) }
+    },
+  }
+}
+
+function replicaSettings(config: ServerConfig): { tickMs: number; trailingEntries: number } {
+  // The peers' multiplier stretches a heartbeat of a second; ours a tick of 50 ms. 0 means the default, as there.
+  return { tickMs: 50 * Math.max(1, config.raft.performance_multiplier), trailingEntries: config.raft.trailing_logs }
+}
+
+function codeOf(error: unknown): ErrorCode | undefined {
+  return isHoldfastError(error) ? error.code : undefined
+}
