@@ -2,6 +2,7 @@
  * The one way in: `handle(request)`. Decides where a request is answered (at once, from a view here, in a transaction on the
  * leader), runs it, records its response in the audit, and only then lets the answer go.
  */
+import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { CommitAndThrow, type ReadView } from '#barrier/types.ts'
@@ -16,7 +17,11 @@ import { MountReader, mountTable, newMount } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
 import { noStorage } from './storage.ts'
-import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, Request } from './types.ts'
+import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, PathDef, Request } from './types.ts'
+
+/** How long a write waits for a leader, and how often it looks. */
+const leaderWaitMsMax = 5_000
+const leaderPollMs = 50
 
 export interface InFlightRequest {
   readonly id: string
@@ -49,6 +54,9 @@ function bootMounts(deps: CoreDeps): { table: ReturnType<typeof mountTable>; sys
   const sys = newMount(deps.random, { path: 'sys/', table: 'secret', type: 'system' })
   return { table: mountTable([sys]), sys }
 }
+
+/** No token, no storage: answered in any state of the node. */
+const answersAlone = (def: PathDef): boolean => def.whileSealed === true || (def.local === true && def.unauthenticated === true)
 
 class CoreRunner implements Core {
   readonly registry: EngineRegistry
@@ -112,11 +120,13 @@ class CoreRunner implements Core {
   async #place(request: Request): Promise<CoreResponse> {
     const boot = request.path.startsWith('sys/') ? findPath(this.registry, this.#boot.table, request.path) : null
     const def = boot?.match.def
-    if (boot && request.namespace === '' && request.operation !== 'help' && (def?.whileSealed || (def?.local && def.unauthenticated))) {
+    const inRoot = request.namespace === '' || request.namespace === 'root'
+    // Load balancers' questions are answered whatever namespace header a client library adds to everything.
+    if (boot && def && answersAlone(def) && request.operation !== 'help' && (inRoot || def.unaudited)) {
       return this.#answerLocally(request, boot.match)
     }
     if (this.#deps.barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
-    if (request.namespace !== '') {
+    if (!inRoot) {
       throw new HoldfastError('ERR_NOT_FOUND', 'namespace not found', { hint: 'this version has the root namespace only' })
     }
     if (def?.local) return this.#answerHere(request)
@@ -198,17 +208,22 @@ class CoreRunner implements Core {
     return this.#finish(request, trace, false, () => this.#deps.barrier.read({ kind }, work))
   }
 
-  async #onLeader(request: Request): Promise<CoreResponse> {
-    const status = this.#deps.replica.status()
-    if (status.role !== 'leader' || !status.ready) return this.#forward(request)
+  /** Here if this node leads, else on whoever does; waits for one while there is none, as long as `deadlineMs` (monotonic) allows. */
+  async #onLeader(request: Request, deadlineMs = this.#deps.clock.monotonicMs() + leaderWaitMsMax): Promise<CoreResponse> {
+    if (!this.#leads()) return this.#forward(request, deadlineMs)
     const trace = newTrace(request, this.#deps.clock.nowMs())
     try {
       return await this.#finish(request, trace, true, () => this.#transact(request, trace))
     } catch (error) {
       // Nothing was written, and another node leads: it may do the whole again.
-      if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request)
+      if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request, deadlineMs)
       throw error
     }
+  }
+
+  #leads(): boolean {
+    const { role, ready } = this.#deps.replica.status()
+    return role === 'leader' && ready
   }
 
   async #transact(request: Request, trace: Trace): Promise<Evaluated> {
@@ -265,23 +280,35 @@ class CoreRunner implements Core {
     return renderResponse(request.id, trace.operation, trace.def!, response)
   }
 
-  async #forward(request: Request): Promise<CoreResponse> {
+  async #forward(request: Request, deadlineMs: number): Promise<CoreResponse> {
     if (request.forwardedFrom !== undefined) {
       throw new HoldfastError('ERR_NOT_LEADER', 'this node is not the leader', { hint: 'an election is under way: try again' })
     }
-    const trace = newTrace(request, this.#deps.clock.nowMs())
-    const leader = this.#deps.replica.status().leader
-    let answer: CoreResponse | null = null
-    let failure: unknown = null
-    try {
-      answer = await this.#deps.forward(request)
-    } catch (error) {
-      failure = error
+    const { clock, replica } = this.#deps
+    const trace = newTrace(request, clock.nowMs())
+    for (;;) {
+      const { answer, failure } = await this.#forwardOnce(request)
+      // While nobody leads nothing was done: an election is shorter than a client's patience.
+      if (isHoldfastError(failure, 'ERR_NO_LEADER') || (answer && saysNotLeader(answer))) {
+        const waited = clock.monotonicMs() < deadlineMs && !request.signal?.aborted
+        if (waited) await sleep(clock, leaderPollMs)
+        if (waited && this.#leads()) return this.#onLeader(request, deadlineMs)
+        if (waited) continue
+      }
+      const status = answer?.status ?? null
+      const { leader } = replica.status()
+      await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure === null)
+      if (answer === null) throw failure
+      return answer
     }
-    const status = answer?.status ?? null
-    await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure === null)
-    if (answer === null) throw failure
-    return answer
+  }
+
+  async #forwardOnce(request: Request): Promise<{ readonly answer: CoreResponse | null; readonly failure: unknown }> {
+    try {
+      return { answer: await this.#deps.forward(request), failure: null }
+    } catch (failure) {
+      return { answer: null, failure }
+    }
   }
 
   async #record(trace: Trace, build: (facts: AuditFacts) => AuditRecord, request: Request): Promise<void> {
@@ -321,6 +348,16 @@ class CoreRunner implements Core {
         cause: error,
       })
     }
+  }
+}
+
+/** Whether the asked node answered that it does not lead: then it has done nothing. */
+function saysNotLeader({ status, body }: CoreResponse): boolean {
+  if (status !== 503) return false
+  try {
+    return (JSON.parse(Buffer.from(body).toString()) as { code?: unknown }).code === 'ERR_NOT_LEADER'
+  } catch {
+    return false
   }
 }
 

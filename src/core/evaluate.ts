@@ -235,7 +235,7 @@ async function check(deps: EvaluateDeps, request: Request, trace: Trace, match: 
     if (decision && !decision.allowed) throw denied(wellKnown.policyDenied)
     if (!match || !trace.mount) throw new HoldfastError('ERR_NO_ROUTE', wellKnown.noRoute(request.path))
     if (caller.existenceError) throw caller.existenceError
-    if (match.def.rootNamespaceOnly && request.namespace !== '') {
+    if (match.def.rootNamespaceOnly && request.namespace !== '' && request.namespace !== 'root') {
       throw new HoldfastError('ERR_BAD_REQUEST', `expected the root namespace for ${fullPath(trace.mount)}`)
     }
     const operation = operationDef(match.def, trace.operation)

@@ -168,6 +168,8 @@ describe('who may', () => {
     expect((await harness.ask({ token: 'weak', operation: 'list', path: 'notes/keys/' })).body.data.keys).toEqual(['a', 'b'])
     harness.allows = ({ path }) => (path === 'notes/keys/' ? { listFilter: '{{ .path }}{{ .key }}' } : path === 'notes/keys/b')
     expect((await harness.ask({ token: 'weak', operation: 'list', path: 'notes/keys/' })).body.data.keys).toEqual(['b'])
+    harness.allows = ({ path }) => (path === 'notes/keys/' ? { listFilter: '{{ .path }}{{ .secret }}' } : true)
+    expect((await harness.ask({ token: 'weak', operation: 'list', path: 'notes/keys/' })).status).toBe(404)
   })
 })
 
@@ -219,6 +221,40 @@ describe('where it is answered', () => {
     harness.status.role = 'follower'
     const answer = await harness.ask({ operation: 'update', path: 'notes/note/a', body: { text: 'x' }, forwardedFrom: 'n2' })
     expect(answer).toMatchObject({ status: 503, body: { code: 'ERR_NOT_LEADER' } })
+  })
+
+  test('a write waits for a leader while there is none, and leads itself if it becomes one', async () => {
+    harness.status.role = 'follower'
+    harness.forward = async () => {
+      throw new HoldfastError('ERR_NO_LEADER', 'nobody leads')
+    }
+    const asked = write('a')
+    await harness.passTime(1_000)
+    const notLeader = { errors: ['this node is not the leader'], hint: 'h', code: 'ERR_NOT_LEADER' }
+    harness.forward = async () => ({ status: 503, headers: {}, body: Buffer.from(JSON.stringify(notLeader)) })
+    await harness.passTime(1_000)
+    harness.status.role = 'leader'
+    await harness.passTime(100)
+    expect((await asked).status).toBe(204)
+    expect(harness.audit.map(({ type }) => type)).toEqual(['request', 'response'])
+  })
+
+  test('but not for ever, and not when its outcome is unknown', async () => {
+    harness.status.role = 'follower'
+    harness.forward = async () => {
+      throw new HoldfastError('ERR_NO_LEADER', 'nobody leads')
+    }
+    const asked = write('a')
+    await harness.passTime(6_000)
+    expect(await asked).toMatchObject({ status: 503, body: { errors: ['nobody leads'] } })
+    harness.forward = async () => {
+      throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'perhaps')
+    }
+    expect((await write('a')).status).toBe(500)
+    expect(harness.audit.map(({ type, error }) => [type, error])).toEqual([
+      ['forward', 'nobody leads'],
+      ['forward', 'perhaps'],
+    ])
   })
 
   test('sealed: 503 with the text that clients know', async () => {

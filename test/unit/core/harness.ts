@@ -7,10 +7,11 @@ import type { AuditRecord } from '#audit/types.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { newMount, writeMounts } from '#core/mounts.ts'
 import type { CoreDeps } from '#core/deps.ts'
-import type { EngineDef, MountEntry, Request } from '#core/types.ts'
+import type { CoreResponse, EngineDef, MountEntry, Request } from '#core/types.ts'
 import type { AccessRequest, CompiledAcl, Decision } from '#policies/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import { standingClock } from '#test/support/open-barrier.ts'
 import { MemoryBarrier } from '#test/support/memory-barrier.ts'
 
 export const tokenSection = { namespace: 'root', mount: 'sys/token' }
@@ -60,6 +61,10 @@ export interface Harness {
   readonly forwarded: Request[]
   readonly status: { role: ReplicaStatus['role']; ready: boolean }
   auditFails: (record: AuditRecord) => boolean
+  /** How the leader answers a forwarded request. */
+  forward: (request: Request) => Promise<CoreResponse>
+  /** Lets the clock run in steps of 50 ms. */
+  passTime(ms: number): Promise<void>
   allows: (request: AccessRequest) => boolean | Partial<Decision>
   addToken(id: string, over?: Partial<TokenEntry>): void
   tokenUses(id: string): number
@@ -77,7 +82,9 @@ export async function makeHarness(
   const forwarded: Request[] = []
   const status = { role: 'leader' as ReplicaStatus['role'], ready: true }
   const encode = (entry: TokenEntry): Uint8Array => Buffer.from(JSON.stringify(entry))
-  const harness = { auditFails: () => false, allows: () => true } as unknown as Harness
+  const clock = standingClock()
+  const forward: Harness['forward'] = async () => ({ status: 200, headers: {}, body: Buffer.from('{"from":"leader"}') })
+  const harness = { auditFails: () => false, allows: () => true, forward } as unknown as Harness
   const deps: CoreDeps = {
     barrier,
     replica: { status: () => ({ ...status, leader: 'other' }) as unknown as ReplicaStatus },
@@ -103,10 +110,10 @@ export async function makeHarness(
     engines,
     forward: async (request) => {
       forwarded.push(request)
-      return { status: 200, headers: {}, body: Buffer.from('{"from":"leader"}') }
+      return harness.forward(request)
     },
     jobs: [],
-    clock: { nowMs: () => barrier.nowMs, monotonicMs: () => barrier.nowMs, setTimer: () => ({ cancel: () => {} }) },
+    clock,
     random: systemRandom,
     log: silentLogger,
     nodeId: 'n1',
@@ -126,6 +133,12 @@ export async function makeHarness(
     audit,
     forwarded,
     status,
+    passTime: async (ms: number) => {
+      for (let passed = 0; passed < ms; passed += 50) {
+        for (let turn = 0; turn < 20; turn += 1) await Promise.resolve()
+        clock.advance(50)
+      }
+    },
     addToken: (id: string, over: Partial<TokenEntry> = {}) => {
       const entry = tokenEntry(id, over)
       barrier.state.set(`root\u0000sys/token\u0000${entry.idHash}`, encode(entry))

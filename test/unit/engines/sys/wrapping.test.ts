@@ -21,13 +21,15 @@ describe('a wrapped answer', () => {
   })
 
   test('opens once, by itself or by its token in the body, with the whole envelope', async () => {
-    const first = (await wrap('kv/a')).body.wrap_info.token as string
+    const { token: first, accessor } = (await wrap('kv/a')).body.wrap_info as { token: string; accessor: string }
+    expect((await node.write('auth/token/lookup-accessor', { accessor })).status).toBe(200)
     const looked = await node.write('sys/wrapping/lookup', { token: first }, null)
     expect(looked.body.data).toMatchObject({ creation_path: 'kv/a', creation_ttl: 60 })
     expect((await node.write('sys/wrapping/unwrap', {}, first)).body).toMatchObject({ data: { x: 'secret' }, wrap_info: null })
     for (const again of [await node.write('sys/wrapping/unwrap', {}, first), await node.write('sys/wrapping/lookup', { token: first })]) {
       expect(again).toMatchObject({ status: 400, body: { errors: ['wrapping token is not valid or does not exist'] } })
     }
+    expect((await node.write('auth/token/lookup-accessor', { accessor })).status).toBe(403)
     const second = (await wrap('kv/a')).body.wrap_info.token as string
     expect((await node.write('sys/wrapping/unwrap', { token: second })).body.data).toEqual({ x: 'secret' })
   })
