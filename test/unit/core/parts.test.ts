@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { HoldfastError } from '#base/errors.ts'
 import { silentLogger, type Logger } from '#base/logger.ts'
@@ -8,10 +9,15 @@ import { envelopeText } from '#core/envelope.ts'
 import { checkMountPath, mountTable, newMount } from '#core/mounts.ts'
 import { MountReader } from '#core/mounts.ts'
 import { EngineRegistry } from '#core/router.ts'
+import { holdfastVersion } from '#core/version.ts'
 import { scheduleSweep, sweepStep } from '#core/sweep.ts'
 import type { CoreDeps } from '#core/deps.ts'
 import { MemoryBarrier } from '#test/support/memory-barrier.ts'
 import { standingClock } from '#test/support/open-barrier.ts'
+
+test('the version is that of the package', () => {
+  expect(holdfastVersion).toBe((JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version)
+})
 
 describe('errors', () => {
   const show = (error: unknown, log: Logger = silentLogger) => {
