@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import type { NodeId } from '#raft/types.ts'
 
 /** Where and as whom a peer is reached; the fingerprint is what it must prove (SHA-256 of its SPKI, hex). */
@@ -43,8 +42,6 @@ export interface Transport {
   listen(): Promise<void>
   close(): Promise<void>
 }
-
-export type SnapshotBody = Readable
 
 /** What `createTransport` makes: the contract above, and what the node that owns it needs besides. */
 export interface NodeTransport extends Transport {

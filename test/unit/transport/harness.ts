@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { systemClock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
@@ -97,5 +96,3 @@ export async function until(what: string, condition: () => boolean, ms = 5_000):
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
-
-export const expiryOf = (identity: Identity): number => new X509Certificate(identity.certificatePem).validToDate.getTime()

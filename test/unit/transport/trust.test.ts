@@ -224,6 +224,7 @@ test('a member with an address that is none is unreachable, and nothing worse', 
   await until('unreachable', () => a.unreachable.includes('c'))
   await expect(a.transport.request('c', 'x', Buffer.alloc(0), 1_000)).rejects.toMatchObject({ code: 'ERR_UPSTREAM', data: { sent: false } })
   b.transport.setPeers([a.peer()])
+  await until('the stream', () => a.transport.stats().peers.some((peer) => peer.id === 'b' && peer.connected))
   a.transport.send('b', 1)
   await until('the message', () => b.received.length === 1)
 })
