@@ -11,7 +11,8 @@ import { assert } from '#base/assert.ts'
 import { sleep, type Clock } from '#base/clock.ts'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import type { RandomSource } from '#base/random.ts'
-import { ApiError, UnreachableError, type Failure } from './errors.ts'
+import { accepted } from './answer.ts'
+import { UnreachableError, type Failure } from './errors.ts'
 import { exchange, ExchangeError } from './exchange.ts'
 import { prepare, type Prepared } from './request.ts'
 import type { Call, ClientOptions, RawAnswer, Secret } from './types.ts'
@@ -205,16 +206,6 @@ function finish(outcome: Outcome, prepared: Prepared): RawAnswer {
   const harmless = prepared.method === 'GET' || prepared.method === 'HEAD'
   const failure: Failure = { method: prepared.method, url: `${outcome.address}${path}` }
   throw new UnreachableError(failure, outcome.error.message, outcome.error.sent && !harmless, outcome.error.cause)
-}
-
-/** The answer's envelope, null for 204. @throws ApiError for any status of 400 and above. */
-export function accepted(answer: RawAnswer, asked: Failure): Secret | null {
-  if (answer.status < 300) return answer.json
-  const failure = { method: asked.method, url: `${answer.address}/v1/${asked.url.replace(/^\/+/, '').replace(/^v1\//, '')}` }
-  const errors = answer.json?.['errors']
-  const hint = answer.json?.['hint']
-  const words = Array.isArray(errors) ? errors.map(String) : []
-  throw new ApiError(failure, answer.status, words, typeof hint === 'string' ? hint : undefined, answer.json?.data)
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

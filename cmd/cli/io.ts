@@ -1,0 +1,82 @@
+/** Everything of the process that a command may touch, so that a test can hand in its own. */
+import { readFileSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { limits } from '#base/limits.ts'
+import { RefusedError, UsageError } from './types.ts'
+
+export interface Io {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly home: string
+  readonly stdoutIsTty: boolean
+  readonly stderrIsTty: boolean
+  out(text: string): void
+  err(text: string): void
+  /** All of standard input, bounded. */
+  readStdin(): Promise<string>
+  /** One secret: from a terminal without echo, else the first line of standard input. */
+  readSecret(label: string): Promise<string>
+  readFile(path: string): string
+}
+
+const inputBytesMax = limits.requestBodyBytesMax
+
+/** @throws UsageError, worded with the path and never the content. */
+export function readTextFile(path: string): string {
+  try {
+    const { size } = statSync(path)
+    if (size > inputBytesMax) throw new UsageError(`file ${path} expected at most ${inputBytesMax} bytes, got ${size}`)
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof UsageError) throw error
+    throw new UsageError(`could not read file ${path}: ${(error as NodeJS.ErrnoException).code ?? 'unknown failure'}`)
+  }
+}
+
+async function readAll(): Promise<string> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of process.stdin) {
+    bytes += (part as Buffer).byteLength
+    if (bytes > inputBytesMax) throw new UsageError(`standard input expected at most ${inputBytesMax} bytes, got more`)
+    parts.push(part as Buffer)
+  }
+  return Buffer.concat(parts).toString('utf8')
+}
+
+/** Reads a line from the terminal and shows nothing of it. @throws RefusedError on Ctrl-C or Ctrl-D. */
+async function promptHidden(label: string): Promise<string> {
+  process.stderr.write(`${label}: `)
+  process.stdin.setRawMode(true)
+  try {
+    let line = ''
+    for await (const part of process.stdin) {
+      for (const letter of (part as Buffer).toString('utf8')) {
+        if (letter === '\r' || letter === '\n') return line
+        if (letter === '\u0003' || letter === '\u0004') throw new RefusedError('nothing was entered')
+        if (letter === '\u007f' || letter === '\b') line = line.slice(0, -1)
+        else line += letter
+      }
+      if (line.length > inputBytesMax) break
+    }
+    return line
+  } finally {
+    process.stdin.setRawMode(false)
+    process.stderr.write('\n')
+  }
+}
+
+export const processIo: Io = {
+  env: process.env,
+  home: homedir(),
+  stdoutIsTty: process.stdout.isTTY === true,
+  stderrIsTty: process.stderr.isTTY === true,
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  readStdin: readAll,
+  async readSecret(label) {
+    if (process.stdin.isTTY) return (await promptHidden(label)).trim()
+    const [line = ''] = (await readAll()).split('\n')
+    return line.trim()
+  },
+  readFile: readTextFile,
+}

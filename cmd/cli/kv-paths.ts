@@ -1,0 +1,61 @@
+/** Where a kv path leads: which mount it is under and which version that has, asked of the server. */
+import type { Client } from '#client/client.ts'
+import { accepted } from '#client/answer.ts'
+import type { Flags } from './args.ts'
+import { RefusedError, UsageError, type FlagSpec } from './types.ts'
+
+export const mountFlag: Readonly<Record<string, FlagSpec>> = {
+  mount: { type: 'string', placeholder: 'PATH', description: 'Where the engine is mounted; the argument is then the path below it.' },
+}
+
+export interface KvPath {
+  /** Without slashes at its ends. */
+  readonly mount: string
+  /** Below the mount, without a leading slash. */
+  readonly key: string
+  readonly version: 1 | 2
+}
+
+const trim = (path: string): string => path.replace(/^\/+|\/+$/g, '')
+
+/** @throws RefusedError when the server does not tell; UsageError for an empty path. */
+export async function kvPath(client: Client, flags: Flags, argument: string): Promise<KvPath> {
+  const mountAsked = flags.string('mount')
+  const asked = trim(mountAsked ?? argument)
+  if (asked === '') throw new UsageError('expected a path, got an empty one')
+  const mounted = await preflight(client, asked)
+  const key = mountAsked === undefined ? trim(argument).slice(mounted.mount.length) : argument
+  return { ...mounted, key: trim(key) }
+}
+
+async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'key'>> {
+  const asked = { method: 'GET' as const, path: `sys/internal/ui/mounts/${path}` }
+  const answer = await client.raw(asked)
+  // A server that has no such route is an old one, which knew version 1 only.
+  if (answer.status === 404) return { mount: path.split('/')[0] ?? '', version: 1 }
+  if (answer.status === 403) {
+    throw new RefusedError(
+      `no kv engine is known to be mounted at ${path}, or the token may not see it (403)`,
+      'see: holdfast secrets list; or log in: holdfast login',
+    )
+  }
+  const data = accepted(answer, { method: 'GET', url: asked.path })?.data
+  const options = (data?.['options'] ?? {}) as Readonly<Record<string, unknown>>
+  const mount = typeof data?.['path'] === 'string' ? trim(data['path']) : (path.split('/')[0] ?? '')
+  const versioned = options['version'] === '2' || options['version'] === 2 || data?.['type'] === 'kv-v2'
+  return { mount, version: versioned ? 2 : 1 }
+}
+
+/** The API's path: version 2 puts `kind` between mount and key. */
+export function apiPath(at: KvPath, kind: 'data' | 'metadata' | 'delete' | 'undelete' | 'destroy'): string {
+  return at.version === 2 ? `${at.mount}/${kind}/${at.key}` : `${at.mount}/${at.key}`
+}
+
+/** For what version 1 does not have. */
+export function requireVersion2(at: KvPath): void {
+  if (at.version === 2) return
+  throw new RefusedError(
+    `the engine at ${at.mount}/ has version 1, which keeps no versions of its secrets`,
+    `holdfast kv enable-versioning ${at.mount}`,
+  )
+}

@@ -1,0 +1,154 @@
+/** From a command line to an exit code: find the command, parse, run it, and word what went wrong. */
+import { systemClock } from '#base/clock.ts'
+import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
+import { systemRandom } from '#base/random.ts'
+import type { Client } from '#client/client.ts'
+import { findCommand, parseArgs, type Found, type Parsed } from './args.ts'
+import { allFlags, commandHelp, groupHelp } from './help.ts'
+import type { Io } from './io.ts'
+import { Output } from './output.ts'
+import { clientOptions, fromEnvironment, outputFormat } from './settings.ts'
+import { nearest } from './suggest.ts'
+import { exitCodes, RefusedError, UsageError, type Command, type FlagSpec } from './types.ts'
+
+/** Ends the command early with nothing more to say (-output-curl-string). */
+export class Finished extends Error {}
+
+/** Never throws for what a user can cause; prints `error:` and `hint:` lines instead. */
+export async function runCli(argv: readonly string[], commands: readonly Command[], io: Io): Promise<number> {
+  try {
+    if (argv.length === 1 && /^--?v(ersion)?$/.test(argv[0] ?? '')) return await runCli(['version'], commands, io)
+    const found = findCommand(argv, commands, unionFlags(commands))
+    if ('command' in found) return await runCommand(found, commands, io)
+    return showGroup(found.words, found.unknown, argv, commands, io)
+  } catch (error) {
+    return report(error, io)
+  }
+}
+
+const unionFlags = (commands: readonly Command[]): Readonly<Record<string, FlagSpec>> =>
+  Object.assign({}, ...commands.map(allFlags)) as Record<string, FlagSpec>
+
+function showGroup(
+  words: readonly string[],
+  unknown: string | null,
+  argv: readonly string[],
+  commands: readonly Command[],
+  io: Io,
+): number {
+  const asked = argv.some((word) => /^--?h(elp)?$/.test(word))
+  if (unknown === null || unknown === 'help') {
+    const help = groupHelp(words, commands)
+    if (asked || unknown === 'help') io.out(help)
+    else io.err(help)
+    return asked || unknown === 'help' ? exitCodes.ok : exitCodes.usage
+  }
+  const names = [
+    ...new Set(
+      commands.filter((command) => words.every((word, at) => command.path[at] === word)).map((command) => command.path[words.length] ?? ''),
+    ),
+  ]
+  const near = nearest(unknown, names)
+  const prefix = ['holdfast', ...words].join(' ')
+  throw new UsageError(
+    `unknown command "${[...words, unknown].join(' ')}"`,
+    near === null ? `${prefix} -help lists what there is` : `did you mean "${prefix} ${near}"?`,
+  )
+}
+
+async function runCommand({ command, rest }: Found, commands: readonly Command[], io: Io): Promise<number> {
+  const parsed = command.passThrough ? passed(rest) : parseArgs(rest, allFlags(command))
+  if (parsed.flags.has('help') || parsed.flags.has('h') || (command.passThrough && rest.some((word) => /^--?h(elp)?$/.test(word)))) {
+    io.out(commandHelp(command))
+    return exitCodes.ok
+  }
+  checkArgCount(command, parsed.args.length)
+  const opened: Client[] = []
+  const curl = !command.local && parsed.flags.bool('output-curl-string')
+  try {
+    const code = await command.run({
+      command,
+      commands,
+      io,
+      args: parsed.args,
+      flags: parsed.flags,
+      output: outputOf(command, parsed, io),
+      client: async () => {
+        if (opened[0] === undefined) opened.push(await openClient(parsed, io, curl))
+        return opened[0] as Client
+      },
+    })
+    return code ?? exitCodes.ok
+  } catch (error) {
+    if (error instanceof Finished) return exitCodes.ok
+    throw error
+  } finally {
+    await opened[0]?.close()
+  }
+}
+
+const passed = (rest: readonly string[]): Parsed => ({ flags: parseArgs([], allFlagsOfNothing).flags, args: rest })
+const allFlagsOfNothing: Readonly<Record<string, FlagSpec>> = {
+  format: { type: 'string', description: '' },
+  field: { type: 'string', description: '' },
+}
+
+function outputOf(command: Command, { flags }: Parsed, io: Io): Output {
+  const field = command.flags?.['field'] === undefined ? undefined : flags.string('field')
+  return new Output(outputFormat(flags, io), field, io)
+}
+
+async function openClient({ flags }: Parsed, io: Io, curl: boolean): Promise<Client> {
+  const options = await clientOptions(flags, io)
+  const { Client: Made } = await import('#client/client.ts')
+  const client = new Made(options, { clock: systemClock, random: systemRandom })
+  if (!curl) return client
+  const { curlCommand } = await import('./curl.ts')
+  // The first request that a command makes is the one that is printed; nothing is sent.
+  client.raw = (call) => {
+    io.out(`${curlCommand(client.describe(call))}\n`)
+    return Promise.reject(new Finished())
+  }
+  return client
+}
+
+function checkArgCount(command: Command, count: number): void {
+  if (count >= command.argsMin && count <= command.argsMax) return
+  const expected =
+    command.argsMin === command.argsMax
+      ? String(command.argsMin)
+      : command.argsMax === Infinity
+        ? `at least ${command.argsMin}`
+        : `${command.argsMin} to ${command.argsMax}`
+  throw new UsageError(
+    `holdfast ${command.path.join(' ')} expected ${expected} argument(s), got ${count}`,
+    `usage: holdfast ${command.path.join(' ')} ${command.args}`,
+  )
+}
+
+function report(error: unknown, io: Io): number {
+  const color = io.stderrIsTty && fromEnvironment(io, 'CLI_NO_COLOR') === undefined && io.env['NO_COLOR'] === undefined
+  const paint = (code: number, text: string): string => (color ? `\u001b[${code}m${text}\u001b[0m` : text)
+  const print = (message: string, hint: string | undefined, code: number): number => {
+    io.err(`${paint(31, 'error:')} ${message.trim()}\n`)
+    if (hint !== undefined) io.err(`${paint(36, 'hint:')} ${hint}\n`)
+    return code
+  }
+  if (error instanceof UsageError) return print(error.message, error.hint, exitCodes.usage)
+  if (error instanceof RefusedError) return print(error.message, error.hint, exitCodes.refused)
+  if (isHoldfastError(error))
+    return print(error.message, error.hint ?? hintFor(error), isUsage(error) ? exitCodes.usage : exitCodes.refused)
+  throw error
+}
+
+/** Refused before anything was sent: the command line is at fault. */
+const isUsage = (error: HoldfastError): boolean => error.code !== 'ERR_UPSTREAM'
+
+function hintFor(error: HoldfastError): string | undefined {
+  const words = error.errors.join(' ')
+  if (words.includes(wellKnown.sealed)) return 'unseal it: holdfast operator unseal'
+  if (words.includes(wellKnown.notInitialized)) return 'initialise the cluster: holdfast operator init'
+  if (error.status === 403) return 'is the token right and still valid, and does a policy allow this? See: holdfast token lookup'
+  if (words.includes('no handler for route')) return 'see what is mounted: holdfast secrets list'
+  return undefined
+}

@@ -1,0 +1,125 @@
+/** Flags that every command has, the environment behind them, and the token file. */
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ClientOptions, TlsOptions } from '#client/types.ts'
+import { parseDurationMs } from '#base/duration.ts'
+import type { Flags } from './args.ts'
+import type { Io } from './io.ts'
+import { UsageError, type FlagSpec } from './types.ts'
+
+export const outputFormats = ['table', 'json', 'yaml'] as const
+export type OutputFormat = (typeof outputFormats)[number]
+
+/** Plain HTTP on loopback: what `npm start` serves. (The peers' clients assume https there.) */
+export const defaultAddress = 'http://127.0.0.1:8200'
+
+export const outputFlags: Readonly<Record<string, FlagSpec>> = {
+  format: { type: 'string', description: 'How to print the answer (HOLDFAST_FORMAT).', values: outputFormats },
+  help: { type: 'bool', description: 'Show this help.' },
+  h: { type: 'bool', description: 'Show this help.' },
+}
+
+export const connectionFlags: Readonly<Record<string, FlagSpec>> = {
+  address: { type: 'string', placeholder: 'URL[,URL...]', description: `Nodes, tried in turn (HOLDFAST_ADDR; default ${defaultAddress}).` },
+  token: {
+    type: 'string',
+    placeholder: 'TOKEN',
+    description: 'Token to use; "-" reads it from standard input (HOLDFAST_TOKEN, else ~/.holdfast-token).',
+  },
+  namespace: { type: 'string', placeholder: 'PATH', description: 'Namespace to work in (HOLDFAST_NAMESPACE).' },
+  ns: { type: 'string', placeholder: 'PATH', description: 'Short for -namespace.' },
+  'ca-cert': { type: 'string', placeholder: 'FILE', description: 'PEM file of the authority to trust (HOLDFAST_CACERT).' },
+  'client-cert': { type: 'string', placeholder: 'FILE', description: 'PEM file of your certificate (HOLDFAST_CLIENT_CERT).' },
+  'client-key': { type: 'string', placeholder: 'FILE', description: 'PEM file of its key (HOLDFAST_CLIENT_KEY).' },
+  'tls-server-name': { type: 'string', placeholder: 'NAME', description: 'Name to expect in the certificate (HOLDFAST_TLS_SERVER_NAME).' },
+  'tls-skip-verify': { type: 'bool', description: 'Accept any certificate: never in earnest (HOLDFAST_SKIP_VERIFY).' },
+  'wrap-ttl': { type: 'string', placeholder: 'DURATION', description: 'Ask for the answer wrapped, for so long (HOLDFAST_WRAP_TTL).' },
+  timeout: {
+    type: 'string',
+    placeholder: 'DURATION',
+    description: 'Give up after so long, retries included (HOLDFAST_CLIENT_TIMEOUT; default 60s).',
+  },
+  'output-curl-string': { type: 'bool', description: 'Print the request as a curl command instead of sending it.' },
+}
+
+const prefixes = ['HOLDFAST', 'VAULT', 'BAO'] as const
+
+/** HOLDFAST_<name>, else the peers' variable of that name. Empty counts as unset. */
+export function fromEnvironment(io: Io, name: string): string | undefined {
+  for (const prefix of prefixes) {
+    const value = io.env[`${prefix}_${name}`]
+    if (value !== undefined && value !== '') return value
+  }
+  return undefined
+}
+
+export function outputFormat(flags: Flags, io: Io): OutputFormat {
+  const format = flags.string('format') ?? fromEnvironment(io, 'FORMAT') ?? 'table'
+  const known = outputFormats.find((one) => one === format.toLowerCase())
+  if (known === undefined) throw new UsageError(`HOLDFAST_FORMAT expected one of ${outputFormats.join(', ')}`)
+  return known
+}
+
+const tokenPath = (io: Io): string => join(io.home, '.holdfast-token')
+
+export function storeToken(io: Io, token: string): void {
+  const path = tokenPath(io)
+  // Written beside and renamed: never half a token, and never readable by others, not for a moment.
+  writeFileSync(`${path}.new`, token, { mode: 0o600 })
+  chmodSync(`${path}.new`, 0o600)
+  renameSync(`${path}.new`, path)
+}
+
+export function forgetToken(io: Io): void {
+  rmSync(tokenPath(io), { force: true })
+}
+
+function storedToken(io: Io): string | undefined {
+  try {
+    return readFileSync(tokenPath(io), 'utf8').trim() || undefined
+  } catch {
+    return undefined // No file: not logged in.
+  }
+}
+
+function tlsOptions(flags: Flags, io: Io): TlsOptions {
+  const file = (flag: string, name: string): string | undefined => {
+    const path = flags.string(flag) ?? fromEnvironment(io, name)
+    return path === undefined ? undefined : io.readFile(path)
+  }
+  const ca = file('ca-cert', 'CACERT')
+  const cert = file('client-cert', 'CLIENT_CERT')
+  const key = file('client-key', 'CLIENT_KEY')
+  const serverName = flags.string('tls-server-name') ?? fromEnvironment(io, 'TLS_SERVER_NAME')
+  const skip = flags.has('tls-skip-verify') ? flags.bool('tls-skip-verify') : /^(1|t|true)$/i.test(fromEnvironment(io, 'SKIP_VERIFY') ?? '')
+  return {
+    skipVerify: skip,
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(serverName === undefined ? {} : { serverName }),
+  }
+}
+
+/** What the client is to be made with. Reads files and, for `-token=-`, standard input. @throws UsageError. */
+export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions> {
+  const addresses = (flags.string('address') ?? fromEnvironment(io, 'ADDR') ?? defaultAddress)
+    .split(',')
+    .filter((address) => address.trim() !== '')
+  if (addresses.length === 0) throw new UsageError('-address expected at least one URL, got none')
+  const given = flags.string('token')
+  const token = (given === '-' ? await io.readSecret('Token (will be hidden)') : given) ?? fromEnvironment(io, 'TOKEN') ?? storedToken(io)
+  const namespace = (flags.string('namespace') ?? flags.string('ns') ?? fromEnvironment(io, 'NAMESPACE'))?.replace(/^\/+|\/+$/g, '')
+  const wrapTtl = flags.string('wrap-ttl') ?? fromEnvironment(io, 'WRAP_TTL')
+  const timeout = flags.string('timeout') ?? fromEnvironment(io, 'CLIENT_TIMEOUT')
+  const retries = fromEnvironment(io, 'MAX_RETRIES')
+  return {
+    addresses,
+    tls: tlsOptions(flags, io),
+    ...(token === undefined ? {} : { token }),
+    ...(namespace === undefined || namespace === 'root' ? {} : { namespace }),
+    ...(wrapTtl === undefined ? {} : { wrapTtl }),
+    ...(timeout === undefined ? {} : { timeoutMs: parseDurationMs(timeout, { what: 'timeout' }) }),
+    ...(retries === undefined || !/^\d{1,2}$/.test(retries) ? {} : { retriesMax: Number(retries) }),
+  }
+}

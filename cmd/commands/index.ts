@@ -1,0 +1,35 @@
+/** Every subcommand. Parsing, help, did-you-mean and completion come from this table: adding one is its file and a line here. */
+import type { Command } from '../cli/types.ts'
+import { auditCommands } from './audit.ts'
+import { genericCommands } from './generic.ts'
+import { kvDataCommands } from './kv/data.ts'
+import { kvMetadataCommands } from './kv/metadata.ts'
+import { kvVersionCommands } from './kv/versions.ts'
+import { localCommands } from './local.ts'
+import { loginCommands } from './login.ts'
+import { mountCommands } from './mounts.ts'
+import { membersCommand } from './operator/members.ts'
+import { raftCommands } from './operator/raft.ts'
+import { sealCommands } from './operator/seal.ts'
+import { policyCommands } from './policy.ts'
+import { serverCommand } from './server.ts'
+import { statusCommand } from './status.ts'
+import { tokenCommands } from './token.ts'
+
+export const commands: readonly Command[] = [
+  serverCommand,
+  statusCommand,
+  ...loginCommands,
+  ...genericCommands,
+  ...kvDataCommands,
+  ...kvVersionCommands,
+  ...kvMetadataCommands,
+  ...tokenCommands,
+  ...policyCommands,
+  ...mountCommands,
+  ...auditCommands,
+  ...sealCommands,
+  membersCommand,
+  ...raftCommands,
+  ...localCommands,
+]

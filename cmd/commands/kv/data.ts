@@ -1,0 +1,243 @@
+/** kv put, get, patch, list, delete, rollback: the secrets themselves, on both versions of the engine. */
+import { accepted } from '#client/answer.ts'
+import type { Secret } from '#client/types.ts'
+import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
+import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import type { Row } from '../../cli/output.ts'
+import { readPairs } from '../../cli/pairs.ts'
+import { exitCodes, RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
+
+type Data = Readonly<Record<string, unknown>>
+const asData = (value: unknown): Data => (typeof value === 'object' && value !== null ? (value as Data) : {})
+
+const metadataRows = (metadata: Data): Row[] =>
+  Object.keys(metadata)
+    .toSorted()
+    .map((key) => [key, key === 'deletion_time' && metadata[key] === '' ? 'n/a' : metadata[key]])
+
+const locate = async (context: CommandContext): Promise<KvPath> => await kvPath(await context.client(), context.flags, firstArg(context))
+
+/** The new version's metadata below the path that it was written to. */
+async function printVersion(context: CommandContext, at: KvPath, secret: Secret | null): Promise<void> {
+  context.output.warnings(secret)
+  if (at.version === 1 || secret === null || secret.wrap_info)
+    return await printWritten(context, secret, `Data written to: ${apiPath(at, 'data')}`)
+  if (context.output.format === 'table' && context.flags.string('field') === undefined) printPath(context, at)
+  await context.output.sections([['Metadata', metadataRows(secret.data ?? {})]], secret)
+}
+
+function printPath(context: CommandContext, at: KvPath): void {
+  const path = apiPath(at, 'data')
+  const side = '='.repeat(Math.max(1, Math.floor((path.length - 13) / 2)))
+  context.output.say(`${side} Secret Path ${side}`)
+  context.output.say(path)
+  context.output.say('')
+}
+
+const casOptions = (context: CommandContext): Data | undefined => {
+  const cas = context.flags.int('cas')
+  return cas === undefined || cas < 0 ? undefined : { cas }
+}
+
+async function put(context: CommandContext): Promise<void> {
+  const data = await readPairs(context.args.slice(1), context.io)
+  const at = await locate(context)
+  const body = at.version === 2 ? given({ data, options: casOptions(context) ?? {} }) : data
+  await printVersion(context, at, await (await context.client()).write(apiPath(at, 'data'), body))
+}
+
+async function get(context: CommandContext): Promise<number> {
+  const at = await locate(context)
+  const version = context.flags.int('version')
+  const path = apiPath(at, 'data')
+  const secret = await (await context.client()).read(path, version === undefined || at.version === 1 ? {} : { version: String(version) })
+  if (secret === null) throw new RefusedError(`no value found at ${path}`)
+  context.output.warnings(secret)
+  if (at.version === 1 || secret.wrap_info) await context.output.secret({ ...secret, warnings: null })
+  else return await printVersioned(context, at, secret)
+  return exitCodes.ok
+}
+
+/** @returns 2 for a version that is deleted or destroyed: its metadata is shown, but there is no value. */
+async function printVersioned(context: CommandContext, at: KvPath, secret: Secret): Promise<number> {
+  const data = secret.data?.['data']
+  const metadata = metadataRows(asData(secret.data?.['metadata']))
+  const gone = data === null || data === undefined
+  if (gone && context.flags.string('field') !== undefined)
+    throw new RefusedError(`no value found at ${apiPath(at, 'data')}: deleted or destroyed`)
+  if (context.output.format === 'table' && context.flags.string('field') === undefined) printPath(context, at)
+  const rows = Object.entries(asData(data)).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  await context.output.sections([['Metadata', metadata], ...(gone ? [] : [['Data', rows] as const])], secret)
+  if (!gone) return exitCodes.ok
+  throw new RefusedError(
+    `no value at ${apiPath(at, 'data')}: this version is deleted or destroyed`,
+    `a deleted one comes back by: holdfast kv undelete -versions=N`,
+  )
+}
+
+/** Reads, merges here, and writes back on condition that nobody wrote in between. */
+async function readThenWrite(context: CommandContext, at: KvPath, patch: Data): Promise<Secret | null> {
+  const client = await context.client()
+  const path = apiPath(at, 'data')
+  const current = await client.read(path)
+  const data = at.version === 2 ? current?.data?.['data'] : current?.data
+  if (data === null || data === undefined)
+    throw new RefusedError(`no value found at ${path}`, 'patch changes an existing secret; put makes a new one')
+  const merged = { ...asData(data), ...patch }
+  if (at.version === 1) return await client.write(path, merged)
+  const metadata = asData(current?.data?.['metadata'])
+  return await client.write(path, { data: merged, options: casOptions(context) ?? { cas: metadata['version'] } })
+}
+
+async function patch(context: CommandContext): Promise<void> {
+  const data = await readPairs(context.args.slice(1), context.io)
+  const method = context.flags.string('method')
+  const at = await locate(context)
+  const removed = context.flags.list('remove-data')
+  if (at.version === 1 || method === 'rw') {
+    if (removed.length > 0) throw new UsageError('-remove-data needs version 2 of the engine and -method=patch')
+    return await printVersion(context, at, await readThenWrite(context, at, data))
+  }
+  const client = await context.client()
+  const path = apiPath(at, 'data')
+  const whole = { ...data, ...Object.fromEntries(removed.map((key) => [key, null])) }
+  const answer = await client.raw({ method: 'PATCH', path, body: given({ data: whole, options: casOptions(context) }) })
+  if (answer.status === 404) throw new RefusedError(`no value found at ${path}`, 'patch changes an existing secret; put makes a new one')
+  if (answer.status === 403 && method === undefined) {
+    context.output.note('warning: the token may not patch; reading and writing back instead')
+    return await printVersion(context, at, await readThenWrite(context, at, data))
+  }
+  await printVersion(context, at, accepted(answer, { method: 'PATCH', url: path }))
+}
+
+async function list(context: CommandContext): Promise<void> {
+  const at = await locate(context)
+  const path = `${apiPath(at, 'metadata').replace(/\/+$/, '')}/`
+  const secret = await (await context.client()).list(path)
+  const keys = secret?.data?.['keys']
+  if (!Array.isArray(keys)) {
+    if (context.output.format !== 'table') context.output.text('{}\n')
+    throw new RefusedError(`nothing found at ${path}`)
+  }
+  await context.output.list(keys.map(String))
+}
+
+/** Versions from -versions=1,2 or given several times. */
+export function versionsOf(context: CommandContext): readonly string[] {
+  const versions = context.flags
+    .list('versions')
+    .flatMap((text) => text.split(','))
+    .map((text) => text.trim())
+  if (versions.some((text) => !/^\d+$/.test(text))) throw new UsageError('-versions expected whole numbers, such as -versions=1,2')
+  return versions
+}
+
+async function remove(context: CommandContext): Promise<void> {
+  const versions = versionsOf(context)
+  const at = await locate(context)
+  const client = await context.client()
+  if (versions.length > 0) requireVersion2(at)
+  const path = versions.length > 0 ? apiPath(at, 'delete') : apiPath(at, 'data')
+  await printWritten(
+    context,
+    versions.length > 0 ? await client.write(path, { versions }) : await client.delete(path),
+    `Data deleted (if it existed) at: ${path}`,
+  )
+}
+
+async function rollback(context: CommandContext): Promise<void> {
+  const version = context.flags.int('version') ?? 0
+  if (version < 1) throw new UsageError('rollback expected -version=N, got none')
+  const at = await locate(context)
+  requireVersion2(at)
+  const client = await context.client()
+  const path = apiPath(at, 'data')
+  const current = asData((await client.read(path))?.data?.['metadata'])
+  const old = (await client.read(path, { version: String(version) }))?.data?.['data']
+  if (current['version'] === undefined) throw new RefusedError(`no value found at ${path}`)
+  if (old === null || old === undefined)
+    throw new RefusedError(
+      `version ${version} of ${path} is deleted, destroyed or was never there`,
+      `see: holdfast kv metadata get ${firstArg(context)}`,
+    )
+  // On condition that the newest is still the one that was looked at: a write in between is not silently undone.
+  await printVersion(context, at, await client.write(path, { data: old, options: { cas: current['version'] } }))
+}
+
+const cas = {
+  type: 'int',
+  placeholder: 'VERSION',
+  description: 'Write only if this is the current version; 0: only if there is none.',
+} as const
+const pairs = 'PATH KEY=VALUE ... | @FILE | -'
+
+export const kvDataCommands: readonly Command[] = [
+  {
+    path: ['kv', 'put'],
+    synopsis: 'Write a secret (a new version of it)',
+    args: pairs,
+    argsMin: 2,
+    argsMax: Infinity,
+    description:
+      'KEY=@FILE takes a value from a file, KEY=- from standard input: what is typed as a value can be seen in the list of processes.',
+    examples: ['holdfast kv put secret/app user=app password=-', 'holdfast kv put -mount=secret -cas=0 app @app.json'],
+    flags: { ...mountFlag, ...fieldFlag, cas },
+    run: put,
+  },
+  {
+    path: ['kv', 'get'],
+    synopsis: 'Read a secret',
+    args: 'PATH',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast kv get secret/app', 'holdfast kv get -mount=secret -version=2 -field=password app'],
+    flags: { ...mountFlag, ...fieldFlag, version: { type: 'int', description: 'Which version; the newest when absent.' } },
+    run: get,
+  },
+  {
+    path: ['kv', 'patch'],
+    synopsis: 'Change some keys of a secret and keep the others',
+    args: 'PATH [KEY=VALUE ... | @FILE | -]',
+    argsMin: 1,
+    argsMax: Infinity,
+    examples: ['holdfast kv patch secret/app password=-', 'holdfast kv patch -remove-data=old secret/app'],
+    flags: {
+      ...mountFlag,
+      ...fieldFlag,
+      cas,
+      method: { type: 'string', values: ['patch', 'rw'], description: 'patch: the server merges; rw: read, merge, write back.' },
+      'remove-data': { type: 'list', placeholder: 'KEY', description: 'Key to remove; may be given several times.' },
+    },
+    run: patch,
+  },
+  {
+    path: ['kv', 'list'],
+    synopsis: 'List secrets and folders',
+    args: 'PATH',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast kv list secret/', 'holdfast kv list -mount=secret team'],
+    flags: mountFlag,
+    run: list,
+  },
+  {
+    path: ['kv', 'delete'],
+    synopsis: 'Delete the newest version, or some; they can be undeleted',
+    args: 'PATH',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast kv delete secret/app', 'holdfast kv delete -versions=1,2 secret/app'],
+    flags: { ...mountFlag, versions: { type: 'list', placeholder: 'N[,N...]', description: 'Which versions.' } },
+    run: remove,
+  },
+  {
+    path: ['kv', 'rollback'],
+    synopsis: 'Write an older version again, as the newest',
+    args: 'PATH',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast kv rollback -version=3 secret/app'],
+    flags: { ...mountFlag, ...fieldFlag, version: { type: 'int', description: 'Which version.' } },
+    run: rollback,
+  },
+]

@@ -1,0 +1,140 @@
+/** operator raft: list-peers, join, join-token, remove-peer, autopilot state. */
+import { existsSync } from 'node:fs'
+import { call, fieldFlag, firstArg, given, printWritten, readData } from '../../cli/common.ts'
+import type { Row } from '../../cli/output.ts'
+import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
+
+type Data = Readonly<Record<string, unknown>>
+
+async function listPeers(context: CommandContext): Promise<void> {
+  const data = await readData(context, 'sys/storage/raft/configuration')
+  const servers = ((data['config'] as Data | undefined)?.['servers'] ?? []) as readonly Data[]
+  const rows = servers.map((server) => [
+    String(server['node_id']),
+    String(server['address']),
+    server['leader'] === true ? 'leader' : 'follower',
+    String(server['voter']),
+  ])
+  await context.output.table(['Node', 'Address', 'State', 'Voter'], rows, data)
+}
+
+/** PEM text as it is, or the file that is named (with or without '@'). */
+function pem(context: CommandContext, flag: string): string | undefined {
+  const value = context.flags.string(flag)
+  if (value === undefined || value.includes('-----BEGIN')) return value
+  const path = value.replace(/^@/, '')
+  if (!existsSync(path)) throw new UsageError(`-${flag} expected PEM text or a file, got neither`)
+  return context.io.readFile(path)
+}
+
+async function join(context: CommandContext): Promise<void> {
+  const [address] = context.args
+  const asked = context.flags.string('join-token')
+  const token = asked === '-' ? await context.io.readSecret('Join token (will be hidden)') : asked
+  const body = given({
+    leader_api_addr: address,
+    join_token: token,
+    leader_ca_cert: pem(context, 'leader-ca-cert'),
+    leader_client_cert: pem(context, 'leader-client-cert'),
+    leader_client_key: pem(context, 'leader-client-key'),
+    leader_tls_servername: context.flags.string('leader-tls-server-name'),
+    retry: context.flags.bool('retry') || undefined,
+    non_voter: context.flags.bool('non-voter') || undefined,
+  })
+  const answer = await call(context, { method: 'POST', path: 'sys/storage/raft/join', body })
+  const joined = answer?.['joined'] ?? answer?.data?.['joined']
+  await context.output.rows([['Joined', joined]], { joined })
+  if (joined === false)
+    throw new RefusedError('the node has not joined yet', 'give it unseal keys, or a join token: holdfast operator raft join-token')
+}
+
+async function joinToken(context: CommandContext): Promise<void> {
+  const body = given({ ttl: context.flags.string('ttl'), non_voter: context.flags.bool('non-voter') || undefined })
+  const answer = await call(context, { method: 'POST', path: 'sys/storage/raft/join-token', body })
+  if (!answer?.data) throw new RefusedError('the server answered no join token')
+  await context.output.secret(answer)
+}
+
+async function removePeer(context: CommandContext): Promise<void> {
+  const node = firstArg(context)
+  await printWritten(
+    context,
+    await call(context, { method: 'POST', path: 'sys/storage/raft/remove-peer', body: { server_id: node } }),
+    `Removed node ${node}.`,
+  )
+}
+
+async function autopilot(context: CommandContext): Promise<void> {
+  const state = await readData(context, 'sys/storage/raft/autopilot/state')
+  const servers = Object.entries((state['servers'] ?? {}) as Readonly<Record<string, Data>>)
+  const top: Row[] = (['healthy', 'failure_tolerance', 'leader', 'voters', 'non_voters'] as const).flatMap((key): Row[] =>
+    state[key] === undefined ? [] : [[key, state[key]]],
+  )
+  const sections = servers.map(([id, server]) => [`Node ${id}`, Object.entries(server)] as const)
+  await context.output.sections([['Autopilot', top], ...sections], state)
+}
+
+const file = (description: string) => ({ type: 'string', placeholder: 'PEM|FILE', description }) as const
+
+export const raftCommands: readonly Command[] = [
+  {
+    path: ['operator', 'raft', 'list-peers'],
+    synopsis: 'List the members',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator raft list-peers'],
+    run: listPeers,
+  },
+  {
+    path: ['operator', 'raft', 'join'],
+    synopsis: 'Make a new node join a cluster',
+    args: '[LEADER_API_ADDRESS]',
+    argsMin: 0,
+    argsMax: 1,
+    description: 'Run it against the new node (-address). Without a join token the node proves by its unseal keys that it may.',
+    examples: ['holdfast operator raft join -address=https://node4:8200 -join-token=- https://node1:8200 < join-token'],
+    flags: {
+      'join-token': { type: 'string', placeholder: 'TOKEN|-', description: 'One-time token; "-" reads it from standard input.' },
+      'leader-ca-cert': file("Authority of the leader's API certificate."),
+      'leader-client-cert': file('Certificate to show to the leader.'),
+      'leader-client-key': file('Its key.'),
+      'leader-tls-server-name': { type: 'string', placeholder: 'NAME', description: "Name to expect in the leader's certificate." },
+      retry: { type: 'bool', description: 'Go on trying.' },
+      'non-voter': { type: 'bool', description: 'As a learner, which does not vote.' },
+    },
+    run: join,
+  },
+  {
+    path: ['operator', 'raft', 'join-token'],
+    synopsis: 'Make a one-time token with which a node may join',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator raft join-token -ttl=10m -field=token > join-token'],
+    flags: {
+      ...fieldFlag,
+      ttl: { type: 'string', placeholder: 'DURATION', description: 'How long it is good for.' },
+      'non-voter': { type: 'bool', description: 'For a learner.' },
+    },
+    run: joinToken,
+  },
+  {
+    path: ['operator', 'raft', 'remove-peer'],
+    synopsis: 'Remove a node from the cluster: it is cut off at once',
+    args: 'NODE',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast operator raft remove-peer node3'],
+    run: removePeer,
+  },
+  {
+    path: ['operator', 'raft', 'autopilot', 'state'],
+    synopsis: 'Show the health of the members as the leader sees it',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator raft autopilot state'],
+    run: autopilot,
+  },
+]

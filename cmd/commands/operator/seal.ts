@@ -1,0 +1,189 @@
+/** operator init, unseal, seal, step-down, key-status, rotate: a cluster's birth and its keys. */
+import { accepted } from '#client/answer.ts'
+import { call, fieldFlag, given, printWritten, readData, secretArg } from '../../cli/common.ts'
+import type { Row } from '../../cli/output.ts'
+import { exitCodes, RefusedError, type Command, type CommandContext } from '../../cli/types.ts'
+import { printSealStatus } from '../status.ts'
+
+async function initStatus(context: CommandContext): Promise<number> {
+  const data = await readData(context, 'sys/init')
+  const initialized = data['initialized'] === true
+  if (context.output.format === 'table') context.output.say(initialized ? 'The cluster is initialised.' : 'The cluster is not initialised.')
+  else await context.output.rows([], { initialized })
+  return initialized ? exitCodes.ok : exitCodes.refused
+}
+
+async function init(context: CommandContext): Promise<number> {
+  const { flags } = context
+  if (flags.bool('status')) return await initStatus(context)
+  const keys = (name: string): readonly string[] | undefined =>
+    flags.list(name).length === 0
+      ? undefined
+      : flags
+          .list(name)
+          .flatMap((list) => list.split(','))
+          .map((key) => pgpKey(context, key))
+  const rootKey = flags.string('root-token-pgp-key')
+  const body = given({
+    secret_shares: flags.int('key-shares') ?? 5,
+    secret_threshold: flags.int('key-threshold') ?? 3,
+    recovery_shares: flags.int('recovery-shares'),
+    recovery_threshold: flags.int('recovery-threshold'),
+    pgp_keys: keys('pgp-keys'),
+    recovery_pgp_keys: keys('recovery-pgp-keys'),
+    root_token_pgp_key: rootKey === undefined ? undefined : pgpKey(context, rootKey),
+  })
+  const made = await call(context, { method: 'POST', path: 'sys/init', body })
+  if (made === null) throw new RefusedError('the server answered no keys')
+  if (context.output.format === 'table') printKeys(context, made)
+  else {
+    const names = {
+      keys: 'unseal_keys_hex',
+      keys_base64: 'unseal_keys_b64',
+      recovery_keys: 'recovery_keys_hex',
+      recovery_keys_base64: 'recovery_keys_b64',
+    } as const
+    const renamed = Object.entries(names).flatMap(([from, to]) => (made[from] === undefined ? [] : [[to, made[from]] as const]))
+    await context.output.rows([], {
+      ...Object.fromEntries(renamed),
+      unseal_shares: body['secret_shares'],
+      unseal_threshold: body['secret_threshold'],
+      root_token: made['root_token'],
+    })
+  }
+  return exitCodes.ok
+}
+
+/** A PGP key in base64: from a file when it is one's name. */
+const pgpKey = (context: CommandContext, key: string): string => (key.startsWith('@') ? context.io.readFile(key.slice(1)).trim() : key)
+
+function printKeys({ output, flags }: CommandContext, made: Readonly<Record<string, unknown>>): void {
+  const unseal = (made['keys_base64'] ?? []) as string[]
+  const recovery = (made['recovery_keys_base64'] ?? []) as string[]
+  for (const [at, key] of unseal.entries()) output.say(`Unseal Key ${at + 1}: ${key}`)
+  for (const [at, key] of recovery.entries()) output.say(`Recovery Key ${at + 1}: ${key}`)
+  output.say('')
+  output.say(`Initial Root Token: ${String(made['root_token'])}`)
+  output.say('')
+  if (unseal.length > 0) {
+    output.say(`${flags.int('key-threshold') ?? 3} of these ${unseal.length} keys unseal a node. They are shown this once:`)
+    output.say('give them to different people. Without enough of them nothing that is stored can be read again.')
+  } else output.say('The seal opens the nodes by itself; recovery keys authorise, and are shown this once.')
+}
+
+async function unseal(context: CommandContext): Promise<number> {
+  const reset = context.flags.bool('reset')
+  const body = reset
+    ? { reset: true }
+    : given({ key: await secretArg(context, 0, 'Unseal key'), migrate: context.flags.bool('migrate') || undefined })
+  // Giving the same share twice counts once.
+  const seal = await call(context, { method: 'POST', path: 'sys/unseal', body, idempotent: true })
+  await printSealStatus(context, seal ?? {})
+  return exitCodes.ok
+}
+
+async function keyStatus(context: CommandContext): Promise<void> {
+  const data = await readData(context, 'sys/key-status')
+  const rows: Row[] = [
+    ['Key Term', data['term']],
+    ['Install Time', data['install_time']],
+    ['Encryption Count', data['encryptions']],
+  ]
+  await context.output.rows(rows, data)
+}
+
+async function rotate(context: CommandContext): Promise<void> {
+  const client = await context.client()
+  accepted(await client.raw({ method: 'POST', path: 'sys/rotate', body: {} }), { method: 'POST', url: 'sys/rotate' })
+  context.output.say('Success! The keyring has a new term; new writes use it.')
+  context.output.say('')
+  await keyStatus(context)
+}
+
+const done =
+  (path: string, words: string) =>
+  async (context: CommandContext): Promise<void> => {
+    await printWritten(context, await call(context, { method: 'POST', path, body: {} }), words)
+  }
+
+const count = (description: string) => ({ type: 'int', description }) as const
+const pgp = (description: string) => ({ type: 'list', placeholder: 'KEY|@FILE,...', description }) as const
+
+export const sealCommands: readonly Command[] = [
+  {
+    path: ['operator', 'init'],
+    synopsis: 'Initialise a new cluster: makes its keys and its first token',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: [
+      'holdfast operator init',
+      'holdfast operator init -key-shares=1 -key-threshold=1 -format=json',
+      'holdfast operator init -status',
+    ],
+    flags: {
+      'key-shares': count('Shares of the unseal key; 5 when absent.'),
+      'key-threshold': count('How many of them unseal; 3 when absent.'),
+      'recovery-shares': count('Shares of the recovery key, with an auto seal.'),
+      'recovery-threshold': count('How many of them are needed.'),
+      'pgp-keys': pgp('Encrypt each share for its holder.'),
+      'recovery-pgp-keys': pgp('Encrypt each recovery share for its holder.'),
+      'root-token-pgp-key': { type: 'string', placeholder: 'KEY|@FILE', description: 'Encrypt the first token.' },
+      status: { type: 'bool', description: 'Only tell whether it is initialised: exit code 0 yes, 2 no.' },
+    },
+    run: init,
+  },
+  {
+    path: ['operator', 'unseal'],
+    synopsis: 'Give one unseal key to a node',
+    args: '[KEY | -]',
+    argsMin: 0,
+    argsMax: 1,
+    description:
+      'Without an argument the key is asked for and not shown. Run it once for each key that is needed, against the node to unseal.',
+    examples: ['holdfast operator unseal', 'holdfast operator unseal - < my-key', 'holdfast operator unseal -reset'],
+    flags: {
+      ...fieldFlag,
+      reset: { type: 'bool', description: 'Forget the keys given so far.' },
+      migrate: { type: 'bool', description: 'Take part in a migration of the seal.' },
+    },
+    run: unseal,
+  },
+  {
+    path: ['operator', 'seal'],
+    synopsis: 'Seal a node',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator seal'],
+    run: done('sys/seal', 'The node is sealed.'),
+  },
+  {
+    path: ['operator', 'step-down'],
+    synopsis: 'Make the leader hand leadership to another node',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator step-down'],
+    run: done('sys/step-down', 'The leader has stepped down.'),
+  },
+  {
+    path: ['operator', 'key-status'],
+    synopsis: "Show the keyring's newest term",
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator key-status'],
+    flags: fieldFlag,
+    run: keyStatus,
+  },
+  {
+    path: ['operator', 'rotate'],
+    synopsis: 'Give the keyring a new term',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator rotate'],
+    run: rotate,
+  },
+]

@@ -1,0 +1,28 @@
+/** `holdfast server`: one node. All of it is node/'s; here are only its flags. */
+import { type Command, exitCodes, UsageError } from '../cli/types.ts'
+
+export const serverCommand: Command = {
+  path: ['server'],
+  synopsis: 'Run one node',
+  args: '',
+  argsMin: 0,
+  argsMax: 0,
+  local: true,
+  description:
+    'Every key of the configuration can be set by the environment too: HOLDFAST_ and its path in capitals. ' +
+    'SIGTERM steps down, drains and ends with 0; SIGHUP reads certificates and the log level again. A development cluster is "npm start".',
+  examples: ['holdfast server -config=/etc/holdfast/holdfast.hcl', 'holdfast server -config=base.hcl -config=site.json'],
+  flags: {
+    config: { type: 'list', placeholder: 'FILE', description: 'Configuration, HCL or JSON; several are merged in order.' },
+    'log-level': { type: 'string', values: ['debug', 'info', 'warn', 'error'], description: 'Overrides the configuration.' },
+  },
+  run: async ({ flags }) => {
+    const configPaths = flags.list('config')
+    if (configPaths.length === 0)
+      throw new UsageError('server expected -config=FILE, got none', 'a development cluster needs none: npm start')
+    const { runServer } = await import('#node/server.ts')
+    const logLevel = flags.string('log-level')
+    const code = await runServer({ configPaths, ...(logLevel === undefined ? {} : { logLevel }) })
+    return code ?? exitCodes.ok
+  },
+}
