@@ -40,6 +40,8 @@ export type Consistency = { readonly kind: 'linearizable' } | { readonly kind: '
 export interface BarrierStatus {
   readonly sealed: boolean
   readonly keyringTerm: number | null
+  /** When that term was added, ms since the epoch; null when sealed. */
+  readonly keyringTermCreatedMs?: number | null
   readonly encryptions: number
 }
 

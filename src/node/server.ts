@@ -214,6 +214,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     replica,
     tokens,
     policies,
+    wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwardToLeader(request, replica, birth.transport),

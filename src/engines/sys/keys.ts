@@ -4,10 +4,10 @@ import type { LogicalResponse, PathDef } from '#core/types.ts'
 import { answer, effects, path, reads } from './table.ts'
 import type { SystemServices } from './types.ts'
 
-export function keyPaths({ barrier, clock }: SystemServices): PathDef[] {
+export function keyPaths({ barrier }: SystemServices): PathDef[] {
   const status = async (): Promise<LogicalResponse> => {
-    const { keyringTerm, encryptions } = barrier.status()
-    return answer({ term: keyringTerm ?? 0, install_time: formatRfc3339(clock.nowMs()), encryptions })
+    const { keyringTerm, keyringTermCreatedMs, encryptions } = barrier.status()
+    return answer({ term: keyringTerm ?? 0, install_time: formatRfc3339(keyringTermCreatedMs ?? 0), encryptions })
   }
   const rotate = effects('Add a key', async () => {
     await barrier.rotate()

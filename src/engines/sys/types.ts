@@ -2,6 +2,7 @@
  * What the system engine is made with: the lifecycle of a node and of its cluster, which only node/ can put together, and the
  * services whose data it shows. Everything here is called after token, policy and audit have been decided.
  */
+import type { BarrierStatus } from '#barrier/types.ts'
 import type { Clock } from '#base/clock.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
@@ -118,7 +119,7 @@ export interface SystemServices {
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly barrier: {
-    status(): { readonly keyringTerm: number | null; readonly encryptions: number }
+    status(): BarrierStatus
     rotate(): Promise<unknown>
   }
   /** Types that can be mounted. */

@@ -238,9 +238,10 @@ describe('the rest of sys', () => {
   })
 
   test('keys rotate', async () => {
-    expect((await node.read('sys/key-status')).body).toMatchObject({ term: 1 })
+    expect((await node.read('sys/key-status')).body).toMatchObject({ term: 1, install_time: '2023-11-14T22:13:20Z' })
+    house.clock.advance(1_000)
     expect((await node.write('sys/rotate')).status).toBe(204)
-    expect((await node.read('sys/key-status')).body.data.term).toBe(2)
+    expect((await node.read('sys/key-status')).body.data).toMatchObject({ term: 2, install_time: '2023-11-14T22:13:21Z' })
   })
 
   test('random bytes and hashes', async () => {
