@@ -99,6 +99,8 @@ export class SimNode {
     this.#inbox = []
     this.#pausedTicks = 0
     if (life === null) return
+    // Clients' requests piled up, too: the first of them meet a node that does not know yet what it missed.
+    for (let i = this.#random.below(3); i > 0; i -= 1) this.read()
     const messagesFirst = this.#random.chance(0.5)
     if (messagesFirst) for (const message of inbox) life.raft.step(message)
     for (let i = 0; i < ticks; i += 1) life.raft.tick()

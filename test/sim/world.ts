@@ -176,15 +176,14 @@ export class World {
 
   /** Phase two. Returns the ticks that recovery took. */
   recover(): number {
+    // Memberships in the logs of the dead count as well, committed or not: wake everybody to ask.
+    for (const node of this.nodes.values()) if (!node.up) node.start(false)
     const core = this.#drawCore()
     this.chances = calm
     this.network.weather = calm
     this.network.heal()
     for (const node of this.nodes.values()) {
-      if (core.includes(node)) {
-        if (!node.up) node.start(false)
-        continue
-      }
+      if (core.includes(node)) continue
       node.crash()
       // What the dead have sent and is still under way is lost with them: it could bring memberships that this core cannot decide.
       for (const { id } of core) this.network.cut(node.id, id)
@@ -213,15 +212,10 @@ export class World {
 
   /** A majority of every membership that may be in force, drawn at random. */
   #drawCore(): SimNode[] {
-    const memberships = [...this.nodes.values()].map((node) => node.disk.state.membership).filter(({ voters }) => voters.length > 0)
     const order = this.random.shuffled([...this.nodes.values()])
+    const memberships = order.flatMap((node) => node.status()?.membership ?? [])
     const halves = memberships.flatMap((membership) => [membership.voters, membership.votersOutgoing])
-    // Memberships in the logs count as well, committed or not; ask the live nodes, and be generous with the dead.
-    for (const node of order) {
-      const active = node.status()?.membership
-      if (active !== undefined) halves.push(active.voters, active.votersOutgoing)
-    }
-    const core = new Set<SimNode>(order.filter((node) => !node.up))
+    const core = new Set<SimNode>()
     for (const half of halves) {
       for (const node of order) {
         const inside = half.filter((id) => [...core].some((member) => member.id === id)).length
