@@ -23,7 +23,7 @@ export interface Command {
 
 /** Encodes a command for the log; the buffer is the caller's, and must not change afterwards. */
 export function encodeCommand(command: Command): Uint8Array {
-  const sections = command.sections.map(({ section, ops }) => [section, ops.flatMap(({ key, value }) => [key, value])])
+  const sections = command.sections.map(({ section, ops }) => [section, ops.flatMap(({ key, value }) => [key, value ?? null])])
   const bytes = packr.pack(
     [command.timeMs, sections, command.directory === null ? null : encodeUpdate(command.directory), null],
     reserveOneByte,

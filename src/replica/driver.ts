@@ -34,7 +34,8 @@ export class Driver {
   readonly raft: Raft
   readonly conflicts: ConflictWindow
   readonly proposals = new Proposals()
-  readonly applied: AppliedWaiters
+  /** Proposers that wait for the entry that they conflict with. */
+  readonly conflicting: AppliedWaiters
   readonly reads: ReadRounds
   readonly outgoing: OutgoingSnapshots
   /** Members as of the applied index. */
@@ -71,17 +72,15 @@ export class Driver {
     const { hardState } = log
     this.#term = hardState.term
     this.#lastTickMs = options.clock.monotonicMs()
-    this.applied = new AppliedWaiters(state.meta.applied)
+    this.conflicting = new AppliedWaiters(state.meta.applied)
     this.conflicts = new ConflictWindow(settings.conflictKeysMax, state.meta.applied)
     this.outgoing = new OutgoingSnapshots(state, options.peers, options.clusterId, options.logger)
     const electionMs = settings.electionTicks * settings.tickMs
-    this.reads = new ReadRounds({
-      readersMax: settings.readsMax,
-      noLeaderMs: electionMs,
-      roundMs: 2 * electionMs,
-      applied: this.applied,
-      start: (context) => this.input(() => this.raft.readIndex(context)),
-    })
+    const start = (context: number): void => this.input(() => this.raft.readIndex(context))
+    this.reads = new ReadRounds(
+      { readersMax: settings.readsMax, noLeaderMs: electionMs, roundMs: 2 * electionMs, start },
+      state.meta.applied,
+    )
     this.raft = createRaft(
       { ...settings, id: options.nodeId, pendingReadsMax: settings.readsMax, randomBelow: (n) => randomBelow(random.bytes(6), n) },
       { hardState, membership: state.meta.membership, applied: state.meta.applied },
@@ -187,7 +186,7 @@ export class Driver {
     this.#queue = []
     this.proposals.rejectAll()
     this.reads.rejectAll(reason)
-    this.applied.rejectAll(reason)
+    this.conflicting.rejectAll(reason)
   }
 
   schedule(): void {
@@ -216,7 +215,7 @@ export class Driver {
     if (effects.persist !== null) this.#startPersist(effects.persist)
     if (effects.roleChange !== null) this.#changeRole(effects.roleChange)
     if (effects.committed.length > 0) {
-      this.#queue.push(...effects.committed)
+      for (const entry of effects.committed) this.#queue.push(entry)
       this.#startApplying()
     }
     if (effects.readStates.length > 0) {
@@ -239,7 +238,11 @@ export class Driver {
     const nowMs = this.options.clock.monotonicMs()
     const led = this.#role === Role.leader
     const leads = change.role === Role.leader
-    if (led && (!leads || change.term !== this.#term)) this.proposals.leadershipLost(nowMs)
+    if (led && (!leads || change.term !== this.#term)) {
+      this.proposals.leadershipLost(nowMs)
+      // What they wait for may never be applied; nothing of theirs was proposed.
+      this.conflicting.rejectAll(notLeader(this.#term))
+    }
     // A view from before this leadership knows nothing of the entries that it inherited: whoever read in it must read again.
     if (leads && (!led || change.term !== this.#term)) this.conflicts.reset(this.raft.status().lastIndex)
     this.#role = change.role
@@ -292,7 +295,8 @@ export class Driver {
     this.#loadDirectory()
     this.onChange({ index: applied, leaderTimeMs, keys: 'everything' })
     this.proposals.overtaken(applied)
-    this.applied.advance(applied)
+    this.conflicting.advance(applied)
+    this.reads.advance(applied)
     this.onStatus()
   }
 
@@ -319,7 +323,8 @@ export class Driver {
         this.onChange({ index: applied, leaderTimeMs, keys: round.keys })
         if (round.directory !== this.directory) this.#adoptDirectory(round.directory)
         for (const entry of entries) this.proposals.applied(entry.index, entry.term)
-        this.applied.advance(applied)
+        this.conflicting.advance(applied)
+        this.reads.advance(applied)
         this.conflicts.trim(applied)
       })
       if (!this.running) return
@@ -388,6 +393,10 @@ export class Driver {
     }
     this.schedule()
   }
+}
+
+export function notLeader(term: number): HoldfastError {
+  return new HoldfastError('ERR_NOT_LEADER', `this node does not lead term ${term}`, { hint: 'send it to the leader' })
 }
 
 export function shuttingDown(): HoldfastError {

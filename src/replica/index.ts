@@ -7,7 +7,7 @@ import type { StateView } from '#store/types.ts'
 import { encodeCommand } from './command.ts'
 import { Compactor } from './compactor.ts'
 import { findMember, firstCallerKeyByte } from './directory.ts'
-import { Driver, shuttingDown } from './driver.ts'
+import { Driver, notLeader, shuttingDown } from './driver.ts'
 import { Members, refusal } from './members.ts'
 import { settingsFrom, type ReplicaOptions, type ReplicaSettings } from './options.ts'
 import { bootstrap, reconcile } from './recover.ts'
@@ -107,20 +107,19 @@ class NodeReplica implements StartedReplica {
 
   async propose(proposal: Proposal): Promise<{ readonly index: number }> {
     this.#checkOpen()
-    const { raft, conflicts, proposals, applied, role, term } = this.#driver
+    const { raft, conflicts, proposals, conflicting, role, term } = this.#driver
     if (role !== Role.leader || term !== proposal.term) throw notLeader(proposal.term)
     const conflict = conflicts.check(proposal.viewIndex, proposal.reads, proposal.ranges)
-    if (conflict !== null) {
-      await applied.wait(conflict)
-      throw new HoldfastError('ERR_CONFLICT', 'something that was read has changed since', { hint: 'evaluate the request again' })
-    }
-    if (proposals.count >= this.#settings.proposalsMax) {
+    if (proposals.count + conflicting.count >= this.#settings.proposalsMax) {
       throw new HoldfastError('ERR_BUSY', `too many writes in flight: expected at most ${this.#settings.proposalsMax}`, {
         hint: 'try again in a moment',
       })
     }
-    for (const key of keysOf(proposal))
-      assert((key[0] ?? 0) >= firstCallerKeyByte, `key expected to begin with a byte >= ${firstCallerKeyByte}`)
+    if (conflict !== null) {
+      await conflicting.wait(conflict)
+      throw new HoldfastError('ERR_CONFLICT', 'something that was read has changed since', { hint: 'evaluate the request again' })
+    }
+    checkProposal(proposal)
     const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null })
     const result = this.#driver.input(() => raft.propose(proposal.term, [data]))
     if (!result.ok) throw refusal(result)
@@ -257,6 +256,14 @@ function* keysOf(proposal: Proposal): Generator<Uint8Array, void, undefined> {
   for (const { ops } of proposal.sections) for (const { key } of ops) yield key
 }
 
-function notLeader(term: number): HoldfastError {
-  return new HoldfastError('ERR_NOT_LEADER', `this node does not lead term ${term}`, { hint: 'send it to the leader' })
+/** An entry that can't be applied would stop every node at once: it must not get into the log. @throws AssertionError */
+function checkProposal(proposal: Proposal): void {
+  assert(Number.isSafeInteger(Math.round(proposal.timeMs)), 'proposal expected a time in milliseconds')
+  for (const { section, ops } of proposal.sections) {
+    assert(section instanceof Uint8Array, 'section expected bytes')
+    for (const { key, value } of ops) {
+      assert(key instanceof Uint8Array && (key[0] ?? 0) >= firstCallerKeyByte, `key expected to begin with a byte >= ${firstCallerKeyByte}`)
+      assert(value === null || value instanceof Uint8Array, 'value expected bytes or null')
+    }
+  }
 }

@@ -4,7 +4,6 @@
  */
 import { HoldfastError } from '#base/errors.ts'
 import type { ReadState } from '#raft/types.ts'
-import type { AppliedWaiters } from './waiters.ts'
 
 export interface ReadResult {
   readonly index: number
@@ -26,7 +25,12 @@ export interface ReadRoundsOptions {
   readonly roundMs: number
   /** Starts a raft read with this context. */
   readonly start: (context: number) => void
-  readonly applied: AppliedWaiters
+}
+
+/** Readers whose index is known; they wait until it is applied here. */
+interface Confirmed {
+  readonly result: ReadResult
+  readers: readonly Reader[]
 }
 
 export class ReadRounds {
@@ -34,17 +38,21 @@ export class ReadRounds {
   #waiting: Reader[] = []
   #round: { readonly context: number; readonly readers: Reader[]; readonly sinceMs: number } | null = null
   #context = 0
-  /** Readers whose index is known and not applied yet. */
-  readonly #confirmed = new Set<Reader>()
+  /** In order of their index, but for what a change of leader may mix. */
+  #confirmed: Confirmed[] = []
+  #applied: number
   /** After a refusal nothing is asked before the next tick or change of leader: asking at once would spin. */
   #backoff = false
 
-  constructor(options: ReadRoundsOptions) {
+  constructor(options: ReadRoundsOptions, applied: number) {
     this.#options = options
+    this.#applied = applied
   }
 
+  /** Everybody who waits, for whatever. */
   get count(): number {
-    return this.#waiting.length + (this.#round?.readers.length ?? 0) + this.#confirmed.size
+    const confirmed = this.#confirmed.reduce((sum, { readers }) => sum + readers.length, 0)
+    return this.#waiting.length + (this.#round?.readers.length ?? 0) + confirmed
   }
 
   request(nowMs: number, timeoutMs: number): Promise<ReadResult> {
@@ -73,9 +81,18 @@ export class ReadRounds {
       this.#backoff = true
       return
     }
-    const result = { index: state.index, leaderTimeMs: state.leaderTimeMs }
-    this.#settle(round.readers, result)
+    this.#confirmed.push({ result: { index: state.index, leaderTimeMs: state.leaderTimeMs }, readers: round.readers })
+    this.advance(this.#applied)
     this.#next(nowMs)
+  }
+
+  /** This node has applied up to `applied`. */
+  advance(applied: number): void {
+    this.#applied = applied
+    if (!this.#confirmed.some(({ result }) => result.index <= applied)) return
+    const ready = this.#confirmed.filter(({ result }) => result.index <= applied)
+    this.#confirmed = this.#confirmed.filter(({ result }) => result.index > applied)
+    for (const { result, readers } of ready) for (const reader of readers) reader.resolve(result)
   }
 
   leaderChanged(nowMs: number): void {
@@ -88,33 +105,28 @@ export class ReadRounds {
     this.#backoff = false
     const { noLeaderMs, roundMs } = this.#options
     const expired = (reader: Reader): boolean => nowMs >= reader.deadlineMs || (!leaderKnown && nowMs - reader.sinceMs >= noLeaderMs)
-    const round = this.#round
-    if (round !== null && nowMs - round.sinceMs >= roundMs) {
-      this.#round = null
-      this.#waiting = [...round.readers, ...this.#waiting]
-    } else if (round !== null && round.readers.some(expired)) {
-      for (const reader of round.readers.filter(expired)) reader.reject(noLeader())
-      this.#round = { ...round, readers: round.readers.filter((reader) => !expired(reader)) }
+    const kept = (readers: readonly Reader[], late: (reader: Reader) => boolean): Reader[] => {
+      for (const reader of readers) if (late(reader)) reader.reject(noLeader())
+      return readers.filter((reader) => !late(reader))
     }
-    if (this.#waiting.some(expired)) {
-      for (const reader of this.#waiting.filter(expired)) reader.reject(noLeader())
-      this.#waiting = this.#waiting.filter((reader) => !expired(reader))
+    if (this.#round !== null) {
+      const readers = kept(this.#round.readers, expired)
+      const lost = nowMs - this.#round.sinceMs >= roundMs
+      this.#waiting = lost ? [...readers, ...this.#waiting] : this.#waiting
+      this.#round = lost ? null : { ...this.#round, readers }
     }
-    for (const reader of this.#confirmed) {
-      // Confirmed, but this node is too far behind to answer in time.
-      if (nowMs >= reader.deadlineMs) {
-        this.#confirmed.delete(reader)
-        reader.reject(noLeader())
-      }
-    }
+    if (this.#waiting.some(expired)) this.#waiting = kept(this.#waiting, expired)
+    // Confirmed, but this node is too far behind to answer in time.
+    for (const group of this.#confirmed) group.readers = kept(group.readers, (reader) => nowMs >= reader.deadlineMs)
+    this.#confirmed = this.#confirmed.filter(({ readers }) => readers.length > 0)
     this.#next(nowMs)
   }
 
   rejectAll(error: HoldfastError): void {
-    const readers = [...(this.#round?.readers ?? []), ...this.#waiting, ...this.#confirmed]
+    const readers = [...(this.#round?.readers ?? []), ...this.#waiting, ...this.#confirmed.flatMap((group) => group.readers)]
     this.#round = null
     this.#waiting = []
-    this.#confirmed.clear()
+    this.#confirmed = []
     for (const reader of readers) reader.reject(error)
   }
 
@@ -124,18 +136,6 @@ export class ReadRounds {
     this.#round = { context: this.#context, readers: this.#waiting, sinceMs: nowMs }
     this.#waiting = []
     this.#options.start(this.#context)
-  }
-
-  #settle(readers: readonly Reader[], result: ReadResult): void {
-    for (const reader of readers) this.#confirmed.add(reader)
-    this.#options.applied.wait(result.index).then(
-      () => {
-        for (const reader of readers) if (this.#confirmed.delete(reader)) reader.resolve(result)
-      },
-      (error: HoldfastError) => {
-        for (const reader of readers) if (this.#confirmed.delete(reader)) reader.reject(error)
-      },
-    )
   }
 }
 

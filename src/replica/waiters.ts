@@ -6,7 +6,7 @@ interface Waiter {
   readonly reject: (error: HoldfastError) => void
 }
 
-/** Callers that wait until this node has applied an index. */
+/** Proposers that wait until this node has applied an index. */
 export class AppliedWaiters {
   #waiters: Waiter[] = []
   #lowest = Infinity
@@ -14,6 +14,10 @@ export class AppliedWaiters {
 
   constructor(applied: number) {
     this.#applied = applied
+  }
+
+  get count(): number {
+    return this.#waiters.length
   }
 
   /** Resolves once `index` is applied, at once if it is. */
