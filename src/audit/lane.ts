@@ -185,7 +185,7 @@ export class Lane {
 
   async #write(batch: readonly Waiting[]): Promise<void> {
     const { sink, place } = this.#options
-    this.#chain ??= { seq: this.#seq, head: await this.#lastHash() }
+    this.#chain ??= await this.#readChain()
     let state = this.#chain
     const lines = batch.map(({ body }) => {
       const chained = chainLine(body, place, state, this.#macKey)
@@ -197,12 +197,12 @@ export class Lane {
     this.#seq = state.seq
   }
 
-  async #lastHash(): Promise<string | null> {
+  /** Where the sink says that the chain is: after a start or a failure. */
+  async #readChain(): Promise<ChainState> {
     const last = (await this.#options.sink.lastLine?.()) ?? null
-    if (last === null) return null
-    // After a failure: if our own last lines did arrive, the count goes on behind them.
-    this.#seq = Math.max(this.#seq, seqOf(last, this.#options.place))
-    return lineHash(last)
+    // If lines of ours did arrive in a write that failed, the count goes on behind them.
+    if (last !== null) this.#seq = Math.max(this.#seq, seqOf(last, this.#options.place))
+    return { seq: this.#seq, head: last === null ? null : lineHash(last) }
   }
 
   /** Rejects with ERR_AUDIT after the time limit, and marks the lane as stuck. */

@@ -1,0 +1,192 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { SecretBytes } from '#base/secret.ts'
+import { formatRecord } from '#audit/format.ts'
+import { createValueHasher, deriveKey } from '#audit/hashing.ts'
+import { HmacKey } from '#audit/hmac.ts'
+import type { AuditRecord, NonHmacKeys } from '#audit/types.ts'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { none, record } from './helpers.ts'
+
+const hasher = createValueHasher(deriveKey(Buffer.alloc(32, 7), 'test'))
+const format = (of: AuditRecord, keys: NonHmacKeys = none): string => `${formatRecord(of, keys, hasher, { data: new WeakMap() })}}`
+const parsed = (of: AuditRecord, keys?: NonHmacKeys) => JSON.parse(format(of, keys))
+
+describe('HmacKey', () => {
+  test('is HMAC-SHA-256, for every key and text', () => {
+    const key = fc.uint8Array({ minLength: 1, maxLength: 64 })
+    const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.uint8Array({ maxLength: 300 }), fc.constant('é'.repeat(9_000)))
+    fc.assert(
+      fc.property(key, fc.array(text, { minLength: 1, maxLength: 3 }), (bytes, texts) => {
+        const hmac = new HmacKey(bytes)
+        return texts.every((one) => hmac.hex(one) === createHmac('sha256', bytes).update(one).digest('hex'))
+      }),
+    )
+  })
+
+  test('knows Wycheproof', (context) => {
+    const path = '../shared/vectors/hmac_sha256_test.json'
+    if (!existsSync(path)) context.skip('the vectors lie beside the checkout, not in it')
+    interface Vector {
+      key: string
+      msg: string
+      tag: string
+      result: string
+    }
+    const { testGroups } = JSON.parse(readFileSync(path, 'utf8')) as { testGroups: { tagSize: number; tests: Vector[] }[] }
+    let tried = 0
+    for (const vector of testGroups.filter(({ tagSize }) => tagSize === 256).flatMap(({ tests }) => tests)) {
+      const key = Buffer.from(vector.key, 'hex')
+      if (key.length < 1 || key.length > 64) continue
+      expect(new HmacKey(key).hex(Buffer.from(vector.msg, 'hex')) === vector.tag).toBe(vector.result === 'valid')
+      tried += 1
+    }
+    expect(tried).toBeGreaterThan(20)
+  })
+})
+
+describe('a record', () => {
+  test("has Vault's names, time first, and hashes tokens and data", () => {
+    const line = format(
+      record('secret/data/a', {
+        type: 'response',
+        request: {
+          ...record('').request,
+          path: 'secret/data/a',
+          data: { data: { user: 'eve', n: 5, ok: true, no: null, list: ['x', 1] } },
+          query: { version: '2' },
+          headers: { 'x-a': ['b'] },
+        },
+        response: {
+          status: 200,
+          data: { keys: ['k'] },
+          auth: { client_token: 's.new', accessor: 'new', policies: ['p'] },
+          wrap_info: { token: 's.wrap', accessor: 'w', ttl: 60, creation_path: 'a' },
+          warnings: ['w'],
+        },
+        error: 'no',
+      }),
+    )
+    expect(Object.keys(JSON.parse(line))).toEqual(['time', 'type', 'auth', 'request', 'response', 'error'])
+    const h = (value: string): string => hasher.hash(value)
+    expect(JSON.parse(line)).toEqual({
+      time: '2026-08-01T10:00:00.000Z',
+      type: 'response',
+      auth: { client_token: h('s.tokentokentokentokentoke'), accessor: h('acc'), policies: ['default'], display_name: 'token' },
+      request: {
+        id: 'r1',
+        operation: 'read',
+        namespace: { id: 'root' },
+        path: 'secret/data/a',
+        remote_address: '127.0.0.1',
+        client_token: h('s.tokentokentokentokentoke'),
+        data: { data: { user: h('eve'), n: 5, ok: true, no: null, list: [h('x'), 1] } },
+        query: { version: h('2') },
+        headers: { 'x-a': [h('b')] },
+      },
+      response: {
+        status: 200,
+        data: { keys: [h('k')] },
+        auth: { client_token: h('s.new'), accessor: h('new'), policies: ['p'] },
+        wrap_info: { token: h('s.wrap'), accessor: h('w'), ttl: 60, creation_path: 'a' },
+        warnings: ['w'],
+      },
+      error: 'no',
+    })
+    expect(h('eve')).toMatch(/^hmac-sha256:[0-9a-f]{64}$/)
+  })
+
+  test('is one line, whatever is in it', () => {
+    const line = format(
+      record('a\nb\u2028\u0000"\\', { auth: null, error: 'x\ny', request: { ...record('').request, path: '\n', data: { 'k\n': 'v' } } }),
+    )
+    expect(line).not.toMatch(/[\n\r]/)
+    expect(JSON.parse(line)).toMatchObject({ request: { path: '\n' } })
+  })
+
+  test('shows the keys that the mount lets through, and no other', () => {
+    const request = { ...record('').request, data: { shown: { deep: 'a' }, hidden: 'b' } }
+    expect(parsed(record('', { request, response: { data: { shown: 'c' } } }), { request: ['shown'], response: [] })).toMatchObject({
+      request: { data: { shown: { deep: 'a' }, hidden: hasher.hash('b') } },
+      response: { data: { shown: hasher.hash('c') } },
+    })
+  })
+
+  test('records a long list by its length', () => {
+    const keys = Array.from({ length: 1_001 }, (_, i) => `k${i}`)
+    expect(parsed(record('', { response: { data: { keys, few: keys.slice(0, 2) } } })).response.data).toEqual({
+      keys: 1_001,
+      few: [hasher.hash('k0'), hasher.hash('k1')],
+    })
+  })
+
+  test('a key called __proto__ is recorded like any other', () => {
+    const data = JSON.parse('{"__proto__": {"x": "y"}}')
+    expect(format(record('', { response: { data } }))).toContain(`"data":{"__proto__":{"x":"${hasher.hash('y')}"}}`)
+  })
+
+  test('does not follow a circle for ever', () => {
+    const data: Record<string, unknown> = {}
+    data.self = data
+    expect(format(record('', { response: { data } }))).toContain('deeper than the record goes')
+  })
+
+  test("the same data object is hashed once, and another mount's keys do not show through", () => {
+    const memo = { data: new WeakMap<object, unknown>() }
+    const data = { a: 'secret' }
+    const request = { ...record('').request, data }
+    const first = formatRecord(record('', { request }), none, hasher, memo)
+    expect(formatRecord(record('', { request }), none, hasher, memo)).toBe(first)
+    expect(formatRecord(record('', { request }), { request: ['a'], response: [] }, hasher, memo)).toContain('"a":"secret"')
+    expect(formatRecord(record('', { request }), none, hasher, memo)).toBe(first)
+  })
+
+  test('no string of data, query, headers, tokens or bytes is ever in the clear (CVE-2025-62513, CVE-2025-62705)', () => {
+    const mark = 'MARK'
+    const leaf = fc.oneof(
+      fc.string({ maxLength: 8 }).map((text) => mark + text),
+      fc.constant(Buffer.from(mark)),
+      fc.constant(new SecretBytes(Buffer.from(mark))),
+      fc.constant({ toJSON: () => ({ inner: mark }) }),
+      fc.integer(),
+      fc.constant(null),
+      fc.constant(undefined),
+      fc.bigInt(),
+    )
+    const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        leaf,
+        fc.array(tie('value'), { maxLength: 3 }),
+        fc.dictionary(fc.string({ maxLength: 4 }), tie('value'), { maxKeys: 3 }),
+      ),
+    }))
+    fc.assert(
+      fc.property(value, value, (a, b) => {
+        const line = format(
+          record('path', {
+            auth: { client_token: mark, accessor: mark },
+            request: { ...record('').request, client_token: mark, client_token_accessor: mark, data: a, query: b, headers: { h: [mark] } },
+            response: {
+              data: b,
+              auth: { client_token: mark, accessor: mark },
+              wrap_info: { token: mark, accessor: mark, wrapped_accessor: mark },
+            },
+          }),
+        )
+        JSON.parse(line)
+        return !line.includes(mark) && !line.includes('77,65,82,75')
+      }),
+      { numRuns: 3_000 },
+    )
+    expect(format(record(mark))).toContain(mark) // A planted mark is found: paths are in the clear.
+  })
+})
+
+test('devices and purposes have salts of their own; the same device has the same everywhere', () => {
+  const key = randomBytes(32)
+  const hash = (label: string): string => createValueHasher(deriveKey(key, label)).hash('x')
+  expect(hash('a')).toBe(hash('a'))
+  expect(hash('a')).not.toBe(hash('b'))
+})
