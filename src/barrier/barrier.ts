@@ -18,6 +18,7 @@ import { KeyClass, bareBatch, bareKey, bareNames, readBare } from './bare.ts'
 import { byteString, startsWith } from './bytes.ts'
 import { ValueCache } from './cache.ts'
 import { Envelope } from './envelope.ts'
+import { FolderIndex } from './folders.ts'
 import { Keyring } from './keyring.ts'
 import { leftoverKeys, waitUntilReady } from './initialize.ts'
 import { nameKeyPrefix, OpenedKeys, sealedError } from './opened.ts'
@@ -36,16 +37,21 @@ export interface BarrierOptions {
   readonly classOf?: (section: Section) => KeyClass
   /** Opened values kept in memory; 0: none. */
   readonly valueCacheBytesMax?: number
+  /** Names of folders kept in memory, for listing; 0: none. */
+  readonly folderIndexBytesMax?: number
   /** Hidden names kept in memory; 0: none. */
   readonly nameCacheBytesMax?: number
   /** How long a read waits for a leader. */
   readonly readIndexTimeoutMs?: number
+  /** Children that a listing looks at before it lets others run. */
+  readonly listEntriesPerTurn?: number
   /** Lets others run, between the parts of a long listing. */
   readonly yieldTurn?: () => Promise<void>
 }
 
 const defaults = {
   valueCacheBytesMax: 32 * 1024 * 1024,
+  folderIndexBytesMax: 16 * 1024 * 1024,
   nameCacheBytesMax: 16 * 1024 * 1024,
   readIndexTimeoutMs: 5_000,
   readyTimeoutMs: 10_000,
@@ -78,6 +84,7 @@ class ReplicatedBarrier implements BarrierControl {
   readonly #replica: Replica
   readonly #envelope: Envelope
   readonly #cache: ValueCache
+  readonly #folders: FolderIndex
   readonly #listeners = new Set<(sealed: boolean) => void>()
   readonly #unsubscribe: () => void
   readonly #readIndexTimeoutMs: number
@@ -92,6 +99,7 @@ class ReplicatedBarrier implements BarrierControl {
     this.#envelope = new Envelope({ random: options.random, nodeId: options.replica.nodeId })
     const bytesMax = options.valueCacheBytesMax ?? defaults.valueCacheBytesMax
     this.#cache = new ValueCache({ bytesMax, applied: options.replica.status().applied })
+    this.#folders = new FolderIndex({ memory: this.#cache, bytesMax: options.folderIndexBytesMax ?? defaults.folderIndexBytesMax })
     this.#unsubscribe = options.replica.onApplied((change) => this.#applied(change))
   }
 
@@ -103,6 +111,7 @@ class ReplicatedBarrier implements BarrierControl {
     return {
       sealed: this.#keys === null,
       keyringTerm: this.#keys?.keyring.activeTerm ?? null,
+      keyringTermCreatedMs: this.#keys?.keyring.activeSinceMs ?? null,
       encryptions: this.#envelope.seals,
     }
   }
@@ -211,10 +220,11 @@ class ReplicatedBarrier implements BarrierControl {
     return {
       keys: this.#opened(),
       cache: this.#cache,
+      folders: this.#folders,
       classOf: this.#options.classOf ?? (() => KeyClass.everywhere),
       turns: {
         yieldTurn: this.#options.yieldTurn ?? (() => nextTurn()),
-        entriesPerTurn: limits.listEntriesPerTurn,
+        entriesPerTurn: this.#options.listEntriesPerTurn ?? limits.listEntriesPerTurn,
       },
     }
   }
@@ -236,6 +246,7 @@ class ReplicatedBarrier implements BarrierControl {
 
   #applied(change: AppliedChange): void {
     this.#cache.apply(change)
+    this.#folders.apply(change)
     if (change.leaderTimeMs > this.#estimatedLeaderTimeMs()) this.#hear(change.leaderTimeMs)
     if (this.#keys === null) return
     if (change.keys === 'everything') return this.#reload(this.#keys, true)
@@ -299,6 +310,7 @@ class ReplicatedBarrier implements BarrierControl {
       return
     }
     const keyring = this.#openKeyring(rootKey)
+    this.#folders.clear()
     this.#cache.restart(this.#replica.status().applied)
     this.#keys = new OpenedKeys({
       rootKey,
@@ -331,6 +343,7 @@ class ReplicatedBarrier implements BarrierControl {
     this.#keys = null
     keys.close()
     this.#cache.clear()
+    this.#folders.clear()
     this.#replica.setSealed(true)
     this.#tell(true)
   }

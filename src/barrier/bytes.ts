@@ -7,7 +7,7 @@
 export function rangeEnd(prefix: Uint8Array): Uint8Array {
   let length = prefix.length
   while (length > 0 && prefix[length - 1] === 0xff) length--
-  const end = prefix.slice(0, length)
+  const end = new Uint8Array(prefix.subarray(0, length)) // A copy also of a Buffer, whose slice() is none.
   if (length > 0) end[length - 1] = (end[length - 1] ?? 0) + 1
   return end
 }

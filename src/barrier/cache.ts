@@ -35,6 +35,8 @@ export interface ChangeMemory {
   lastChange(id: string): number
   /** Whether what is read at `point` is still the newest value of `id`, and known to be. */
   current(point: ViewPoint, id: string): boolean
+  /** Whether `point` is exactly where the feed stands. */
+  newest(point: ViewPoint): boolean
   /** Whether something that holds since index `since` may be used at `point`. */
   covers(point: ViewPoint, since: number): boolean
 }
@@ -89,6 +91,10 @@ export class ValueCache implements ChangeMemory {
 
   covers(point: ViewPoint, since: number): boolean {
     return point.epoch === this.#epoch && point.index <= this.#processed && since <= point.index
+  }
+
+  newest(point: ViewPoint): boolean {
+    return point.epoch === this.#epoch && point.index === this.#processed
   }
 
   current(point: ViewPoint, id: string): boolean {

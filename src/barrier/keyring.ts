@@ -62,10 +62,10 @@ export class Keyring {
     const terms = new Map<number, KeyringTerm>()
     for (let i = 0; i < count; i++) {
       const at = headBytes + i * termBytes
-      const key = new SecretBytes(plain.slice(at + 12, at + termBytes))
+      const key = new SecretBytes(new Uint8Array(plain.subarray(at + 12, at + termBytes)))
       terms.set(view.getUint32(at), { key, createdMs: view.getFloat64(at + 4) })
     }
-    const derivation = new SecretBytes(plain.slice(9, 9 + keyBytes))
+    const derivation = new SecretBytes(new Uint8Array(plain.subarray(9, 9 + keyBytes)))
     return new Keyring(view.getUint32(1), view.getUint32(5), terms, derivation)
   }
 
@@ -96,10 +96,10 @@ export class Keyring {
   rotated(random: RandomSource, nowMs: number): Keyring {
     assert(this.#terms.size < termsMax, `keyring expected fewer than ${termsMax} terms`)
     const terms = new Map<number, KeyringTerm>()
-    for (const [term, { key, createdMs }] of this.#terms) terms.set(term, { key: new SecretBytes(key.reveal().slice()), createdMs })
+    for (const [term, { key, createdMs }] of this.#terms) terms.set(term, { key: new SecretBytes(new Uint8Array(key.reveal())), createdMs })
     const next = this.activeTerm + 1
     terms.set(next, { key: new SecretBytes(random.bytes(keyBytes)), createdMs: nowMs })
-    return new Keyring(this.version + 1, next, terms, new SecretBytes(this.#derivation.reveal().slice()))
+    return new Keyring(this.version + 1, next, terms, new SecretBytes(new Uint8Array(this.#derivation.reveal())))
   }
 
   /** The key of `term`, still owned by the keyring; undefined when it has no such term. */

@@ -7,6 +7,8 @@ import type { ListOptions } from './types.ts'
 export interface Overlay {
   /** Whether the transaction wrote or deleted this key: then the view's word does not count. */
   has(id: string): boolean
+  /** Whether it wrote or deleted anything below `prefix`. */
+  touches(prefix: Uint8Array): boolean
   /** Keys below `prefix` that the transaction wrote. */
   writtenBelow(prefix: Uint8Array): Iterable<Uint8Array>
 }

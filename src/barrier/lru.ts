@@ -27,6 +27,11 @@ export class BoundedLru<K, V> {
     return entry.value
   }
 
+  /** As `get`, but does not count as a use. */
+  peek(key: K): V | undefined {
+    return this.#entries.get(key)?.value
+  }
+
   /** Keeps `value`, unless it alone outweighs an eighth of the cache: one giant must not empty it of everything else. */
   set(key: K, value: V, weight = 1): void {
     this.delete(key)

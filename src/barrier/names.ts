@@ -15,11 +15,11 @@
 import { createHmac } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
 import { decryptError, deriveKey } from './aead.ts'
-import type { KeyClass } from './bare.ts'
+import { KeyClass } from './bare.ts'
 import { byteString, concatBytes } from './bytes.ts'
 import { BoundedLru } from './lru.ts'
 import { leafSegments, pathSegments } from './paths.ts'
-import { sivOpen, sivSeal, sivTagBytes } from './siv.ts'
+import { sivOpen, sivSeal } from './siv.ts'
 
 export const nameKeyBytes = 64
 /** Length of a section's prefix: class and section id. */
@@ -33,6 +33,20 @@ function associated(prefix: Uint8Array, kind: Kind): Uint8Array {
   aad.set(prefix)
   aad[prefix.length] = kind
   return aad
+}
+
+/** Where the element that begins at `start` ends. */
+function elementEnd(key: Uint8Array, start: number): number {
+  return start + elementHeadBytes + (((key[start + 1] ?? 0) << 8) | (key[start + 2] ?? 0))
+}
+
+/** Where each element of `key` ends: needs no name key, so a feed can say which folders a key lies in. */
+export function* childEnds(key: Uint8Array): Generator<number> {
+  if (key[0] === KeyClass.bare) return
+  for (let end = sectionBytes; end < key.length;) {
+    end = elementEnd(key, end)
+    if (end <= key.length) yield end
+  }
 }
 
 /** One child of a folder, as read from the key of anything at or below it. */
@@ -90,17 +104,21 @@ export class SectionNames {
    * @throws ERR_DECRYPT when the key was not made for this place.
    */
   child(prefix: Uint8Array, key: Uint8Array): Child {
+    const end = elementEnd(key, prefix.length)
+    const complete = key[prefix.length] === Kind.leaf ? key.length === end : key.length > end
+    if (!complete) throw decryptError('a stored name')
+    return this.childAt(prefix, key.subarray(0, end))
+  }
+
+  /** The child of folder `prefix` whose own key (a leaf's) or prefix (a folder's) is `key`. @throws ERR_DECRYPT. */
+  childAt(prefix: Uint8Array, key: Uint8Array): Child {
     const kind = key[prefix.length]
-    const length = ((key[prefix.length + 1] ?? 0) << 8) | (key[prefix.length + 2] ?? 0)
-    const end = prefix.length + elementHeadBytes + length
-    const whole = kind === Kind.leaf ? key.length === end : kind === Kind.folder && key.length > end
-    if (!whole || length <= sivTagBytes) throw decryptError('a stored name')
-    const hidden = key.subarray(prefix.length + elementHeadBytes, end)
-    const opened = sivOpen(this.#key.reveal(), associated(prefix, kind as Kind), hidden)
+    if (kind !== Kind.leaf && kind !== Kind.folder) throw decryptError('a stored name')
+    if (key.length !== elementEnd(key, prefix.length)) throw decryptError('a stored name')
+    const opened = sivOpen(this.#key.reveal(), associated(prefix, kind), key.subarray(prefix.length + elementHeadBytes))
     if (opened === null) throw decryptError('a stored name')
     const name = opened.toString('utf8')
-    const folder = kind === Kind.folder
-    return { name: folder ? `${name}/` : name, folder, key: key.subarray(0, end) }
+    return kind === Kind.folder ? { name: `${name}/`, folder: true, key } : { name, folder: false, key }
   }
 
   /** The prefix of the folder that the first `count` segments name. */

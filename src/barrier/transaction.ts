@@ -98,6 +98,11 @@ export class CollectingTransaction implements Transaction, Overlay {
     return this.#writes.has(id)
   }
 
+  touches(prefix: Uint8Array): boolean {
+    for (const { key } of this.#writes.values()) if (startsWith(key, prefix)) return true
+    return false
+  }
+
   *writtenBelow(prefix: Uint8Array): Generator<Uint8Array> {
     for (const { key, value } of this.#writes.values()) if (value !== null && startsWith(key, prefix)) yield key
   }
@@ -114,7 +119,7 @@ export class CollectingTransaction implements Transaction, Overlay {
     const add = ({ key, value }: Write, prefixBytes: number): void => {
       const prefix = key.subarray(0, prefixBytes)
       const id = byteString(prefix)
-      const batch = sections.get(id) ?? { section: prefix.slice(), ops: [] }
+      const batch = sections.get(id) ?? { section: new Uint8Array(prefix), ops: [] }
       batch.ops.push({ key, value: value === null ? null : seal(key, value) })
       sections.set(id, batch)
     }

@@ -3,6 +3,7 @@ import type { StateView } from '#store/types.ts'
 import type { KeyClass } from './bare.ts'
 import { byteString } from './bytes.ts'
 import type { ValueCache, ViewPoint } from './cache.ts'
+import type { FolderIndex } from './folders.ts'
 import { listChildren, window } from './list.ts'
 import type { Overlay, Turns } from './list.ts'
 import type { NamespaceNames, SectionNames } from './names.ts'
@@ -13,6 +14,7 @@ import type { ListOptions, ReadView, Section } from './types.ts'
 export interface ViewContext {
   readonly keys: OpenedKeys
   readonly cache: ValueCache
+  readonly folders: FolderIndex
   readonly classOf: (section: Section) => KeyClass
   readonly turns: Turns
 }
@@ -70,8 +72,12 @@ export class OpenedView implements ReadView {
   }
 
   /** Children of folder `prefix`, sorted; all of them. */
-  async children(names: SectionNames, prefix: Uint8Array, overlay?: Overlay): Promise<string[]> {
-    return listChildren(this.state, names, prefix, this.context.turns, () => this.check(), overlay)
+  async children(names: SectionNames, prefix: Uint8Array, overlay?: Overlay): Promise<readonly string[]> {
+    const { turns, folders } = this.context
+    const check = (): void => this.check()
+    if (overlay?.touches(prefix)) return listChildren(this.state, names, prefix, turns, check, overlay)
+    const slowly = (): Promise<string[]> => listChildren(this.state, names, prefix, turns, check)
+    return folders.list({ state: this.state, point: this.#point, names, prefix, turns, check, slowly })
   }
 
   async get(section: Section, path: string): Promise<Uint8Array | null> {

@@ -31,7 +31,7 @@ export interface SealManagerOptions {
   readonly replica: Replica
   readonly random: RandomSource
   readonly log: Logger
-  readonly clusterName?: string
+  readonly clusterName?: string | null
   /** The configured auto seal; absent: shares. */
   readonly autoSeal?: AutoSeal
 }

@@ -43,7 +43,7 @@ export async function splitKey(key: Uint8Array, shares: number, threshold: numbe
 export async function combineShares(shares: readonly Uint8Array[]): Promise<Uint8Array> {
   const [only] = shares
   assert(only !== undefined, 'shares to combine expected at least one')
-  if (shares.length === 1) return only.slice(0, unsealKeyBytes)
+  if (shares.length === 1) return new Uint8Array(only.subarray(0, unsealKeyBytes))
   return combine(shares.map((share) => Uint8Array.from(share)))
 }
 

@@ -1,6 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { FolderIndex } from '#barrier/folders.ts'
+import { createNameCache, NamespaceNames } from '#barrier/names.ts'
 import type { ListOptions, Section, Transaction } from '#barrier/types.ts'
+import { systemRandom } from '#base/random.ts'
 import { openBarriers } from '#test/support/open-barrier.ts'
 
 const kv: Section = { namespace: 'root', mount: 'kv' }
@@ -79,7 +83,7 @@ test('lists equal their slow twin: committed, inside a transaction, before and a
 
 test('a long folder is listed in parts, and others run in between', async () => {
   let turns = 0
-  const { barrier } = await openBarriers(1, { yieldTurn: async () => void turns++ })
+  const { barrier } = await openBarriers(1, { yieldTurn: async () => void turns++, folderIndexBytesMax: 0 })
   await barrier.transact(async (tx) => {
     for (let i = 0; i < 2_000; i++) tx.put(kv, `f/${i}`, Buffer.from('x'))
   })
@@ -116,4 +120,150 @@ test('sealing ends a listing that is under way', async () => {
   })
   sealing.now = () => barrier.seal()
   await expect(barrier.read(linear, (view) => view.list(kv, 'f'))).rejects.toMatchObject({ code: 'ERR_SEALED' })
+})
+
+// Listings at many views of two nodes, whose feeds lag behind their states at random, while one writes: each must be what the folder held
+// at that view's index, whether it came from the state, from the index of hot folders, or from that and a look at what changed.
+test('the index of hot folders equals the slow twin at every view', async () => {
+  const small = fc.array(fc.constantFrom('a', 'b', '\u{1f600}'), { minLength: 1, maxLength: 3 }).map((segments) => segments.join('/'))
+  const step = fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        kind: fc.constant('write' as const),
+        writes: fc.array(fc.record({ path: small, deleted: fc.boolean() }), { minLength: 1, maxLength: 3 }),
+      }),
+    },
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constant('list' as const), node: fc.nat(1), stale: fc.boolean(), own: small, writes: fc.boolean() }),
+    },
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), turns: fc.nat(4) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('everything' as const), node: fc.nat(1) }) },
+  )
+  let kept = 0
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { minLength: 10, maxLength: 50 }),
+      fc.array(fc.nat(3), { minLength: 5, maxLength: 5 }),
+      async (steps, gaps) => {
+        const { at, cluster } = await openBarriers(2, { listEntriesPerTurn: 1 })
+        let gap = 0
+        for (const node of cluster.nodes)
+          node.announceGap = async () => {
+            for (let i = gaps[gap++ % gaps.length] ?? 0; i > 0; i--) await nextTurn()
+          }
+        // So that the namespace is known: a deletion in one that is not commits nothing.
+        await at(0).transact(async (tx) => tx.put({ namespace: 'root', mount: 'other' }, 'x', Buffer.from('x')))
+        let model = new Set<string>()
+        const history: (readonly [number, ReadonlySet<string>])[] = [[0, model]]
+        const running: Promise<unknown>[] = []
+        const check = async (node: number, stale: boolean): Promise<void> =>
+          at(node).read(stale ? { kind: 'stale' } : linear, async (view) => {
+            for (const prefix of ['', 'a', 'a/b', 'b']) {
+              const found = await view.list(kv, prefix)
+              const [, held] = history.findLast(([index]) => index <= view.index) ?? []
+              expect(found).toEqual(listSlow(held ?? [], prefix, {}))
+              await nextTurn()
+            }
+          })
+        for (const each of steps) {
+          if (each.kind === 'everything') cluster.node(each.node).announceEverything()
+          if (each.kind === 'wait') for (let i = 0; i < each.turns; i++) await nextTurn()
+          if (each.kind === 'list') running.push(check(each.node, each.stale))
+          if (each.kind !== 'write') continue
+          const next = new Set(model)
+          const index = cluster.log.length + 1
+          history.push([index, next])
+          model = next
+          await at(0).transact((tx) => apply(tx, each.writes, next))
+          kept++
+          expect(cluster.log.length).toBe(index)
+        }
+        await Promise.all(running)
+        for (const node of [0, 1]) await check(node, false)
+      },
+    ),
+    { numRuns: 150 },
+  )
+  expect(kept).toBeGreaterThan(500)
+})
+
+test('a hot folder is not read again but for what changed; too many changes are', async () => {
+  const { barrier, replica } = await openBarriers()
+  await barrier.transact(async (tx) => {
+    for (let i = 0; i < 300; i++) tx.put(kv, `f/${i}`, Buffer.from('x'))
+  })
+  let steps = 0
+  const view = replica.view.bind(replica)
+  replica.view = () => {
+    const state = view()
+    const keyCursor = state.keyCursor.bind(state)
+    state.keyCursor = (start, end) => {
+      const cursor = keyCursor(start, end)
+      return { next: (seek) => (steps++, cursor.next(seek)), close: () => cursor.close() }
+    }
+    return state
+  }
+  const listed = async (): Promise<[number, number]> => {
+    steps = 0
+    const { length } = await barrier.read(linear, (reading) => reading.list(kv, 'f'))
+    return [length, steps]
+  }
+  expect(await listed()).toEqual([300, 301])
+  expect(await listed()).toEqual([300, 0])
+  await barrier.transact(async (tx) => {
+    tx.put(kv, 'f/new', Buffer.from('x'))
+    tx.put(kv, 'f/folder/x', Buffer.from('x'))
+    tx.delete(kv, 'f/0')
+    tx.put(kv, 'f/1', Buffer.from('y'))
+    tx.put(kv, 'elsewhere', Buffer.from('y'))
+  })
+  expect(await listed()).toEqual([301, 1]) // Leaves are looked up, the folder takes one step.
+  expect(await listed()).toEqual([301, 0])
+  await barrier.transact(async (tx) => {
+    for (let i = 0; i < 600; i++) tx.put(kv, `f/more-${i}`, Buffer.from('x'))
+  })
+  expect(await listed()).toEqual([901, 902])
+  expect(await listed()).toEqual([901, 0])
+})
+
+test('a listing that was overtaken while it was under way is not kept', async () => {
+  const during: { run: () => void } = { run: () => {} }
+  let slow = 0
+  const memory = { epoch: 0, lastChange: () => 0, newest: () => true, current: () => true, covers: () => true }
+  const index = new FolderIndex({ memory, bytesMax: 1 << 20 })
+  const names = new NamespaceNames('root', systemRandom.bytes(64), createNameCache(0)).section('kv', 0x20)
+  const { replica } = await openBarriers()
+  const list = (): Promise<readonly string[]> =>
+    index.list({
+      state: replica.view(),
+      point: { index: 1, epoch: 0 },
+      names,
+      prefix: names.root,
+      turns: { yieldTurn: async () => {}, entriesPerTurn: 100 },
+      check: () => {},
+      slowly: async () => {
+        slow++
+        during.run()
+        return ['a']
+      },
+    })
+  const change = (count: number): void =>
+    index.apply({ index: 2, leaderTimeMs: 0, keys: Array.from({ length: count }, (_, i) => names.leaf(`n${i}`)) })
+  for (const overtake of [() => index.clear(), () => change(600), () => index.apply({ index: 2, leaderTimeMs: 0, keys: 'everything' })]) {
+    during.run = overtake
+    await list()
+    during.run = () => {}
+    const before = slow
+    await list()
+    expect(slow).toBe(before + 1)
+    await list()
+    expect(slow).toBe(before + 1) // This one was kept.
+    index.clear()
+  }
+  during.run = () => change(1)
+  await list()
+  expect(await list()).toEqual(['a']) // Kept, with one child marked, which is not there.
+  expect(slow).toBe(7)
 })

@@ -139,6 +139,25 @@ test('limits are inclusive, and a leaf has a name', () => {
   expect(() => leafSegments('')).toThrow(/expected a name/)
 })
 
+test("a range's end is just above all that begin with the prefix, and a copy", () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 1, maxLength: 4 }),
+      fc.uint8Array({ maxLength: 4 }),
+      fc.uint8Array({ maxLength: 5 }),
+      (prefix, more, other) => {
+        prefix[0] = 0x20
+        const lent = Buffer.from(prefix)
+        const end = rangeEnd(lent)
+        expect([...lent]).toEqual([...prefix])
+        expect(Buffer.compare(Buffer.concat([prefix, more]), end)).toBe(-1)
+        if (Buffer.compare(other, prefix) > 0 && !startsWith(other, prefix)) expect(Buffer.compare(other, end)).toBeGreaterThanOrEqual(0)
+      },
+    ),
+    { numRuns: 2_000 },
+  )
+})
+
 test('names sort as their UTF-8 bytes do', () => {
   const anyName = fc.string({ unit: 'binary', maxLength: 5 }).filter((s) => s.isWellFormed())
   fc.assert(
