@@ -34,7 +34,7 @@ function flagLines(flags: Readonly<Record<string, FlagSpec>>): string {
 
 export function commandHelp(command: Command): string {
   const own = Object.keys(command.flags ?? {}).length === 0 ? '' : `\nOptions:\n${flagLines(command.flags ?? {})}`
-  const common = command.passThrough ? '' : `\nCommon options:\n${flagLines({ ...outputFlags, ...(command.local ? {} : connectionFlags) })}`
+  const common = `\nCommon options:\n${flagLines({ ...outputFlags, ...(command.local ? {} : connectionFlags) })}`
   return (
     `${command.synopsis}\n\nUsage: holdfast ${command.path.join(' ')} [options]${command.args === '' ? '' : ` ${command.args}`}\n` +
     (command.description === undefined ? '' : `\n${command.description}\n`) +

@@ -57,8 +57,8 @@ function showGroup(
 }
 
 async function runCommand({ command, rest }: Found, commands: readonly Command[], io: Io): Promise<number> {
-  const parsed = command.passThrough ? passed(rest) : parseArgs(rest, allFlags(command))
-  if (parsed.flags.has('help') || parsed.flags.has('h') || (command.passThrough && rest.some((word) => /^--?h(elp)?$/.test(word)))) {
+  const parsed = parseArgs(rest, allFlags(command))
+  if (parsed.flags.has('help') || parsed.flags.has('h')) {
     io.out(commandHelp(command))
     return exitCodes.ok
   }
@@ -85,12 +85,6 @@ async function runCommand({ command, rest }: Found, commands: readonly Command[]
   } finally {
     await opened[0]?.close()
   }
-}
-
-const passed = (rest: readonly string[]): Parsed => ({ flags: parseArgs([], allFlagsOfNothing).flags, args: rest })
-const allFlagsOfNothing: Readonly<Record<string, FlagSpec>> = {
-  format: { type: 'string', description: '' },
-  field: { type: 'string', description: '' },
 }
 
 function outputOf(command: Command, { flags }: Parsed, io: Io): Output {

@@ -28,8 +28,6 @@ export interface Command {
   readonly flags?: Readonly<Record<string, FlagSpec>>
   /** Talks to no server: has no connection flags. */
   readonly local?: boolean
-  /** Hidden flags and arguments are the command's own business: it gets them as they are. */
-  readonly passThrough?: boolean
   /** @returns the exit code, 0 when nothing is returned. */
   readonly run: (context: CommandContext) => Promise<number | void>
 }

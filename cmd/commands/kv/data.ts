@@ -4,6 +4,7 @@ import type { Secret } from '#client/types.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
 import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import type { Row } from '../../cli/output.ts'
+import { heading } from '../../cli/table.ts'
 import { readPairs } from '../../cli/pairs.ts'
 import { exitCodes, RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
 
@@ -28,8 +29,7 @@ async function printVersion(context: CommandContext, at: KvPath, secret: Secret 
 
 function printPath(context: CommandContext, at: KvPath): void {
   const path = apiPath(at, 'data')
-  const side = '='.repeat(Math.max(1, Math.floor((path.length - 13) / 2)))
-  context.output.say(`${side} Secret Path ${side}`)
+  context.output.say(heading('Secret Path', path).trimEnd())
   context.output.say(path)
   context.output.say('')
 }

@@ -1,0 +1,436 @@
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { runCommand, temporaryHome, type RunOptions } from '#test/support/cli.ts'
+import { closedAddress, StubServer, type Asked, type Reply } from '#test/support/stub-server.ts'
+
+let home = ''
+beforeAll(() => {
+  home = temporaryHome()
+})
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+const denied = { status: 403, json: { errors: ['permission denied'] } }
+const metadata = { created_time: '2026-08-01T10:00:00Z', custom_metadata: null, deletion_time: '', destroyed: false, version: 3 }
+const mountReply = (version: string): Reply => ({ json: { data: { path: 'secret/', type: 'kv', options: { version } } } })
+
+/** Runs `line` against a server that answers `replies` by 'METHOD path'; a LIST is told by its query. */
+async function against(replies: Readonly<Record<string, Reply>>, line: string | readonly string[], options: RunOptions = {}) {
+  const find = (asked: Asked): Reply => {
+    if (asked.path.startsWith('sys/internal/ui/mounts/') && replies['mount'] !== undefined) return replies['mount']
+    const method = asked.query['list'] === 'true' ? 'LIST' : asked.method
+    return replies[`${method} ${asked.path}`] ?? { status: 404, json: { errors: [] } }
+  }
+  await using stub = await StubServer.start(find)
+  const ran = await runCommand(line, { address: stub.address, home, ...options })
+  const asked = stub.asked.filter(({ path }) => !path.startsWith('sys/internal/ui/mounts/'))
+  return { ...ran, asked, last: asked.at(-1), address: stub.address }
+}
+
+describe('exit codes and errors', () => {
+  test('refused: code 2, an error line and a hint line', async () => {
+    const ran = await against({ 'GET secret/x': denied }, 'read secret/x')
+    expect(ran.code).toBe(2)
+    expect(ran.err).toBe(
+      `error: GET ${ran.address}/v1/secret/x answered 403: permission denied\n` +
+        'hint: is the token right and still valid, and does a policy allow this? See: holdfast token lookup\n',
+    )
+  })
+  test.each(['frobnicate', 'read', 'kv get', 'read a -fieldd=x', 'kv delete -versions=x secret/a', 'kv', 'token create -type=odd'])(
+    'used wrongly: "%s" is code 1',
+    async (line) => {
+      expect((await runCommand(line)).code).toBe(1)
+    },
+  )
+  test('nobody there: code 2', async () => {
+    const ran = await runCommand('status', { address: await closedAddress() })
+    expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('connection refused')])
+  })
+  test('sealed: code 2 and what to do', async () => {
+    const ran = await against({ 'GET a': { status: 503, json: { errors: ['Vault is sealed'] } } }, 'read a')
+    expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('hint: unseal it: holdfast operator unseal')])
+  })
+  test('colours only on a terminal, and not where NO_COLOR is set', async () => {
+    expect((await runCommand('nothing', { tty: true })).err).toContain('\u001b[31merror:')
+    expect((await runCommand('nothing', { tty: true, env: { NO_COLOR: '1' } })).err).toMatch(/^error:/)
+  })
+  test('a token that was mistyped as an argument or a flag is not shown again', async () => {
+    const secret = 's.verysecrettoken'
+    for (const line of [`write a ${secret}`, `kv put secret/a ${secret}`, `list a -format=${secret}`, `kv get -version=${secret} a`]) {
+      const ran = await runCommand(line)
+      expect([ran.code, `${ran.out}${ran.err}`]).toEqual([1, expect.not.stringContaining(secret)])
+    }
+  })
+})
+
+describe('settings', () => {
+  const lookup = { 'GET a': { json: { data: { k: 'v' } } } }
+  test('token, namespace, format: the flag goes before HOLDFAST_, that before VAULT_', async () => {
+    const env = { HOLDFAST_TOKEN: 's.hf', VAULT_TOKEN: 's.vault', VAULT_NAMESPACE: 'team/', VAULT_FORMAT: 'json' }
+    const ran = await against(lookup, 'read a', { env })
+    expect(ran.last?.headers).toMatchObject({ 'x-vault-token': 's.hf', 'x-vault-namespace': 'team' })
+    expect(JSON.parse(ran.out)).toEqual({ data: { k: 'v' } })
+    const flagged = await against(lookup, 'read -token=s.flag -ns=other -format=yaml a', { env })
+    expect(flagged.last?.headers).toMatchObject({ 'x-vault-token': 's.flag', 'x-vault-namespace': 'other' })
+    expect(flagged.out).toBe('data:\n  k: v\n')
+  })
+  test('several addresses are tried in turn', async () => {
+    await using stub = await StubServer.start(() => ({ json: { data: { k: 'v' } } }))
+    const ran = await runCommand(`read -address=${await closedAddress()},${stub.address} -field=k a`)
+    expect(ran).toEqual({ code: 0, out: 'v', err: '' })
+  })
+  test('a token from standard input', async () => {
+    const ran = await against(lookup, 'read -token=- a', { stdin: 's.stdin\n' })
+    expect(ran.last?.headers['x-vault-token']).toBe('s.stdin')
+  })
+  test('-output-curl-string sends nothing and shows no token', async () => {
+    const ran = await against({}, ['write', '-output-curl-string', '-token=s.secret', 'a', "k=it's"])
+    expect(ran.asked).toEqual([])
+    expect(ran.out).toContain(`-H "X-Vault-Token: $HOLDFAST_TOKEN"`)
+    expect(ran.out).toContain(`-d '{"k":"it'\\''s"}'`)
+    expect(ran.out).not.toContain('s.secret')
+  })
+})
+
+describe('login', () => {
+  const self = {
+    'GET auth/token/lookup-self': { json: { data: { accessor: 'acc', ttl: 60, renewable: true, policies: ['team'], meta: null } } },
+  }
+  test('keeps the token in a file of its own, for the next command; logout forgets it', async () => {
+    const ran = await against(self, 'login', { stdin: 's.mine\n' })
+    expect([ran.code, ran.last?.headers['x-vault-token']]).toEqual([0, 's.mine'])
+    expect(ran.out).toMatch(/^Success! You are logged in.*\n\nKey {18}Value\n/)
+    const path = join(home, '.holdfast-token')
+    expect([readFileSync(path, 'utf8'), statSync(path).mode & 0o777]).toEqual(['s.mine', 0o600])
+    const next = await against({ 'GET a': { json: { data: {} } } }, 'read a')
+    expect(next.last?.headers['x-vault-token']).toBe('s.mine')
+    await runCommand('logout', { home })
+    expect(existsSync(path)).toBe(false)
+  })
+  test('a refused token is not kept', async () => {
+    const ran = await against({ 'GET auth/token/lookup-self': denied }, 'login s.bad')
+    expect([ran.code, existsSync(join(home, '.holdfast-token'))]).toEqual([2, false])
+  })
+})
+
+describe('generic verbs', () => {
+  test('read prints a table, one field, or refuses a field that is not there', async () => {
+    const replies = { 'GET a/b': { json: { lease_duration: 3600, data: { k: 'v', n: null } } } }
+    expect((await against(replies, 'read a/b')).out).toBe(
+      'Key                 Value\n---                 -----\nrefresh_interval    1h\nk                   v\nn                   <nil>\n',
+    )
+    expect((await against(replies, 'read -field=k a/b')).out).toBe('v')
+    expect((await against(replies, 'read -field=k a/b', { tty: true })).out).toBe('v\n')
+    expect((await against(replies, 'read -field=z a/b')).code).toBe(2)
+    expect((await against(replies, 'read none')).code).toBe(2)
+  })
+  test('write takes pairs, files, standard input and JSON', async () => {
+    const file = join(home, 'value')
+    writeFileSync(file, 'from file')
+    const ran = await against({ 'POST a': {} }, ['write', 'a', 'k=v=w', `f=@${file}`, 'i=-', 'd=1', 'd=2', 'at=\\@x'], {
+      stdin: 'from stdin',
+    })
+    expect(ran.last?.body).toEqual({ k: 'v=w', f: 'from file', i: 'from stdin', d: ['1', '2'], at: '@x' })
+    expect(ran.out).toBe('Success! Data written to: a\n')
+    const whole = await against({ 'POST a': {} }, 'write a -', { stdin: '{"n":{"deep":[1]}}' })
+    expect(whole.last?.body).toEqual({ n: { deep: [1] } })
+    const broken = await against({}, 'write a -', { stdin: '{"password":"hunter2",' })
+    expect([broken.code, broken.err]).toEqual([1, expect.not.stringContaining('hunter2')])
+    expect((await runCommand('write a')).code).toBe(1)
+    expect((await against({ 'POST a': {} }, 'write -f a')).last?.body).toEqual({})
+  })
+  test('list, delete, patch, unwrap, path-help', async () => {
+    expect((await against({ 'LIST a': { json: { data: { keys: ['x', 'y/'] } } } }, 'list a')).out).toBe('Keys\n----\nx\ny/\n')
+    expect((await against({ 'LIST a': { json: { data: { keys: ['x'] } } } }, 'list a -format=json')).out).toBe('[\n  "x"\n]\n')
+    expect(await against({}, 'list none')).toMatchObject({ code: 2, err: 'error: nothing found at none\n' })
+    expect((await against({ 'DELETE a': {} }, 'delete a')).out).toBe('Success! Data deleted (if it existed) at: a\n')
+    expect((await against({ 'PATCH a': {} }, 'patch a k=v')).last?.body).toEqual({ k: 'v' })
+    const wrapped = await against({ 'POST sys/wrapping/unwrap': { json: { data: { k: 'v' } } } }, 'unwrap -field=k -', { stdin: 's.wrap' })
+    expect([wrapped.out, wrapped.last?.headers['x-vault-token']]).toEqual(['v', 's.wrap'])
+    expect((await against({ 'GET a': { json: { help: 'Help text.' } } }, 'path-help a')).out).toBe('Help text.\n')
+  })
+  test('warnings go to standard error', async () => {
+    const ran = await against({ 'POST a': { json: { data: null, warnings: ['careful'] } } }, 'write a k=v')
+    expect([ran.err, ran.out]).toEqual(['warning: careful\n', 'Success! Data written to: a\n'])
+  })
+})
+
+describe('kv', () => {
+  const two = { mount: mountReply('2') }
+  const stored = { json: { data: { data: { password: 'p', user: 'u' }, metadata } } }
+  test('put and get on version 2', async () => {
+    const put = await against({ ...two, 'POST secret/data/app': { json: { data: metadata } } }, 'kv put -cas=2 secret/app user=u')
+    expect(put.last?.body).toEqual({ data: { user: 'u' }, options: { cas: 2 } })
+    expect(put.out).toContain('== Secret Path ==\nsecret/data/app\n\n')
+    expect(put.out).toMatch(/=+ Metadata =+\nKey {16}Value\n/)
+    const get = await against({ ...two, 'GET secret/data/app': stored }, 'kv get secret/app')
+    expect(get.out).toMatch(/deletion_time {6}n\/a\n/)
+    expect(get.out).toMatch(/===== Data ======\nKey {9}Value\n--- {9}-----\npassword {4}p\nuser {8}u\n$/)
+    const old = await against({ ...two, 'GET secret/data/app': stored }, 'kv get -mount=secret -version=2 -field=user app')
+    expect([old.out, old.last?.query]).toEqual(['u', { version: '2' }])
+    expect(JSON.parse((await against({ ...two, 'GET secret/data/app': stored }, 'kv get -format=json secret/app')).out)).toMatchObject(
+      stored.json,
+    )
+  })
+  test('version 1 has no data/ and no wrapping of the body', async () => {
+    const one = {
+      mount: mountReply('1'),
+      'POST secret/app': {},
+      'GET secret/app': { json: { lease_duration: 2_764_800, data: { k: 'v' } } },
+    }
+    expect((await against(one, 'kv put secret/app k=v')).last).toMatchObject({ path: 'secret/app', body: { k: 'v' } })
+    expect((await against(one, 'kv get secret/app')).out).toContain('refresh_interval    768h')
+    expect(await against(one, 'kv undelete -versions=1 secret/app')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('enable-versioning secret'),
+    })
+  })
+  test('nothing there, and a deleted version: code 2, the latter with its metadata', async () => {
+    expect((await against(two, 'kv get secret/none')).code).toBe(2)
+    const gone = { status: 404, json: { data: { data: null, metadata: { ...metadata, deletion_time: '2026-08-01T11:00:00Z' } } } }
+    const ran = await against({ ...two, 'GET secret/data/app': gone }, 'kv get secret/app')
+    expect([ran.code, ran.out, ran.err]).toEqual([2, expect.stringContaining('2026-08-01T11:00:00Z'), expect.stringContaining('undelete')])
+  })
+  test('list, delete, undelete, destroy', async () => {
+    const replies = { ...two, 'LIST secret/metadata/team/': { json: { data: { keys: ['a'] } } }, 'DELETE secret/data/app': {} }
+    expect((await against(replies, 'kv list secret/team')).out).toBe('Keys\n----\na\n')
+    expect((await against({ ...two, 'LIST secret/metadata/': { json: { data: { keys: ['a'] } } } }, 'kv list secret')).code).toBe(0)
+    expect((await against(replies, 'kv delete secret/app')).last?.method).toBe('DELETE')
+    for (const verb of ['delete', 'undelete', 'destroy']) {
+      const ran = await against({ ...two, [`POST secret/${verb}/app`]: {} }, `kv ${verb} -versions=1,2 -versions=4 secret/app`)
+      expect([ran.code, ran.last?.body]).toEqual([0, { versions: ['1', '2', '4'] }])
+    }
+  })
+  test('patch: by merge patch; without that right by read and write on condition', async () => {
+    const path = 'secret/data/app'
+    const merged = await against({ ...two, [`PATCH ${path}`]: { json: { data: metadata } } }, 'kv patch -remove-data=old secret/app k=v')
+    expect(merged.last?.body).toEqual({ data: { k: 'v', old: null } })
+    const replies = { ...two, [`PATCH ${path}`]: denied, [`GET ${path}`]: stored, [`POST ${path}`]: { json: { data: metadata } } }
+    const written = await against(replies, 'kv patch secret/app user=w')
+    expect(written.last).toMatchObject({ method: 'POST', body: { data: { password: 'p', user: 'w' }, options: { cas: 3 } } })
+    expect((await against(two, 'kv patch secret/none k=v')).code).toBe(2)
+  })
+  test('rollback writes the old data on condition', async () => {
+    const replies = { ...two, 'GET secret/data/app': stored, 'POST secret/data/app': { json: { data: { ...metadata, version: 4 } } } }
+    const ran = await against(replies, 'kv rollback -version=1 secret/app')
+    expect(ran.last?.body).toEqual({ data: { password: 'p', user: 'u' }, options: { cas: 3 } })
+  })
+  test('metadata get, put, patch, delete', async () => {
+    const path = 'secret/metadata/app'
+    const reply = {
+      json: { data: { current_version: 1, max_versions: 0, versions: { 1: { created_time: 't', deletion_time: '', destroyed: false } } } },
+    }
+    expect((await against({ ...two, [`GET ${path}`]: reply }, 'kv metadata get secret/app')).out).toMatch(/Version 1 =+\n/)
+    const put = await against(
+      { ...two, [`POST ${path}`]: {} },
+      'kv metadata put -max-versions=5 -cas-required -custom-metadata=a=b secret/app',
+    )
+    expect(put.last?.body).toEqual({ max_versions: 5, cas_required: true, custom_metadata: { a: 'b' } })
+    const patch = await against({ ...two, [`PATCH ${path}`]: {} }, 'kv metadata patch -remove-custom-metadata=a secret/app')
+    expect(patch.last?.body).toEqual({ custom_metadata: { a: null } })
+    expect((await against({ ...two, [`DELETE ${path}`]: {} }, 'kv metadata delete secret/app')).code).toBe(0)
+  })
+})
+
+describe('tokens, policies, mounts, audit', () => {
+  const auth = {
+    client_token: 's.new',
+    accessor: 'a',
+    lease_duration: 3600,
+    renewable: true,
+    token_policies: ['t'],
+    policies: ['t'],
+    metadata: null,
+  }
+  test('token create', async () => {
+    const ran = await against(
+      { 'POST auth/token/create-orphan': { json: { auth } } },
+      'token create -orphan -policy=a -policy=b,c -ttl=1h -renewable=false -metadata=k=v -field=token',
+    )
+    expect([ran.out, ran.last?.body]).toEqual(['s.new', { policies: ['a', 'b', 'c'], ttl: '1h', renewable: false, meta: { k: 'v' } }])
+  })
+  test('token lookup, renew, revoke, capabilities', async () => {
+    const looked = await against({ 'POST auth/token/lookup': { json: { data: { ttl: 5 } } } }, 'token lookup -field=ttl -', {
+      stdin: 's.x',
+    })
+    expect([looked.out, looked.last?.body]).toEqual(['5', { token: 's.x' }])
+    expect((await against({ 'GET auth/token/lookup-self': { json: { data: { id: 'x' } } } }, 'token lookup -field=id')).out).toBe('x')
+    expect((await against({ 'POST auth/token/renew-self': { json: { auth } } }, 'token renew -i 1h')).last?.body).toEqual({
+      increment: '1h',
+    })
+    expect((await against({ 'POST auth/token/revoke-accessor': {} }, 'token revoke -accessor acc')).last?.body).toEqual({ accessor: 'acc' })
+    expect((await against({ 'POST auth/token/revoke-self': {} }, 'token revoke -self')).code).toBe(0)
+    const caps = { 'POST sys/capabilities-self': { json: { data: { 'secret/x': ['read', 'list'] } } } }
+    expect((await against(caps, 'token capabilities secret/x')).out).toBe('list, read\n')
+  })
+  test('policy list, read, write, delete, fmt', async () => {
+    const path = 'sys/policies/acl/team'
+    expect((await against({ 'LIST sys/policies/acl': { json: { data: { keys: ['default', 'root'] } } } }, 'policy list')).out).toBe(
+      'default\nroot\n',
+    )
+    expect((await against({ [`GET ${path}`]: { json: { data: { policy: 'path "a" {}\n' } } } }, 'policy read Team')).out).toBe(
+      'path "a" {}\n',
+    )
+    expect((await against({ [`POST ${path}`]: {} }, 'policy write team -', { stdin: 'path "a" {}' })).last?.body).toEqual({
+      policy: 'path "a" {}',
+    })
+    expect((await against({ [`DELETE ${path}`]: {} }, 'policy delete team')).code).toBe(0)
+    const file = join(home, 'p.hcl')
+    writeFileSync(file, 'path "a" {\ncapabilities=["read"]\n}')
+    expect((await runCommand(['policy', 'fmt', file])).code).toBe(0)
+    expect(readFileSync(file, 'utf8')).toBe('path "a" {\n  capabilities = ["read"]\n}\n')
+    expect((await runCommand('policy fmt -', { stdin: 'path "a" {' })).code).toBe(1)
+  })
+  test('secrets enable, tune, list, disable, move', async () => {
+    const kv = await against({ 'POST sys/mounts/secret': {} }, 'secrets enable -path=secret/ -max-lease-ttl=1h kv-v2')
+    expect(kv.last?.body).toEqual({ type: 'kv', config: { max_lease_ttl: '1h' }, options: { version: '2' } })
+    expect(kv.out).toBe('Success! Enabled the kv secrets engine at: secret/\n')
+    const plain = await against({ 'POST sys/mounts/kv': {} }, 'secrets enable -version=1 kv')
+    expect(plain.last?.body).toEqual({ type: 'kv', config: {}, options: { version: '1' } })
+    const tuned = await against({ 'POST sys/mounts/a/b/tune': {} }, 'secrets tune -description=x a/b')
+    expect(tuned.last?.body).toEqual({ description: 'x' })
+    const mounts = { 'secret/': { type: 'kv', accessor: 'kv_1', description: '', config: { max_lease_ttl: 3600 } } }
+    const listed = await against({ 'GET sys/mounts': { json: { data: mounts } } }, 'secrets list')
+    expect(listed.out).toBe(
+      'Path       Type    Accessor    Description\n----       ----    --------    -----------\nsecret/    kv      kv_1        n/a\n',
+    )
+    expect((await against({ 'GET sys/mounts': { json: { data: mounts } } }, 'secrets list -detailed')).out).toContain('1h')
+    expect((await against({ 'DELETE sys/mounts/secret': {} }, 'secrets disable secret/')).code).toBe(0)
+    expect((await against({ 'POST sys/remount': {} }, 'secrets move a b/')).last?.body).toEqual({ from: 'a', to: 'b' })
+    expect((await against({ 'POST sys/auth/people': {} }, 'auth enable -path=people userpass')).code).toBe(0)
+  })
+  test('audit enable, hash', async () => {
+    const ran = await against({ 'POST sys/audit/file': {} }, 'audit enable file file_path=/tmp/a')
+    expect(ran.last?.body).toEqual({ type: 'file', options: { file_path: '/tmp/a' } })
+    const hashed = await against(
+      { 'POST sys/audit-hash/file': { json: { data: { hash: 'hmac-sha256:x' } } } },
+      'audit hash -field=hash file -',
+      { stdin: 'text' },
+    )
+    expect([hashed.out, hashed.last?.body]).toEqual(['hmac-sha256:x', { input: 'text' }])
+  })
+})
+
+describe('operator', () => {
+  const sealed = {
+    type: 'shamir',
+    initialized: true,
+    sealed: true,
+    t: 3,
+    n: 5,
+    progress: 1,
+    nonce: 'n',
+    version: 'v',
+    storage_type: 'raft',
+  }
+  const open = { ...sealed, sealed: false, progress: 0 }
+  const leader = {
+    ha_enabled: true,
+    is_self: true,
+    active_time: 't',
+    leader_cluster_address: 'https://h:1',
+    raft_committed_index: 9,
+    raft_applied_index: 9,
+  }
+  test('status: 0 open, 2 sealed', async () => {
+    const ran = await against({ 'GET sys/seal-status': { json: open }, 'GET sys/leader': { json: leader } }, 'status')
+    expect([ran.code, ran.out]).toEqual([0, expect.stringMatching(/^Key {21}Value\n[^]*HA Mode +active\n/)])
+    const shut = await against({ 'GET sys/seal-status': { json: sealed } }, 'status')
+    expect([shut.code, shut.out]).toEqual([2, expect.stringContaining('Unseal Progress    1/3')])
+    expect(JSON.parse((await against({ 'GET sys/seal-status': { json: sealed } }, 'status -format=json')).out)).toEqual(sealed)
+  })
+  test('init prints keys and token once, as a table or as the field knows the JSON', async () => {
+    const made = { keys: ['61'], keys_base64: ['YQ=='], root_token: 's.root' }
+    const ran = await against({ 'POST sys/init': { json: made } }, 'operator init -key-shares=1 -key-threshold=1')
+    expect(ran.last?.body).toEqual({ secret_shares: 1, secret_threshold: 1 })
+    expect(ran.out).toMatch(/^Unseal Key 1: YQ==\n\nInitial Root Token: s.root\n/)
+    const json = JSON.parse((await against({ 'POST sys/init': { json: made } }, 'operator init -format=json')).out) as unknown
+    expect(json).toEqual({
+      unseal_keys_hex: ['61'],
+      unseal_keys_b64: ['YQ=='],
+      unseal_shares: 5,
+      unseal_threshold: 3,
+      root_token: 's.root',
+    })
+    expect((await against({ 'GET sys/init': { json: { initialized: false } } }, 'operator init -status')).code).toBe(2)
+  })
+  test('unseal takes the key from standard input', async () => {
+    const ran = await against({ 'POST sys/unseal': { json: sealed } }, 'operator unseal', { stdin: 'thekey\n' })
+    expect([ran.code, ran.last?.body, ran.out]).toEqual([0, { key: 'thekey' }, expect.stringContaining('1/3')])
+    expect((await against({ 'POST sys/unseal': { json: sealed } }, 'operator unseal -reset')).last?.body).toEqual({ reset: true })
+  })
+  test('seal, step-down, rotate, key-status', async () => {
+    expect((await against({ 'POST sys/seal': {} }, 'operator seal')).code).toBe(0)
+    expect((await against({ 'POST sys/step-down': {} }, 'operator step-down')).code).toBe(0)
+    const status = { 'GET sys/key-status': { json: { data: { term: 2, install_time: 't', encryptions: 7 } } } }
+    expect((await against({ ...status, 'POST sys/rotate': {} }, 'operator rotate')).out).toContain('Key Term            2')
+    expect((await against(status, 'operator key-status -format=json')).out).toContain('"term": 2')
+  })
+  test('raft list-peers, join, join-token, remove-peer, autopilot state', async () => {
+    const config = { json: { data: { config: { servers: [{ node_id: 'n1', address: 'h:1', leader: true, voter: true }] } } } }
+    expect((await against({ 'GET sys/storage/raft/configuration': config }, 'operator raft list-peers')).out).toMatch(
+      /n1 +h:1 +leader +true\n/,
+    )
+    const joined = await against(
+      { 'POST sys/storage/raft/join': { json: { joined: true } } },
+      'operator raft join -join-token=- http://h:8200',
+      { stdin: 'tok' },
+    )
+    expect([joined.code, joined.last?.body]).toEqual([0, { leader_api_addr: 'http://h:8200', join_token: 'tok' }])
+    const token = await against(
+      { 'POST sys/storage/raft/join-token': { json: { data: { token: 'one-time' } } } },
+      'operator raft join-token -ttl=5m -field=token',
+    )
+    expect([token.out, token.last?.body]).toEqual(['one-time', { ttl: '5m' }])
+    expect((await against({ 'POST sys/storage/raft/remove-peer': {} }, 'operator raft remove-peer n2')).last?.body).toEqual({
+      server_id: 'n2',
+    })
+    const state = { json: { data: { healthy: true, servers: { n1: { status: 'leader' } } } } }
+    expect((await against({ 'GET sys/storage/raft/autopilot/state': state }, 'operator raft autopilot state')).out).toContain('Node n1')
+  })
+  test('members: role and address from the cluster, seal and lag from each node, without the token', async () => {
+    const dead = await closedAddress()
+    await using follower = await StubServer.start((asked) =>
+      asked.path === 'sys/leader' ? { json: { raft_committed_index: 8, raft_applied_index: 5 } } : { json: sealed },
+    )
+    const servers = [
+      { node_id: 'n1', address: '10.0.0.1:8201', leader: true, voter: true },
+      { node_id: 'n2', address: '10.0.0.2:8201', leader: false, voter: true },
+      { node_id: 'n3', address: '10.0.0.3:8201', leader: false, voter: false },
+    ]
+    let self = ''
+    await using first = await StubServer.start((asked) => {
+      const nodes = [
+        { hostname: 'n1', api_address: self, cluster_address: 'https://10.0.0.1:8201' },
+        { hostname: 'other', api_address: follower.address, cluster_address: 'https://10.0.0.2:8201' },
+        { hostname: 'n3', api_address: dead, cluster_address: 'https://10.0.0.3:8201' },
+      ]
+      if (asked.path === 'sys/storage/raft/configuration') return { json: { data: { config: { servers } } } }
+      if (asked.path === 'sys/ha-status') return { json: { data: { nodes } } }
+      return { json: asked.path === 'sys/leader' ? leader : open }
+    })
+    self = first.address
+    const ran = await runCommand('operator members -token=s.t', { address: first.address })
+    expect(ran.code).toBe(0)
+    const cells = ran.out.split('\n').map((line) => line.split(/ {2,}/).slice(0, 4))
+    expect(cells.slice(2, 5)).toEqual([
+      ['n1', 'leader', 'false', '0'],
+      ['n2', 'follower', 'true', '4'],
+      ['n3', 'learner', 'no answer', 'unknown'],
+    ])
+    expect(follower.asked.some(({ headers }) => headers['x-vault-token'] !== undefined)).toBe(false)
+  })
+})
+
+test('help: for all, for a family, for one; asked for it is no error', async () => {
+  for (const line of ['-help', 'help', 'kv -h', 'operator raft --help', 'kv get -help']) {
+    const ran = await runCommand(line)
+    expect([ran.code, ran.out]).toEqual([0, expect.stringContaining('Usage: holdfast')])
+  }
+  expect((await runCommand('kv get -help')).out).toContain('Examples:\n  holdfast kv get')
+})
+
+test('version', async () => {
+  expect((await runCommand('version')).out).toMatch(/^Holdfast v\d+\.\d+\.\d+\n$/)
+  expect((await runCommand('--version')).out).toMatch(/^Holdfast v/)
+})

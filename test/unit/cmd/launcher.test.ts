@@ -1,0 +1,55 @@
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+/** A copy of the launcher beside a main.ts that only tells what became of it. */
+let dir = ''
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'holdfast-launcher-'))
+  mkdirSync(join(dir, 'cmd'))
+  symlinkSync(resolve('node_modules'), join(dir, 'node_modules'))
+  writeFileSync(join(dir, 'package.json'), '{"type":"module"}')
+  copyFileSync('cmd/holdfast.mjs', join(dir, 'cmd', 'holdfast.mjs'))
+  writeFileSync(
+    join(dir, 'cmd', 'main.ts'),
+    `import { execFileSync } from 'node:child_process'
+const core: string = execFileSync('sh', ['-c', 'ulimit -c'], { encoding: 'utf8' }).trim()
+console.log(JSON.stringify({ pid: process.pid, core, threads: process.env['UV_THREADPOOL_SIZE'], options: process.env['NODE_OPTIONS'], flags: process.execArgv, args: process.argv.slice(2) }))
+`,
+  )
+})
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+function launch(args: readonly string[], env: Record<string, string> = {}, nodeArgs: readonly string[] = []) {
+  const inherited = { PATH: process.env['PATH'] ?? '', HOME: dir }
+  return spawnSync(process.execPath, [...nodeArgs, join(dir, 'cmd', 'holdfast.mjs'), ...args], {
+    encoding: 'utf8',
+    env: { ...inherited, ...env },
+  })
+}
+
+test('a server keeps the process id and starts without core dumps, debugger signal and NODE_OPTIONS, with a larger thread pool', () => {
+  const ran = launch(['server', '-config=x'], { NODE_OPTIONS: '--no-warnings' })
+  expect(ran.stderr).toBe('')
+  const told = JSON.parse(ran.stdout) as Record<string, unknown>
+  expect(told).toMatchObject({ pid: ran.pid, core: '0', args: ['server', '-config=x'] })
+  expect(told['options']).toBeUndefined()
+  expect(told['flags']).toEqual(expect.arrayContaining(['--disable-sigusr1', '--report-exclude-env']))
+  expect(Number(told['threads'])).toBeGreaterThanOrEqual(16)
+})
+
+test('a thread pool that the operator has sized is left alone', () => {
+  expect(JSON.parse(launch(['server'], { UV_THREADPOOL_SIZE: '5' }).stdout)).toMatchObject({ threads: '5' })
+})
+
+test('a server under a debugger is refused', () => {
+  const ran = launch(['server'], {}, ['--inspect=0'])
+  expect([ran.status, ran.stdout]).toEqual([1, ''])
+  expect(ran.stderr).toContain('error: a server expected no --inspect')
+})
+
+test('other commands run as they are', () => {
+  expect(JSON.parse(launch(['status', 'server']).stdout)).toMatchObject({ args: ['status', 'server'], flags: [] })
+})
