@@ -8,9 +8,10 @@
 import type { Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { createRaft } from '#raft/index.ts'
-import { Role, type Effects, type Entry, type Raft } from '#raft/types.ts'
+import { MessageType, Role, type Effects, type Entry, type Raft } from '#raft/types.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
+import { encodeHint, hintFrom, isUseful, type MembersHint } from './hints.ts'
 import { messageFrom } from './messages.ts'
 import type { ReplicaOptions, ReplicaSettings } from './options.ts'
 import { Proposals } from './proposals.ts'
@@ -119,14 +120,34 @@ export class Driver {
   /** A peer's message, as decoded by the transport; malformed ones are logged and dropped. */
   receive(from: string, value: unknown): void {
     if (!this.running) return
+    const hint = hintFrom(value)
+    if (hint !== null) return this.#followHint(from, hint)
     try {
-      this.raft.step(messageFrom(value, from, this.options.nodeId))
+      const message = messageFrom(value, from, this.options.nodeId)
+      this.raft.step(message)
+      if (message.type === MessageType.preVote) this.#offerHint(from, message.logIndex ?? 0)
     } catch (error) {
       if (isHoldfastError(error, 'ERR_FRAME'))
         this.options.logger.warn({ peer: from, reason: error.message, hint: error.hint }, 'message refused')
       else this.fail(error)
     }
     this.schedule()
+  }
+
+  /** A peer that asks for votes with a shorter log than this node has applied may not know the members of today. */
+  #offerHint(to: string, logIndex: number): void {
+    const { peers, state } = this.options
+    const { applied } = state.meta
+    if (logIndex < applied && this.directory.members.length > 0)
+      peers.send(to, encodeHint({ index: applied, members: this.directory.members }))
+  }
+
+  #followHint(from: string, hint: MembersHint): void {
+    const { peers, state, nodeId, logger } = this.options
+    const known = this.directory.members.some((member) => member.id === from)
+    if (!known || this.#leader !== null || !isUseful(hint, from, nodeId, state.meta.applied)) return
+    logger.info({ peer: from, index: hint.index }, 'reaching for the members that a peer named')
+    peers.setPeers(hint.members)
   }
 
   /** Stores a peer's snapshot; resolves when it is installed, or was found to be of no use. */
