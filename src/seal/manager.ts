@@ -99,7 +99,7 @@ class NodeSealManager implements SealManager {
     if (this.#config() !== null) throw alreadyInitialized()
     if (this.#initializing)
       throw new HoldfastError('ERR_BUSY', 'one initialisation expected, got a second', { hint: 'wait for the first one' })
-    refusePgp(options)
+    checkSealInit(options, this.#options.autoSeal !== undefined)
     this.#initializing = true
     try {
       return await (this.#options.autoSeal === undefined
@@ -112,7 +112,6 @@ class NodeSealManager implements SealManager {
 
   async #initShamir<T>(options: SealInitOptions, populate: () => Promise<T>): Promise<SealInitResult<T>> {
     const { secretShares, secretThreshold } = options
-    checkShareCounts(secretShares, secretThreshold)
     const { random, barrier } = this.#options
     using unsealKey = new SecretBytes(random.bytes(unsealKeyBytes))
     const keys = await splitKey(unsealKey.reveal(), secretShares, secretThreshold)
@@ -145,7 +144,6 @@ class NodeSealManager implements SealManager {
 
   async #makeRecovery(options: SealInitOptions): Promise<{ readonly keys: readonly Uint8Array[]; readonly set: ShareSet } | null> {
     if (options.recoveryShares === 0) return null
-    checkShareCounts(options.recoveryShares, options.recoveryThreshold)
     using key = new SecretBytes(this.#options.random.bytes(unsealKeyBytes))
     const keys = await splitKey(key.reveal(), options.recoveryShares, options.recoveryThreshold)
     return { keys, set: shareSet(keys, options.recoveryThreshold, this.#options.random) }
@@ -329,7 +327,10 @@ function openRootKey(unsealKey: Uint8Array, wrapped: Uint8Array): Uint8Array {
   }
 }
 
-function refusePgp(options: SealInitOptions): void {
+/** Whether `options` can be met; for callers that must know before anything is founded. @throws ERR_BAD_REQUEST. */
+export function checkSealInit(options: SealInitOptions, autoSeal: boolean): void {
+  if (!autoSeal) checkShareCounts(options.secretShares, options.secretThreshold)
+  else if (options.recoveryShares !== 0) checkShareCounts(options.recoveryShares, options.recoveryThreshold)
   if (options.pgpKeys.length === 0 && options.recoveryPgpKeys.length === 0 && options.rootTokenPgpKey === '') return
   throw new HoldfastError(
     'ERR_BAD_REQUEST',
