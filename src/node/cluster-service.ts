@@ -29,6 +29,8 @@ export interface ClusterServiceOptions {
 export class NodeCluster implements ClusterService {
   readonly #options: ClusterServiceOptions
   #leadsSinceMs: number | null = null
+  /** On the monotonic clock; null while there is a majority. */
+  #withoutMajoritySinceMs: number | null = null
   #stopped = false
 
   constructor(options: ClusterServiceOptions) {
@@ -38,6 +40,10 @@ export class NodeCluster implements ClusterService {
 
   status(): ReplicaStatus | null {
     return this.#options.replica.attached ? this.#options.replica.status() : null
+  }
+
+  withoutMajorityMs(): number {
+    return this.#withoutMajoritySinceMs === null ? 0 : this.#options.clock.monotonicMs() - this.#withoutMajoritySinceMs
   }
 
   activeSinceMs(): number | null {
@@ -151,5 +157,7 @@ export class NodeCluster implements ClusterService {
     const leads = status.role === 'leader' && status.ready
     if (!leads) this.#leadsSinceMs = null
     else this.#leadsSinceMs ??= this.#options.clock.nowMs()
+    if (status.hasQuorum) this.#withoutMajoritySinceMs = null
+    else this.#withoutMajoritySinceMs ??= this.#options.clock.monotonicMs()
   }
 }

@@ -57,8 +57,8 @@ export async function joinByToken(leader: LeaderAddress, joiner: Joiner, token: 
 /** The first half of a join by the seal's proof: a challenge, and what is needed to open the seal. */
 export async function fetchChallenge(leader: LeaderAddress, nodeId: string): Promise<{ challenge: string; records: SealRecords }> {
   const answer = await post(leader, 'sys/storage/raft/bootstrap/challenge', { server_id: nodeId })
-  const data = answer['data'] as Record<string, unknown> | undefined
-  const { challenge, seal_config: sealConfig, root_key: rootKey } = data ?? {}
+  const data = (answer['data'] ?? answer) as Record<string, unknown>
+  const { challenge, seal_config: sealConfig, root_key: rootKey } = data
   if (typeof challenge !== 'string' || typeof sealConfig !== 'string' || typeof rootKey !== 'string') {
     throw new HoldfastError('ERR_UPSTREAM', 'join: expected a challenge with the seal configuration, got an answer without')
   }
@@ -82,7 +82,7 @@ async function join(leader: LeaderAddress, joiner: Joiner, proof: JoinProof, key
   const claim = { node_id: joiner.nodeId, csr, cluster_address: joiner.clusterAddress, api_address: joiner.apiAddress, voter: joiner.voter }
   const joinRequest = makeJoinRequest(claim, proof, key)
   const answer = await post(leader, 'sys/storage/raft/bootstrap/answer', joinRequest)
-  const parsed = parseJoinAnswer(answer['data'])
+  const parsed = parseJoinAnswer(answer['data'] ?? answer)
   const { identity, incarnation } = openJoinAnswer(parsed, joinRequest, key, privateKeyPem)
   const members = parsed.members.map(({ id, cluster_address, api_address, fingerprint, voter }) => ({
     id,

@@ -63,6 +63,8 @@ export interface ReplicaSettings {
   readonly logBytesMax: number
   readonly proposalsMax: number
   readonly readsMax: number
+  /** How many election timeouts a read waits for a leader before it is refused: an election under way is no reason to fail. */
+  readonly noLeaderElections: number
   /** Keys of recent changes that the leader remembers for conflict checks. */
   readonly conflictKeysMax: number
   /** Entries in one apply batch. */
@@ -92,6 +94,7 @@ export const settingsDefault: ReplicaSettings = {
   logBytesMax: 256 * 1024 * 1024,
   proposalsMax: 16_384,
   readsMax: 65_536,
+  noLeaderElections: 5,
   conflictKeysMax: 100_000,
   applyEntriesMax: 2_048,
   applyBytesMax: 8 * 1024 * 1024,

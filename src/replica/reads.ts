@@ -97,6 +97,9 @@ export class ReadRounds {
 
   leaderChanged(nowMs: number): void {
     this.#backoff = false
+    // Whoever was asked no longer leads: waiting for its answer would cost every reader the whole time that a lost round is given.
+    if (this.#round !== null) this.#waiting = [...this.#round.readers, ...this.#waiting]
+    this.#round = null
     this.#next(nowMs)
   }
 

@@ -28,10 +28,10 @@ interface HashiVault {
     mount: string,
   ): Promise<{ data: object; metadata: { version: number } }>
   deleteLatestVerKVSecret(token: string, name: string, mount: string): Promise<unknown>
-  undeleteKVSecret(token: string, name: string, versions: number[], mount: string): Promise<unknown>
+  undeleteVersionsKVSecret(token: string, name: string, versions: number[], mount: string): Promise<unknown>
   destroyVersionsKVSecret(token: string, name: string, versions: number[], mount: string): Promise<unknown>
   listKVSecrets(token: string, folder: string, mount: string): Promise<{ keys: string[] }>
-  readKVMetadata(token: string, name: string, mount: string): Promise<{ current_version: number }>
+  readKVSecretMeta(token: string, name: string, mount: string): Promise<{ current_version: number }>
   eliminateKVSecret(token: string, name: string, mount: string): Promise<unknown>
 }
 
@@ -67,11 +67,11 @@ describe('hashi-vault-js', () => {
     expect((await vault.listKVSecrets(root, 'a', 'kv')).keys).toEqual(['one'])
     await vault.deleteLatestVerKVSecret(root, 'a/one', 'kv')
     await expect(vault.readKVSecret(root, 'a/one', undefined, 'kv')).rejects.toMatchObject({ response: { status: 404 } })
-    await vault.undeleteKVSecret(root, 'a/one', [2], 'kv')
+    await vault.undeleteVersionsKVSecret(root, 'a/one', [2], 'kv')
     expect(await vault.readKVSecret(root, 'a/one', undefined, 'kv')).toMatchObject({ data: { n: 2 } })
     await vault.destroyVersionsKVSecret(root, 'a/one', [1], 'kv')
     await expect(vault.readKVSecret(root, 'a/one', 1, 'kv')).rejects.toMatchObject({ response: { status: 404 } })
-    expect((await vault.readKVMetadata(root, 'a/one', 'kv')).current_version).toBe(2)
+    expect((await vault.readKVSecretMeta(root, 'a/one', 'kv')).current_version).toBe(2)
     await vault.eliminateKVSecret(root, 'a/one', 'kv')
     await expect(vault.listKVSecrets(root, 'a', 'kv')).rejects.toMatchObject({ response: { status: 404, data: { errors: [] } } })
   })

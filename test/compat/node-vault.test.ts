@@ -39,6 +39,7 @@ describe('node-vault', () => {
   let dir: string
   let cluster: LocalCluster
   let vault: NodeVault
+  let root: string
 
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'holdfast-compat-'))
@@ -61,7 +62,8 @@ describe('node-vault', () => {
     expect(await vault.health()).toMatchObject({ initialized: true, sealed: true })
     expect(await vault.unseal({ key: init.keys[0] as string })).toMatchObject({ sealed: true, progress: 1, t: 2, n: 3 })
     expect(await vault.unseal({ key: init.keys_base64[2] as string })).toMatchObject({ sealed: false })
-    vault.token = init.root_token
+    root = init.root_token
+    vault.token = root
     expect((await vault.status()).version).toMatch(/^2\.6\.0\+holdfast\./)
     await expect.poll(async () => (await vault.health()).sealed).toBe(false)
   })
@@ -102,6 +104,7 @@ describe('node-vault', () => {
   test('tokens, and what a refusal says', async () => {
     const made = await vault.tokenCreate({ policies: ['app'], ttl: '1h' })
     expect(made.auth.policies).toEqual(['app', 'default'])
+    vault.token = root // This client goes on with whatever token it was last given.
     const limited = nodeVault({ endpoint: cluster.nodes[0]?.apiAddress ?? '', token: made.auth.client_token })
     expect((await limited.tokenLookupSelf()).data.id).toBe(made.auth.client_token)
     expect((await limited.list('kv1/app')).data.keys).toEqual(['deep/'])
@@ -110,6 +113,7 @@ describe('node-vault', () => {
       response: { statusCode: 403 },
     })
     expect((await vault.tokenRenew({ token: made.auth.client_token, increment: '2h' })).auth.lease_duration).toBe(7_200)
+    vault.token = root
     await vault.tokenRevoke({ token: made.auth.client_token })
     await expect(limited.read('kv1/app/deep/er')).rejects.toMatchObject({ message: 'permission denied', response: { statusCode: 403 } })
     await vault.removePolicy({ name: 'app' })

@@ -69,6 +69,7 @@ export async function openHouse(nodes = 1) {
       },
       cluster: {
         status: () => replica.status(),
+        withoutMajorityMs: () => (replica.status().hasQuorum ? 0 : 60_000),
         activeSinceMs: () => clock.nowMs(),
         join: async () => ({ joined: true }),
         bootstrapChallenge: async (body) => ({ echo: body }),

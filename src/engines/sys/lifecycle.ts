@@ -172,7 +172,7 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
   const seal = await lifecycle.sealStatus()
   const status = cluster.status()
   const leads = status?.role === 'leader' && status.ready
-  const cause = seal.initialized && !seal.sealed ? unavailability(lifecycle.unavailable(), status) : null
+  const cause = seal.initialized && !seal.sealed ? unavailability(lifecycle.unavailable(), cluster) : null
   const code = (name: string, otherwise: number): number => optional<number>(context, name) ?? otherwise
   const activeCode = code('activecode', 200)
   const standbyOk = switchedOn(context, 'standbyok') || switchedOn(context, 'perfstandbyok')
@@ -198,11 +198,18 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
   }
 }
 
-function unavailability(own: string | null, status: ReturnType<SystemServices['cluster']['status']>): string | null {
+/**
+ * An election takes about a second, and requests wait for its end: a load balancer that heard 503 meanwhile would take every node out at once
+ * and turn a pause into an outage.
+ */
+const majorityGraceMs = 2_500
+
+function unavailability(own: string | null, cluster: SystemServices['cluster']): string | null {
   if (own !== null) return own
+  const status = cluster.status()
   if (!status) return 'this node has joined no cluster'
   if (status.failed !== null) return `storage failed: ${status.failed}`
-  return status.hasQuorum ? null : 'no leader with a majority is heard'
+  return cluster.withoutMajorityMs() > majorityGraceMs ? 'this node reaches no majority: no leader is heard' : null
 }
 
 const validStatus = (code: number): number => (code >= 200 && code <= 599 ? code : 400)

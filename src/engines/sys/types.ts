@@ -86,6 +86,8 @@ export interface JoinOptions {
 export interface ClusterService {
   /** null before this node has a replica (not initialised, not joined). */
   status(): ReplicaStatus | null
+  /** How long this node has been without a majority, ms; 0 while it has one. An election under way counts too. */
+  withoutMajorityMs(): number
   /** When this node began to lead, ms since the epoch; null when it does not. */
   activeSinceMs(): number | null
   /** Makes this node join the cluster of another. @throws ERR_BAD_JOIN_TOKEN, ERR_UPSTREAM. */
