@@ -1,14 +1,14 @@
 /** One request and its answer: parse, read the body, ask the core, write. The listener owns many of these at a time. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { errorResponse } from '#core/errors.ts'
-import type { CoreResponse, Request } from '#core/types.ts'
+import type { CoreResponse, Operation, Request } from '#core/types.ts'
 import { BodyReader, bodyTooLarge, declaredLength } from './body.ts'
 import type { BodyBudget } from './body.ts'
 import type { Connection, ForwardingRules } from './connection.ts'
-import type { InFlightRegistry } from './in-flight.ts'
+import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
 import { oversizeDiscardFactor } from './limits.ts'
@@ -42,15 +42,57 @@ const noRoute: CoreResponse = {
   body: Buffer.from('{"errors":[]}\n'),
 }
 
-/** What is known of a request before its body is. */
-type Head = Omit<Request, 'body' | 'rawBody' | 'signal'>
+/** What the core gets. `signal` is on the prototype: a controller for each request would be the dearest thing here, and few look. */
+class CoreRequest implements Request {
+  readonly id: string
+  readonly operation: Operation
+  readonly path: string
+  readonly namespace: string
+  readonly token: string | null
+  body: Readonly<Record<string, unknown>> = noBody
+  readonly query: Readonly<Record<string, string>>
+  readonly headers: Readonly<Record<string, string>>
+  readonly clientAddress: string
+  readonly clientPort: number
+  readonly wrapTtlSeconds: number
+  readonly method: string
+  declare clientCertificate?: Uint8Array
+  declare rawBody?: Uint8Array
+  readonly #exchange: Exchange
 
-export class Exchange {
+  constructor(exchange: Exchange, headers: IncomingHttpHeaders, routed: Routed, clientPort: number) {
+    this.#exchange = exchange
+    this.id = exchange.id
+    this.operation = routed.operation
+    this.path = routed.path
+    this.namespace = namespaceOf(headers)
+    this.token = tokenOf(headers)
+    this.query = routed.query
+    this.headers = visibleHeaders(headers)
+    this.clientAddress = exchange.clientAddress
+    this.clientPort = clientPort
+    this.wrapTtlSeconds = wrapTtlOf(headers)
+    this.method = exchange.method
+  }
+
+  get signal(): AbortSignal {
+    return this.#exchange.signal
+  }
+}
+
+export class Exchange implements InFlightRequest {
+  readonly id: string
+  method = ''
+  path = ''
+  clientAddress = ''
+  startedMs = 0
+  startedMonotonicMs = 0
+  abortAtMs = 0
+  expireAtMs = 0
   readonly #host: ExchangeHost
   readonly #in: IncomingMessage
   readonly #out: ServerResponse
   readonly #connection: Connection
-  readonly #id: string
   #registered = false
   #answered = false
   #abort: AbortController | null = null
@@ -62,7 +104,7 @@ export class Exchange {
     this.#connection = connection
     this.#in = request
     this.#out = response
-    this.#id = host.nextId()
+    this.id = host.nextId()
   }
 
   /** `method` null: a method that is not for us. Never throws. */
@@ -85,59 +127,38 @@ export class Exchange {
     const target = parseTarget(this.#in.url ?? '')
     if (target === null) return this.#answer(noRoute, false)
     const routed = route(method, target)
-    const clientAddress = this.#connection.clientAddress(headers['x-forwarded-for'] as string | undefined, this.#host.rules)
-    this.#register(method, routed, clientAddress)
-    const head = this.#head(method, routed, clientAddress)
-    if (bodyless.has(method)) this.#ask(head, noBody)
-    else this.#readBody(head)
+    this.clientAddress = this.#connection.clientAddress(headers['x-forwarded-for'] as string | undefined, this.#host.rules)
+    this.#register(method, routed.path)
+    const request = new CoreRequest(this, headers, routed, this.#connection.peer.port)
+    const certificate = this.#host.clientCertificates ? this.#connection.certificate(this.#in.socket) : null
+    if (certificate !== null) request.clientCertificate = certificate
+    if (bodyless.has(method)) this.#ask(request)
+    else this.#readBody(request)
   }
 
-  #register(method: string, routed: Routed, clientAddress: string): void {
-    const { inFlight, clock } = this.#host
-    this.#registered = inFlight.add({
-      id: this.#id,
-      method,
-      path: routed.path,
-      clientAddress,
-      startedMs: clock.nowMs(),
-      startedMonotonicMs: clock.monotonicMs(),
-      abort: this.#giveUp,
-      expire: this.#expire,
-    })
+  #register(method: string, path: string): void {
+    const { inFlight, clock, limits } = this.#host
+    this.method = method
+    this.path = path
+    this.startedMs = clock.nowMs()
+    this.startedMonotonicMs = clock.monotonicMs()
+    this.abortAtMs = this.startedMonotonicMs + limits.requestDurationMsMax
+    this.expireAtMs = this.abortAtMs + limits.requestGraceMs
+    this.#registered = inFlight.add(this)
     if (!this.#registered) throw new HoldfastError('ERR_BUSY', `expected at most ${inFlight.requestsMax} requests in flight, got more`)
   }
 
-  #head(method: string, routed: Routed, clientAddress: string): Head {
-    const headers = this.#in.headers
-    const connection = this.#connection
-    const certificate = this.#host.clientCertificates ? connection.certificate(this.#in.socket) : null
-    const head = {
-      id: this.#id,
-      operation: routed.operation,
-      path: routed.path,
-      namespace: namespaceOf(headers),
-      token: tokenOf(headers),
-      query: routed.query,
-      headers: visibleHeaders(headers),
-      clientAddress,
-      clientPort: connection.peer.port,
-      wrapTtlSeconds: wrapTtlOf(headers),
-      method,
-    }
-    return certificate === null ? head : { ...head, clientCertificate: certificate }
-  }
-
-  #readBody(head: Head): void {
+  #readBody(request: CoreRequest): void {
     const { core, limits, budget, clock } = this.#host
     const contentType = this.#in.headers['content-type'] ?? ''
-    const raw = core.rawBody?.(head.method, head.path, contentType) ?? null
-    if (raw === null && head.method === 'PATCH') checkPatchType(contentType)
+    const raw = core.rawBody?.(request.method, request.path, contentType) ?? null
+    if (raw === null && request.method === 'PATCH') checkPatchType(contentType)
     const bytesMax = raw?.bytesMax ?? limits.bodyBytesMax
     const declared = declaredLength(this.#in)
-    if (declared === null && this.#in.headers['transfer-encoding'] === undefined) return this.#ask(head, noBody)
+    if (declared === null && this.#in.headers['transfer-encoding'] === undefined) return this.#ask(request)
     if (declared !== null && declared > bytesMax * oversizeDiscardFactor) {
       // Too much even to throw away: the client may see a reset instead of this answer.
-      return this.#answer(errorResponse(bodyTooLarge(bytesMax), this.#id, this.#host.log), true)
+      return this.#answer(errorResponse(bodyTooLarge(bytesMax), this.id, this.#host.log), true)
     }
     const scanner = raw === null ? new JsonScanner(limits) : null
     // A form has quotes and brackets of its own; what looks like JSON is scanned whatever its type says.
@@ -151,9 +172,10 @@ export class Exchange {
     this.#reader = new BodyReader(this.#in, { bytesMax, limits, budget, scanner: watch }, clock.monotonicMs(), (outcome) => {
       this.#connection.cancelBody = null
       if (!('body' in outcome)) return this.#fail(outcome.error, outcome.close)
-      if (raw !== null) return this.#ask(head, noBody, outcome.body)
       try {
-        this.#ask(head, parseBody(outcome.body, contentType, scanner?.longNumbers ?? false, limits.jsonStringsMax))
+        if (raw !== null) request.rawBody = outcome.body
+        else request.body = parseBody(outcome.body, contentType, scanner?.longNumbers ?? false, limits.jsonStringsMax)
+        this.#ask(request)
       } catch (error) {
         this.#fail(error)
       }
@@ -161,37 +183,28 @@ export class Exchange {
     this.#connection.cancelBody = (error) => this.#reader?.cancel(error)
   }
 
-  #ask(head: Head, body: Readonly<Record<string, unknown>>, rawBody?: Buffer): void {
-    const signalOf = (): AbortSignal => this.#signal()
-    const request: Request = {
-      ...head,
-      body,
-      ...(rawBody === undefined ? {} : { rawBody }),
-      // A getter, since a controller for each request would be the dearest thing here and few handlers look.
-      get signal(): AbortSignal {
-        return signalOf()
-      },
-    }
+  #ask(request: Request): void {
     this.#host.core.handle(request).then(
       (response) => this.#answer(response, false),
       (error: unknown) => this.#fail(error),
     )
   }
 
-  #signal(): AbortSignal {
+  /** Aborted when the client goes away or time is up. */
+  get signal(): AbortSignal {
     this.#abort ??= new AbortController()
     if (this.#aborted) this.#abort.abort()
     return this.#abort.signal
   }
 
-  readonly #giveUp = (): void => {
+  abort(): void {
     if (this.#aborted) return
     this.#aborted = true
     this.#abort?.abort()
   }
 
-  readonly #expire = (): void => {
-    const write = !bodyless.has(this.#in.method ?? '') || this.#in.method === 'DELETE'
+  expire(): void {
+    const write = !bodyless.has(this.method) || this.method === 'DELETE'
     this.#fail(
       write
         ? new HoldfastError('ERR_OUTCOME_UNKNOWN', 'expected an answer in time, got none: the write may or may not have happened')
@@ -200,7 +213,7 @@ export class Exchange {
   }
 
   #fail(error: unknown, close = false): void {
-    this.#answer(errorResponse(error, this.#id, this.#host.log), close)
+    this.#answer(errorResponse(error, this.id, this.#host.log), close)
   }
 
   /** Writes the first answer and ignores any later one. */
@@ -215,7 +228,7 @@ export class Exchange {
         respond(this.#out, standing, { response, namespace, close: close || draining() })
       } catch (error) {
         // A header that HTTP can't carry: a bug of who made it. The client must not wait for nothing.
-        log.error({ request_id: this.#id, code: (error as NodeJS.ErrnoException).code }, 'expected an answer that HTTP can carry')
+        log.error({ request_id: this.id, code: (error as NodeJS.ErrnoException).code }, 'expected an answer that HTTP can carry')
         this.#out.destroy()
       }
     }
@@ -226,13 +239,13 @@ export class Exchange {
   readonly #onClose = (): void => {
     this.#connection.inFlight -= 1
     if (this.#answered) return
-    this.#giveUp()
+    this.abort()
   }
 
   #leave(): void {
     this.#reader?.release()
     this.#reader = null
-    if (this.#registered) this.#host.inFlight.remove(this.#id)
+    if (this.#registered) this.#host.inFlight.remove(this.id)
     this.#registered = false
   }
 }

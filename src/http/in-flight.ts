@@ -1,5 +1,5 @@
 /** What is being handled right now: counted for metrics, listed for sys/in-flight-req, and swept for deadlines. Bounded by refusing. */
-export interface InFlightRequest {
+export interface InFlightInfo {
   readonly id: string
   readonly method: string
   /** As asked, without query: the query may hold secrets. */
@@ -9,10 +9,16 @@ export interface InFlightRequest {
   readonly startedMs: number
   /** Monotonic, for deadlines. */
   readonly startedMonotonicMs: number
+}
+
+export interface InFlightRequest extends InFlightInfo {
+  /** Monotonic: when the core is told to give up, and when it is answered for. Listeners of one registry may differ. */
+  readonly abortAtMs: number
+  readonly expireAtMs: number
   /** Asks the core to give up. Safe to call more than once. */
-  readonly abort: () => void
+  abort(): void
   /** Answers in the core's place, for a core that does not give up. Safe to call more than once. */
-  readonly expire: () => void
+  expire(): void
 }
 
 export class InFlightRegistry {
@@ -57,8 +63,15 @@ export class InFlightRegistry {
   }
 
   /** A copy, oldest first. */
-  list(): InFlightRequest[] {
-    return [...this.#requests.values()]
+  list(): InFlightInfo[] {
+    return [...this.#requests.values()].map(({ id, method, path, clientAddress, startedMs, startedMonotonicMs }) => ({
+      id,
+      method,
+      path,
+      clientAddress,
+      startedMs,
+      startedMonotonicMs,
+    }))
   }
 
   /** Resolves when nothing is in flight. */
@@ -69,13 +82,11 @@ export class InFlightRegistry {
     })
   }
 
-  /** Aborts what is older than `durationMsMax`, and expires what is older than that and `graceMs`. Oldest first, so it stops early. */
-  sweep(nowMonotonicMs: number, durationMsMax: number, graceMs: number): void {
+  /** Aborts and expires what is due. */
+  sweep(nowMonotonicMs: number): void {
     for (const request of this.#requests.values()) {
-      const age = nowMonotonicMs - request.startedMonotonicMs
-      if (age < durationMsMax) return
-      request.abort()
-      if (age >= durationMsMax + graceMs) request.expire()
+      if (nowMonotonicMs >= request.abortAtMs) request.abort()
+      if (nowMonotonicMs >= request.expireAtMs) request.expire()
     }
   }
 }

@@ -212,7 +212,7 @@ class Listener implements HttpListener {
     this.#sweep = this.#options.clock.setTimer(sweepMs, () => {
       const now = this.#options.clock.monotonicMs()
       for (const reader of this.#budget.readers) reader.sweep(now)
-      this.inFlight.sweep(now, this.#limits.requestDurationMsMax, this.#limits.requestGraceMs)
+      this.inFlight.sweep(now)
       this.#scheduleSweep()
     })
   }

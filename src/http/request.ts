@@ -4,6 +4,7 @@ import { parseDurationSeconds } from '#base/duration.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
 import type { Operation } from '#core/types.ts'
+import { bareRecord } from './bare-record.ts'
 import { checkPath } from './target.ts'
 import type { Target } from './target.ts'
 import { parseJsonObject } from './json.ts'
@@ -67,7 +68,7 @@ function flag(query: Readonly<Record<string, string>>, name: string): boolean {
 
 function withoutVerbs(query: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   if (query.list === undefined && query.scan === undefined && query.help === undefined) return query
-  const rest = Object.assign(Object.create(null) as Record<string, string>, query)
+  const rest = Object.assign(bareRecord(), query)
   delete rest.list
   delete rest.scan
   delete rest.help
@@ -115,7 +116,7 @@ const hiddenHeaders: ReadonlySet<string> = new Set([
 
 /** Headers for the core: null prototype, lower-case names. Authorization goes along only where it is not our own token. */
 export function visibleHeaders(headers: IncomingHttpHeaders): Readonly<Record<string, string>> {
-  const visible = Object.create(null) as Record<string, string>
+  const visible = bareRecord()
   for (const name in headers) {
     if (hiddenHeaders.has(name)) continue
     const value = headers[name]

@@ -1,6 +1,7 @@
 /** The request target: from the raw bytes of the request line to a checked path and its query. */
 import { HoldfastError } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
+import { bareRecord } from './bare-record.ts'
 import { queryParametersMax } from './limits.ts'
 
 export interface Target {
@@ -14,7 +15,7 @@ export interface Target {
 const plainPath = /^(?:[\w~-][\w.~-]*\/)*(?:[\w~-][\w.~-]*)?$/
 // oxlint-disable-next-line no-control-regex -- refusing control characters is the point
 const control = /[\u0000-\u001f\u007f-\u009f]/
-const emptyQuery: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>)
+const emptyQuery: Readonly<Record<string, string>> = Object.freeze(bareRecord())
 
 function refuse(expected: string, got: string, code: 'ERR_BAD_REQUEST' | 'ERR_RELATIVE_PATH' = 'ERR_BAD_REQUEST'): never {
   throw new HoldfastError(code, `path expected ${expected}, got ${got}`)
@@ -78,7 +79,7 @@ function checkLengths(path: string): void {
 }
 
 function parseQuery(text: string): Readonly<Record<string, string>> {
-  const query = Object.create(null) as Record<string, string>
+  const query = bareRecord()
   let count = 0
   for (const [name, value] of new URLSearchParams(text)) {
     count += 1
