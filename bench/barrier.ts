@@ -1,4 +1,4 @@
-/** What the barrier costs by itself, over a replica without disk or network. Run: node bench/micro/barrier.ts */
+/** What the barrier costs by itself, over a replica without disk or network. Run: node bench/barrier.ts */
 import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { createNameCache, NamespaceNames } from '#barrier/names.ts'
