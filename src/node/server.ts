@@ -22,8 +22,7 @@ import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
 import { createPolicyStore } from '#policies/store.ts'
-import { createSealManager } from '#seal/manager.ts'
-import { checkShareCounts } from '#seal/shamir.ts'
+import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
@@ -265,7 +264,7 @@ function lifecycleOf({ seal, birth, granter, barrier, tokens, state, nodeId }: L
     unavailable: () => (state.draining ? 'this node is draining' : state.failed),
     init: async (options) => {
       // Before anything is founded: a refusal must leave nothing behind.
-      checkShareCounts(options.secretShares, options.secretThreshold)
+      checkSealInit(options, false)
       const { keys, recoveryKeys, value } = await birth.found(({ ca, identity }) =>
         seal.init(options, () =>
           barrier.transact(async (transaction) => {
