@@ -1,106 +1,76 @@
+/** Who a request comes from: the socket's address, or what a trusted proxy says of it, and never what anyone else says. */
+import ipaddr from 'ipaddr.js'
+import { HoldfastError } from '#base/errors.ts'
+
+type Address = ipaddr.IPv4 | ipaddr.IPv6
+
+/** Parses an address; IPv4 inside IPv6 (::ffff:1.2.3.4) becomes IPv4, so that one form is compared. null when it is none. */
+function parseAddress(text: string): Address | null {
+  const bare = text.split('%', 1)[0] ?? ''
+  // ipaddr.js would also take '10', '0x7f.1' and other ancient forms: two readers could see two addresses in them.
+  if (!ipaddr.IPv6.isValid(bare) && !ipaddr.IPv4.isValidFourPartDecimal(bare)) return null
+  return ipaddr.process(bare)
+}
+
+/** The one text form of an address; null when it is none. '::ffff:10.0.0.1' is '10.0.0.1'. */
+export function normalizeAddress(text: string): string | null {
+  return parseAddress(text)?.toString() ?? null
+}
+
+export class AddressSet {
+  readonly #ranges: readonly (readonly [Address, number])[]
+
+  /** @throws HoldfastError ERR_CONFIG for an entry that is neither an address nor a CIDR. */
+  constructor(entries: readonly string[], what = 'address list') {
+    this.#ranges = entries.map((entry) => parseRange(entry.trim(), what))
+  }
+
+  get empty(): boolean {
+    return this.#ranges.length === 0
+  }
+
+  has(text: string): boolean {
+    if (this.#ranges.length === 0) return false
+    const address = parseAddress(text)
+    if (address === null) return false
+    return this.#ranges.some(([range, bits]) => address.kind() === range.kind() && address.match(range, bits))
+  }
+}
+
+function parseRange(entry: string, what: string): readonly [Address, number] {
+  const slash = entry.indexOf('/')
+  const address = parseAddress(slash < 0 ? entry : entry.slice(0, slash))
+  const bitsText = slash < 0 ? null : entry.slice(slash + 1)
+  const mapped = address?.kind() === 'ipv4' && entry.includes(':')
+  const widest = address?.kind() === 'ipv4' ? 32 : 128
+  const bits = bitsText === null ? widest : Number(bitsText) - (mapped ? 96 : 0)
+  if (address === null || (bitsText !== null && !/^\d{1,3}$/.test(bitsText)) || bits < 0 || bits > widest) {
+    throw new HoldfastError('ERR_CONFIG', `${what} expected addresses or CIDRs, got ${JSON.stringify(entry.slice(0, 64))}`, {
+      hint: 'write 10.0.0.0/8, 192.168.1.7 or fd00::/8',
+    })
+  }
+  return [address, bits]
+}
+
 /**
- * Small durable records outside LevelDB, in two mirrored, checksummed slot files.
- *
- * Why not LevelDB: one flipped bit in its log drops a record without an error, and an older term and vote would come back: a second
- * vote in one term, two leaders. Why mirrored and not alternating: with two alternating slots a damaged newer slot can't be told
- * from one whose write was torn before it was acknowledged, so any rule either refuses a healthy node after a power cut or falls
- * back silently. Here slot 0 is replaced (new file, fsync, rename, fsync of the folder), then slot 1; a record is acknowledged only
- * after both. So:
- *   slot 1 valid at n: nothing after n was acknowledged, unless slot 0 says n+1 (written, not acknowledged; taking it is allowed);
- *   slot 0 valid at n, slot 1 unreadable: slot 0 is never older than slot 1, so n is the newest;
- *   neither valid, or numbers more than one apart: corrupt, and the node stays out.
- * Not covered: both files rolled back together by whoever restores an old disk (docs: a new disk means a new node id).
+ * The client's address out of X-Forwarded-For, given that the connection comes from a trusted proxy: `hopSkips` entries are skipped from
+ * the end, then the rightmost that is not itself trusted counts (the leftmost if all are). What stands further left the client wrote.
+ * null when the entry that counts is no address: nothing to the left of it may be believed either.
  */
-import { open, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { crc32c } from '@node-rs/crc32'
-import { assert } from '#base/assert.ts'
-import { storeCorrupt, storeFailed } from './errors.ts'
-import { readIfThere, syncDirectory } from './files.ts'
-
-const magic = 0x48465331 // 'HFS1'
-const headerBytes = 4 + 8 + 4
-const payloadBytesMax = 3_072
-
-export interface Slots {
-  /** The newest record, or null when none was ever written. Owned by this object. */
-  readonly current: { readonly sequence: number; readonly payload: Uint8Array } | null
-  /** Resolves when both files hold `payload` durably. One call at a time. @throws ERR_STORE_FAILED */
-  write(payload: Uint8Array): Promise<void>
+export function forwardedFor(header: string, trusted: AddressSet, hopSkips = 0): string | null {
+  const hops = header.split(',').map((hop) => hop.trim())
+  const last = hops.length - 1 - hopSkips
+  for (let at = last; at >= 0; at -= 1) {
+    const address = normalizeAddress(withoutPort(hops[at] ?? ''))
+    if (address === null) return null
+    if (at === 0 || !trusted.has(address)) return address
+  }
+  return null
 }
 
-function encode(sequence: number, payload: Uint8Array): Buffer {
-  const out = Buffer.alloc(headerBytes + payload.length + 4)
-  out.writeUInt32BE(magic, 0)
-  out.writeBigUInt64BE(BigInt(sequence), 4)
-  out.writeUInt32BE(payload.length, 12)
-  out.set(payload, headerBytes)
-  out.writeUInt32BE(crc32c(out.subarray(0, headerBytes + payload.length)), headerBytes + payload.length)
-  return out
-}
-
-function decode(bytes: Buffer | null): { sequence: number; payload: Uint8Array } | null {
-  if (bytes === null || bytes.length < headerBytes + 4 || bytes.readUInt32BE(0) !== magic) return null
-  const length = bytes.readUInt32BE(12)
-  if (length > payloadBytesMax || bytes.length !== headerBytes + length + 4) return null
-  if (crc32c(bytes.subarray(0, headerBytes + length)) !== bytes.readUInt32BE(headerBytes + length)) return null
-  return { sequence: Number(bytes.readBigUInt64BE(4)), payload: new Uint8Array(bytes.subarray(headerBytes, headerBytes + length)) }
-}
-
-/**
- * Opens `name.0` and `name.1` in `directory`, verifying both and mending a torn one from its twin.
- * @throws ERR_STORE_CORRUPT when files are there but no record can be trusted.
- */
-export async function openSlots(directory: string, name: string): Promise<Slots> {
-  const paths = [join(directory, `${name}.0`), join(directory, `${name}.1`)] as const
-  const [first, second] = [await readIfThere(paths[0]), await readIfThere(paths[1])]
-  const [a, b] = [decode(first), decode(second)]
-  if (a !== null && b !== null && a.sequence !== b.sequence && a.sequence !== b.sequence + 1) {
-    throw storeCorrupt(`${name}: expected two slots of one sequence number or in succession, got ${a.sequence} and ${b.sequence}`)
-  }
-  if (a === null && b === null && (first !== null || second !== null)) {
-    throw storeCorrupt(`${name}: expected a valid checksum in one of two slots, got none`)
-  }
-  let current = a ?? b
-  if (current !== null && (a === null || b === null || a.sequence !== b.sequence)) {
-    await writeBoth(current.sequence, current.payload)
-  }
-
-  async function writeOne(path: string, bytes: Buffer): Promise<void> {
-    // A whole new file, renamed over the old one: an overwrite in place could tear what was there with what comes.
-    const handle = await open(`${path}.tmp`, 'w', 0o600)
-    try {
-      await handle.writeFile(bytes)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(`${path}.tmp`, path)
-    await syncDirectory(directory)
-  }
-
-  async function writeBoth(sequence: number, payload: Uint8Array): Promise<void> {
-    try {
-      const bytes = encode(sequence, payload)
-      await writeOne(paths[0], bytes)
-      await writeOne(paths[1], bytes)
-    } catch (error) {
-      throw storeFailed(`${name}: could not be written`, error)
-    }
-  }
-
-  await rm(`${paths[0]}.tmp`, { force: true })
-  await rm(`${paths[1]}.tmp`, { force: true })
-  return {
-    get current() {
-      return current
-    },
-    async write(payload) {
-      assert(payload.length <= payloadBytesMax, `slot payload expected at most ${payloadBytesMax} bytes, got ${payload.length}`)
-      const sequence = (current?.sequence ?? 0) + 1
-      const copy = new Uint8Array(payload)
-      await writeBoth(sequence, copy)
-      current = { sequence, payload: copy }
-    },
-  }
+/** '1.2.3.4:567' and '[::1]:567' without their port: some proxies add one. */
+function withoutPort(hop: string): string {
+  const bracketed = /^\[([^\]]+)\](?::\d+)?$/.exec(hop)
+  if (bracketed?.[1] !== undefined) return bracketed[1]
+  return /^\d+\.\d+\.\d+\.\d+:\d+$/.test(hop) ? hop.slice(0, hop.indexOf(':')) : hop
 }
