@@ -29,7 +29,8 @@ export async function kvPath(client: Client, flags: Flags, argument: string): Pr
 }
 
 async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'key'>> {
-  const asked = { method: 'GET' as const, path: `sys/internal/ui/mounts/${path}` }
+  // Never wrapped, whatever -wrap-ttl asks of the command's own request.
+  const asked = { method: 'GET' as const, path: `sys/internal/ui/mounts/${path}`, wrapTtl: '' }
   const answer = await client.raw(asked)
   // A server that has no such route is an old one, which knew version 1 only.
   if (answer.status === 404) return { mount: path.split('/')[0] ?? '', version: 1 }

@@ -46,13 +46,16 @@ async function login(context: CommandContext): Promise<void> {
     accepted(answer, { method: 'GET', url: 'auth/token/lookup-self' })
     throw new RefusedError('the server said nothing of the token')
   }
-  if (!context.flags.bool('no-store')) storeToken(context.io, token)
+  const keep = !context.flags.bool('no-store')
+  if (keep) storeToken(context.io, token)
   if (context.flags.bool('no-print')) return
   if (context.flags.bool('token-only')) return context.output.text(token)
-  if (fromEnvironment(context.io, 'TOKEN') !== undefined) {
+  if (keep && fromEnvironment(context.io, 'TOKEN') !== undefined) {
     context.output.note('warning: HOLDFAST_TOKEN (or VAULT_TOKEN) is set and goes before the token that was just stored')
   }
-  context.output.say('Success! You are logged in; the token is kept in ~/.holdfast-token.')
+  context.output.say(
+    keep ? 'Success! You are logged in; the token is kept in ~/.holdfast-token.' : 'Success! The token is good; it is not kept.',
+  )
   context.output.say('')
   await context.output.secret(asAuth(token, data))
 }

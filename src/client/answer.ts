@@ -5,7 +5,7 @@ import type { RawAnswer, Secret } from './types.ts'
 /** The answer's envelope, null for 204. @throws ApiError for any status of 400 and above. */
 export function accepted(answer: RawAnswer, asked: Failure): Secret | null {
   if (answer.status < 300) return answer.json
-  const failure = { method: asked.method, url: `${answer.address}/v1/${asked.url.replace(/^\/+/, '').replace(/^v1\//, '')}` }
+  const failure = { method: asked.method, url: `${answer.address}/v1/${asked.url.replace(/^\/+/, '')}` }
   const errors = answer.json?.['errors']
   const hint = answer.json?.['hint']
   const words = Array.isArray(errors) ? errors.map(String) : []

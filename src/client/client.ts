@@ -73,8 +73,8 @@ export class Client implements AsyncDisposable {
   }
 
   /** The secret at `path`; null when there is none. A 404 that carries data (a deleted version) is answered as it came. */
-  async read(path: string, query: Readonly<Record<string, string>> = {}): Promise<Secret | null> {
-    return await this.#secret({ method: 'GET', path, query })
+  async read(path: string, query: Readonly<Record<string, string>> = {}, call: Partial<Call> = {}): Promise<Secret | null> {
+    return await this.#secret({ ...call, method: 'GET', path, query })
   }
 
   /** LIST, sent as a GET: no proxy on the way can stumble over the method. null when the folder is empty. */

@@ -11,8 +11,8 @@ export interface Prepared {
 }
 
 function encodePath(path: string): string {
-  const bare = path.replace(/^\/+/, '').replace(/^v1\//, '')
-  const segments = bare.split('/')
+  // Only slashes are taken off, never a leading 'v1/': a mount may have that name.
+  const segments = path.replace(/^\/+/, '').split('/')
   // URL parsers fold '..' away: the request would go to another path than the one that was asked for.
   if (segments.some((segment) => segment === '.' || segment === '..')) {
     throw new HoldfastError('ERR_RELATIVE_PATH', 'path expected no segment "." or "..", got one', { hint: 'write the path in full' })

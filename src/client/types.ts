@@ -40,12 +40,13 @@ export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
 export interface Call {
   readonly method: Method
-  /** Below `/v1/`; a leading slash or `v1/` is taken off. */
+  /** Below `/v1/`; leading slashes are taken off. */
   readonly path: string
   readonly query?: Readonly<Record<string, string>>
   readonly body?: unknown
   /** Overrides the client's; null: none. */
   readonly token?: string | null
+  /** Overrides the client's; '': not wrapped. */
   readonly wrapTtl?: string
   /** False: one attempt at one address, whatever it answers (sys/health, whose statuses mean something else). */
   readonly retry?: boolean

@@ -34,6 +34,9 @@ function printPath(context: CommandContext, at: KvPath): void {
   context.output.say('')
 }
 
+/** For the reads that a write needs: only its own answer is wrapped. */
+const plain = { wrapTtl: '' } as const
+
 const casOptions = (context: CommandContext): Data | undefined => {
   const cas = context.flags.int('cas')
   return cas === undefined || cas < 0 ? undefined : { cas }
@@ -79,7 +82,7 @@ async function printVersioned(context: CommandContext, at: KvPath, secret: Secre
 async function readThenWrite(context: CommandContext, at: KvPath, patch: Data): Promise<Secret | null> {
   const client = await context.client()
   const path = apiPath(at, 'data')
-  const current = await client.read(path)
+  const current = await client.read(path, {}, plain)
   const data = at.version === 2 ? current?.data?.['data'] : current?.data
   if (data === null || data === undefined)
     throw new RefusedError(`no value found at ${path}`, 'patch changes an existing secret; put makes a new one')
@@ -152,8 +155,8 @@ async function rollback(context: CommandContext): Promise<void> {
   requireVersion2(at)
   const client = await context.client()
   const path = apiPath(at, 'data')
-  const current = asData((await client.read(path))?.data?.['metadata'])
-  const old = (await client.read(path, { version: String(version) }))?.data?.['data']
+  const current = asData((await client.read(path, {}, plain))?.data?.['metadata'])
+  const old = (await client.read(path, { version: String(version) }, plain))?.data?.['data']
   if (current['version'] === undefined) throw new RefusedError(`no value found at ${path}`)
   if (old === null || old === undefined)
     throw new RefusedError(

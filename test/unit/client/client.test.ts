@@ -20,7 +20,7 @@ test('reads, lists, writes, patches and deletes as the field does', async () => 
     'x-vault-wrap-ttl': '60s',
     'x-vault-request': 'true',
   })
-  await client.list('/v1/secret/')
+  await client.list('/secret/')
   expect(stub.last).toMatchObject({ method: 'GET', path: 'secret/', query: { list: 'true' } })
   expect(await client.write('secret/a', { k: 1 })).toBeNull()
   expect(stub.last).toMatchObject({ method: 'POST', body: { k: 1 } })
@@ -131,6 +131,14 @@ test.each([
 })
 test.each(['ftp://h', '', 'http://user@h'])('%j is no address', (text) => {
   expect(() => normalizeAddress(text)).toThrow('address expected a URL')
+})
+
+test('a mount called v1 is one like any other; one read is not wrapped though the client asks for it', async () => {
+  await using stub = await StubServer.start(() => ok({}))
+  await using client = clientOf({ addresses: [stub.address], wrapTtl: '60s' })
+  await client.read('v1/a', {}, { wrapTtl: '' })
+  expect(stub.last.path).toBe('v1/a')
+  expect(stub.last.headers['x-vault-wrap-ttl']).toBeUndefined()
 })
 
 test('describe shows the request without sending it', async () => {

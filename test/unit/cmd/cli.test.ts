@@ -107,6 +107,10 @@ describe('login', () => {
     await runCommand('logout', { home })
     expect(existsSync(path)).toBe(false)
   })
+  test('-no-store checks and keeps nothing', async () => {
+    const ran = await against(self, 'login -no-store -', { stdin: 's.x' })
+    expect([ran.out, existsSync(join(home, '.holdfast-token'))]).toEqual([expect.stringContaining('it is not kept'), false])
+  })
   test('a refused token is not kept', async () => {
     const ran = await against({ 'GET auth/token/lookup-self': denied }, 'login s.bad')
     expect([ran.code, existsSync(join(home, '.holdfast-token'))]).toEqual([2, false])
@@ -184,6 +188,14 @@ describe('kv', () => {
       code: 2,
       err: expect.stringContaining('enable-versioning secret'),
     })
+  })
+  test('-wrap-ttl wraps the secret and not the question where it is mounted', async () => {
+    await using stub = await StubServer.start((asked) =>
+      asked.path.startsWith('sys/internal') ? mountReply('2') : { json: { data: null, wrap_info: { token: 's.w', ttl: 60 } } },
+    )
+    const ran = await runCommand('kv get -wrap-ttl=60s -field=wrapping_token secret/app', { address: stub.address })
+    expect(ran.out).toBe('s.w')
+    expect(stub.asked.map(({ headers }) => headers['x-vault-wrap-ttl'])).toEqual([undefined, '60s'])
   })
   test('nothing there, and a deleted version: code 2, the latter with its metadata', async () => {
     expect((await against(two, 'kv get secret/none')).code).toBe(2)

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { kv, kvV2 } from '#engines/kv/index.ts'
+import { kv } from '#engines/kv/index.ts'
 import { EngineBench } from '#test/support/engine-bench.ts'
 
 let bench: EngineBench
@@ -238,11 +238,4 @@ test('keys called like versions, like folders and like properties do not meet', 
   expect(await get('a', 1)).toMatchObject({ data: { data: { n: 1 } } })
   expect(await get('a/1', 1)).toMatchObject({ data: { data: { other: true } } })
   expect(await get('__proto__')).toMatchObject({ data: { data: { k: 1 } } })
-})
-
-test('the type kv-v2 is version 2 without an option', async () => {
-  const alias = new EngineBench(kvV2)
-  await alias.call('update', 'data/a', { body: { data: { k: 1 } } })
-  expect(await alias.data('read', 'data/a')).toMatchObject({ data: { k: 1 } })
-  expect(() => kvV2.checkOptions?.({ version: '1' })).toThrow('option version')
 })
