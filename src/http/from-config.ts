@@ -8,7 +8,10 @@ export function listenerOptions(
   config: ListenerConfig,
 ): Pick<HttpListenerOptions, 'host' | 'port' | 'limits' | 'proxies'> & { readonly tls?: TlsOptions } {
   const { host, port } = parseHostPort(config.address, 'listener.tcp.address')
-  const requestDurationMsMax = config.max_request_duration
+  // 0 means the default in the peers' configurations, and "never" to Node.
+  const requestDurationMsMax = config.max_request_duration || defaultHttpLimits.requestDurationMsMax
+  const headerReadMsMax = config.http_read_header_timeout || defaultHttpLimits.headerReadMsMax
+  const requestReadMsMax = Math.max(config.http_read_timeout || defaultHttpLimits.requestReadMsMax, headerReadMsMax)
   const { requestGraceMs } = defaultHttpLimits
   const options = {
     host,
@@ -21,9 +24,9 @@ export function listenerOptions(
       jsonDepthMax: config.max_request_json_depth,
       jsonStringsMax: config.max_request_json_strings,
       requestDurationMsMax,
-      headerReadMsMax: config.http_read_header_timeout,
-      requestReadMsMax: Math.max(config.http_read_timeout, config.http_read_header_timeout),
-      idleMsMax: config.http_idle_timeout,
+      headerReadMsMax,
+      requestReadMsMax,
+      idleMsMax: config.http_idle_timeout || requestReadMsMax,
       // A request that is still being handled moves nothing on its connection: that must not look like a stall.
       stallMsMax: Math.max(config.http_write_timeout, requestDurationMsMax + 2 * requestGraceMs),
       connectionsMax: config.max_connections,

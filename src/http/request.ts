@@ -2,7 +2,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseDurationSeconds } from '#base/duration.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
 import type { Operation } from '#core/types.ts'
 import { bareRecord } from './bare-record.ts'
 import { checkPath } from './target.ts'
@@ -169,9 +168,4 @@ function parseForm(body: Buffer, stringsMax: number): Record<string, unknown> {
     else form[name] = [before, value]
   }
   return form
-}
-
-/** Bytes a path may have in an error or a list of requests in flight. */
-export function shownPath(path: string): string {
-  return path.length > limits.pathBytesMax ? path.slice(0, limits.pathBytesMax) : path
 }

@@ -64,6 +64,20 @@ test('the example loads, and says what it means', () => {
   expect(second).not.toHaveProperty('tls')
 })
 
+test('zero never means for ever', () => {
+  const zeros = ['max_request_duration', 'http_read_header_timeout', 'http_read_timeout', 'http_write_timeout', 'http_idle_timeout']
+  const [listener] = load(
+    `listener "tcp" {\n tls_disable = true\n ${zeros.map((key) => `${key} = 0`).join('\n')}\n}\nstorage "raft" { path = "/d" }`,
+  ).listeners
+  expect(listener && listenerOptions(listener).limits).toMatchObject({
+    requestDurationMsMax: 90_000,
+    headerReadMsMax: 10_000,
+    requestReadMsMax: 30_000,
+    idleMsMax: 30_000,
+    stallMsMax: 100_000,
+  })
+})
+
 test('JSON says the same as HCL', () => {
   const json = JSON.stringify({
     api_addr: 'http://127.0.0.1:8200',
