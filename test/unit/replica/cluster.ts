@@ -9,6 +9,8 @@ import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { startReplica, type Peers, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
 import type { Member, Proposal } from '#replica/types.ts'
+import type { Message } from '#raft/types.ts'
+import type { LogStore } from '#store/types.ts'
 import type { LevelFactory } from '#store/level.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
@@ -30,6 +32,9 @@ export class TestCluster {
   /** Whom each node's transport accepts; none was told yet: anybody. */
   readonly accepted = new Map<string, readonly string[]>()
   snapshots = 0
+  readonly logs = new Map<string, LogStore>()
+  /** Called for each message at the moment at which its sender hands it to the network. */
+  onSend: (from: string, message: Message) => void = () => {}
   readonly #settings: Partial<ReplicaSettings>
 
   constructor(settings: Partial<ReplicaSettings> = {}) {
@@ -45,6 +50,7 @@ export class TestCluster {
     const level = options.level === undefined ? {} : { level: options.level }
     const log = await openLogStore({ directory, clusterId, ...level })
     const state = await openStateStore({ directory, clusterId })
+    this.logs.set(id, log)
     const replica = await startReplica({
       nodeId: id,
       clusterId,
@@ -134,6 +140,7 @@ export class TestCluster {
   #peers(from: string): Peers {
     return {
       send: (to, message) => {
+        this.onSend(from, message as Message)
         // A copy, as a wire would make: nobody shares buffers with a peer.
         const copy = structuredClone(message)
         setImmediate(() => this.#reach(from, to)?.onMessage(from, copy))

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
+import { MessageType } from '#raft/types.ts'
 import { classicLevel, type LevelFactory } from '#store/level.ts'
 import { proposal, read, TestCluster, write, key } from './cluster.ts'
 
@@ -84,6 +85,48 @@ test('a key or a range that changed since the view is a conflict, in flight or a
   expect(await read(node, 'z')).toBeUndefined()
   await node.propose({ ...stale, reads: [key('y')], ranges: [[key('xx'), key('z')]] })
   expect(await read(node, 'z')).toBe('from stale')
+})
+
+test('what was read on a node before it led is read again: it knows nothing of the changes in between', async () => {
+  await newCluster().grow('a', 'b', 'c')
+  const leader = await cluster.leader()
+  const [next] = [...cluster.nodes.values()].filter((node) => node !== leader)
+  if (next === undefined) throw new Error('three nodes expected')
+  const { applied: viewIndex } = next.status()
+  await write(leader, { x: 'changed since' })
+  await cluster.handOver(leader, next.nodeId)
+  await cluster.ready(next)
+  const reads = [key('x')]
+  await expect(next.propose(proposal(next, { y: '1' }, { viewIndex, reads }))).rejects.toMatchObject({ code: 'ERR_CONFLICT' })
+  await next.propose(proposal(next, { y: '1' }, { reads }))
+})
+
+test('no view ever shows an index that the feed has not named', async () => {
+  const node = await newCluster().start('a', true)
+  await cluster.ready(node)
+  let fed = node.status().applied
+  node.onApplied(({ index }) => {
+    fed = index
+    const inside = node.view()
+    expect(inside.meta.applied).toBe(index)
+    inside.release()
+  })
+  let writing = true
+  const watch = async (): Promise<number> => {
+    let looks = 0
+    for (; writing; looks += 1) {
+      const view = node.view()
+      expect(view.meta.applied).toBeLessThanOrEqual(fed)
+      view.release()
+      // Between any two microtasks, and now and then between two turns of the event loop.
+      await (looks % 50 === 0 ? new Promise((resolve) => setImmediate(resolve)) : Promise.resolve())
+    }
+    return looks
+  }
+  const watching = watch()
+  for (let at = 0; at < 30; at += 1) await write(node, { x: String(at) })
+  writing = false
+  expect(await watching).toBeGreaterThan(100)
 })
 
 test('read, change and write back by many at once loses no update', async () => {
@@ -182,6 +225,34 @@ test('a failed disk ends a leader: nothing is acknowledged after it, and the oth
   expect(next.nodeId).not.toBe('a')
   await write(next, { y: 'goes on' })
   await a.stop()
+})
+
+test('no vote and no acknowledgement leaves before what it speaks of is on disk', async () => {
+  await newCluster().grow('a', 'b', 'c')
+  const seen = { votes: 0, acknowledgements: 0 }
+  const early: string[] = []
+  cluster.onSend = (from, { type, term, logIndex = 0, reject, to }) => {
+    const log = cluster.logs.get(from)
+    if (log === undefined || reject === true) return
+    if (type === MessageType.appendReply) {
+      seen.acknowledgements += 1
+      if (log.lastIndex() < logIndex || log.hardState.term < term) early.push(`${from} acknowledged ${logIndex} in term ${term}`)
+    } else if (type === MessageType.vote || type === MessageType.voteReply) {
+      seen.votes += 1
+      const vote = type === MessageType.vote ? from : to
+      if (log.hardState.term !== term || log.hardState.vote !== vote) early.push(`${from} voted for ${vote} in term ${term}`)
+    }
+  }
+  for (let round = 0; round < 3; round += 1) {
+    const leader = await cluster.leader()
+    await Promise.all(Array.from({ length: 50 }, (_, at) => write(leader, { [`k${at}`]: `${round}` })))
+    await cluster.kill(leader.nodeId)
+    await cluster.leader()
+    await cluster.start(leader.nodeId)
+  }
+  expect(early).toEqual([])
+  expect(seen.votes).toBeGreaterThanOrEqual(6)
+  expect(seen.acknowledgements).toBeGreaterThan(10)
 })
 
 test('a log that is compacted: a new learner and a node that was away catch up by snapshot', async () => {

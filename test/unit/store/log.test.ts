@@ -174,6 +174,28 @@ test('an overwritten entry that comes back (a lost truncation) is refused by the
   await expect(open(directory)).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT', message: expect.stringContaining('acknowledged') })
 })
 
+test('a crash right after a truncation reached the disk leaves a log that opens', async () => {
+  let crashing = false
+  const level: LevelFactory = (path, options) => {
+    const db = classicLevel(path, options)
+    const batch = db.batch.bind(db) as (...args: unknown[]) => Promise<void>
+    db.batch = (async (...args: unknown[]) => {
+      await batch(...args)
+      if (crashing) throw new Error('killed before anybody heard of it')
+    }) as unknown as typeof db.batch
+    return db
+  }
+  const directory = temporaryFolder()
+  const log = await open(directory, { level })
+  await log.append(term(1), run(1, 10, 1))
+  crashing = true
+  await expect(log.append(term(2), [entry(4, 2)])).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
+  await log.close()
+  const again = await open(directory)
+  expect([again.lastIndex(), again.term(4)]).toEqual([4, 2])
+  await again.close()
+})
+
 test('a record damaged under a running store is refused when it is read, and then nothing more is written', async () => {
   const directory = temporaryFolder()
   let db: ClassicLevel<Uint8Array, Uint8Array> | undefined

@@ -73,6 +73,30 @@ test('a view shows one index, however much is applied after it, and while it is 
   await store.close()
 })
 
+test("a view that is asked for while a batch is already written, but not yet shown, is the old index's", async () => {
+  const seen: unknown[] = []
+  let store: StateStore | undefined
+  const level: LevelFactory = (path, options) => {
+    const db = classicLevel(path, options)
+    const batch = db.batch.bind(db) as (...args: unknown[]) => Promise<void>
+    db.batch = (async (...args: unknown[]) => {
+      await batch(...args)
+      const view = store?.view()
+      if (view !== undefined) seen.push([view.meta.applied, text(view.get(bytes('a')))])
+      view?.release()
+    }) as unknown as typeof db.batch
+    return db
+  }
+  store = await open(temporaryFolder(), { level })
+  await store.apply([put('a', 'old')], meta(1))
+  await store.apply([put('a', 'new')], meta(2))
+  expect(seen).toEqual([
+    [0, undefined],
+    [1, 'old'],
+  ])
+  await store.close()
+})
+
 test('a key cursor walks and jumps as a sorted array does', async () => {
   const store = await open(temporaryFolder())
   const names = fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 40 })
