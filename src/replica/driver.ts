@@ -79,7 +79,7 @@ export class Driver {
     const electionMs = settings.electionTicks * settings.tickMs
     const start = (context: number): void => this.input(() => this.raft.readIndex(context))
     this.reads = new ReadRounds(
-      { readersMax: settings.readsMax, noLeaderMs: electionMs, roundMs: 2 * electionMs, start },
+      { readersMax: settings.readsMax, noLeaderMs: settings.noLeaderElections * electionMs, roundMs: 2 * electionMs, start },
       state.meta.applied,
     )
     this.raft = createRaft(

@@ -21,7 +21,9 @@ export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(te
 
 export interface NodeOptions {
   readonly settings?: Partial<ReplicaSettings>
+  /** LevelDB of the log, of the state. */
   readonly level?: LevelFactory
+  readonly stateLevel?: LevelFactory
 }
 
 export class TestCluster {
@@ -49,7 +51,8 @@ export class TestCluster {
     const directory = join(this.folder, id)
     const level = options.level === undefined ? {} : { level: options.level }
     const log = await openLogStore({ directory, clusterId, ...level })
-    const state = await openStateStore({ directory, clusterId })
+    const stateLevel = options.stateLevel === undefined ? {} : { level: options.stateLevel }
+    const state = await openStateStore({ directory, clusterId, ...stateLevel })
     this.logs.set(id, log)
     const replica = await startReplica({
       nodeId: id,
