@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
@@ -9,7 +9,7 @@ const clusterId = 'cluster-1'
 
 /** Runs the child for `ms`, kills it with -9, and returns the last term and index that it acknowledged. */
 async function runAndKill(directory: string, ms: number): Promise<{ term: number; index: number }> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'kill-child.ts'), directory, clusterId], {
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.resolve('./kill-child.ts')), directory, clusterId], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let output = ''
