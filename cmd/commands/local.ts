@@ -1,5 +1,5 @@
 /** version and completion: what needs no server. */
-import packageJson from '../../package.json' with { type: 'json' }
+import { holdfastVersion } from '#core/version.ts'
 import { completionScript, completionShells } from '../cli/completion.ts'
 import { nearest } from '../cli/suggest.ts'
 import { UsageError, type Command } from '../cli/types.ts'
@@ -14,9 +14,7 @@ export const localCommands: readonly Command[] = [
     local: true,
     examples: ['holdfast version'],
     run: async ({ output }) => {
-      await (output.format === 'table'
-        ? output.text(`Holdfast v${packageJson.version}\n`)
-        : output.rows([], { version: packageJson.version }))
+      await (output.format === 'table' ? output.text(`Holdfast v${holdfastVersion}\n`) : output.rows([], { version: holdfastVersion }))
     },
   },
   {

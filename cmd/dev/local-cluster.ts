@@ -186,15 +186,8 @@ export class LocalCluster {
   spawn(node: LocalNode): void {
     const log = openSync(node.logPath, 'a', 0o600)
     // Standard input is a lifeline: when this process dies, however it dies, the pipe closes and the node stops.
-    const [program = process.execPath, ...rest] = [
-      ...(this.options.under ?? []),
-      process.execPath,
-      launcher,
-      'server',
-      '--config',
-      node.configPath,
-    ]
-    const child = spawn(program, rest, {
+    const [program, ...rest] = [...(this.options.under ?? []), process.execPath, launcher, 'server', '--config', node.configPath]
+    const child = spawn(program as string, rest, {
       stdio: ['pipe', log, log],
       env: { ...process.env, HOLDFAST_LIFELINE: 'stdin' },
     })

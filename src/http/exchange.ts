@@ -39,7 +39,7 @@ const noBody: Readonly<Record<string, unknown>> = Object.freeze({})
 const noRoute: CoreResponse = {
   status: 404,
   headers: { 'content-type': 'application/json' },
-  body: Buffer.from('{"errors":[]}\n'),
+  body: Buffer.from('{"errors":["path expected to begin with /v1/, got another"]}\n'),
 }
 
 /** What the core gets. `signal` is on the prototype: a controller for each request would be the dearest thing here, and few look. */
