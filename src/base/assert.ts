@@ -10,8 +10,3 @@ export class AssertionError extends Error {
 export function assert(condition: unknown, message = 'invariant broken'): asserts condition {
   if (!condition) throw new AssertionError(message)
 }
-
-/** For the `default` of a switch that must be exhaustive: fails to compile when a case is missing. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`expected no other case, got ${String(value)}`)
-}

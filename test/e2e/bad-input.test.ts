@@ -213,7 +213,7 @@ test('an expired token, a sealed node and a lost majority say so', async () => {
     token: cluster.rootToken,
     body: { ttl: '1s', policies: ['default'] },
   })
-  const token = (made.body?.['auth'] as { client_token: string }).client_token
+  const token = (made.body as { auth: { client_token: string } }).auth.client_token
   await delay(1_500)
   await attempt({ input: 'expired token', path: '/v1/auth/token/lookup-self', token, expect: 403, says: /permission denied/ })
 

@@ -100,7 +100,7 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
       display_name: `markedname${i}`,
     })
     expect([...answers, token].map(({ status }) => status).filter((status) => status >= 300)).toEqual([])
-    tokens.push((token.body?.['auth'] as { client_token: string }).client_token)
+    tokens.push((token.body as { auth: { client_token: string } }).auth.client_token)
   }
   for (let i = 0; i < marks; i += 20) await Promise.all(Array.from({ length: 20 }, (_, n) => work(i + n)))
   const dirs = cluster.nodes.map((node) => node.dataDir)
