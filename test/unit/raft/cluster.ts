@@ -232,7 +232,7 @@ export class Cluster {
     const raft = this.raft(id)
     const result = raft.propose(
       raft.status().term,
-      texts.map((text) => new Uint8Array([...text].map((character) => character.charCodeAt(0)))),
+      texts.map((text) => new Uint8Array(text.length).fill(text.charCodeAt(0))),
     )
     this.pump(this.node(id))
     return result
