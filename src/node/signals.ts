@@ -19,15 +19,18 @@ export function waitForSignals({ log, onHangup }: SignalOptions): Promise<void> 
       log.error({ error: (error as Error).message }, 'SIGHUP: could not read everything again; the old stays in use')
     }
   })
+  const lifeline = process.env['HOLDFAST_LIFELINE'] === 'stdin'
   return new Promise((resolve) => {
     const stop = (why: string) => (): void => {
       log.info({ why }, 'stopping')
+      // As long as it is read, it keeps the process alive: after an orderly stop the node would wait until its launcher kills it.
+      if (lifeline) process.stdin.pause()
       resolve()
     }
     // Stay registered: a second signal while draining must not kill the process half-way.
     process.on('SIGTERM', stop('SIGTERM'))
     process.on('SIGINT', stop('SIGINT'))
-    if (process.env['HOLDFAST_LIFELINE'] !== 'stdin') return
+    if (!lifeline) return
     process.stdin.on('error', stop('lifeline broke'))
     process.stdin.on('end', stop('lifeline ended'))
     process.stdin.resume()
