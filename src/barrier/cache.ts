@@ -9,7 +9,7 @@
  */
 import type { AppliedChange } from '#replica/types.ts'
 import { byteString } from './bytes.ts'
-import { BoundedLru } from './lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 
 const recentChangesMax = 16_384
 /** What an entry costs beside its bytes: map node, string and object headers. */

@@ -17,7 +17,7 @@ import type { RandomSource } from '#base/random.ts'
 import { decryptError, deriveKey, gcmOpen, gcmSealInto, nonceBytes, tagBytes } from './aead.ts'
 import { byteString, concatBytes } from './bytes.ts'
 import type { Keyring } from './keyring.ts'
-import { BoundedLru } from './lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 
 const version = 1
 const headerBytes = 1 + 4 + 4 + 6 + 2 + 8

@@ -11,7 +11,7 @@ import type { StateView } from '#store/types.ts'
 import { byteString, compareUtf8, rangeEnd } from './bytes.ts'
 import type { ChangeMemory, ViewPoint } from './cache.ts'
 import type { Turns } from './list.ts'
-import { BoundedLru } from './lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 import { childEnds, sectionBytes } from './names.ts'
 import type { SectionNames } from './names.ts'
 

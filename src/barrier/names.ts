@@ -17,7 +17,7 @@ import { SecretBytes } from '#base/secret.ts'
 import { decryptError, deriveKey } from './aead.ts'
 import { KeyClass } from './bare.ts'
 import { byteString, concatBytes } from './bytes.ts'
-import { BoundedLru } from './lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 import { leafSegments, pathSegments } from './paths.ts'
 import { sivOpen, sivSeal } from './siv.ts'
 

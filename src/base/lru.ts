@@ -1,42 +1,69 @@
-import { assert } from './assert.ts'
+/** A map bounded by the summed weight of its entries; the least recently used leave first.  */
+export class BoundedLru<K, V> {
+  readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>()
+  readonly #weightMax: number
+  readonly #dropped: ((value: V) => void) | undefined
+  #weight = 0
 
-/** A map of at most `entriesMax` entries that forgets the one used longest ago. */
-export class Lru<K, V> {
-  readonly #entriesMax: number
-  /** A Map iterates in order of insertion: the first key is the one used longest ago. */
-  readonly #entries = new Map<K, V>()
-
-  constructor(entriesMax: number) {
-    assert(entriesMax > 0, `cache size expected > 0, got ${entriesMax}`)
-    this.#entriesMax = entriesMax
+  /** @param options.dropped called with each value that leaves (evicted, deleted, replaced, cleared): to wipe key material. */
+  constructor(options: { readonly weightMax: number; readonly dropped?: (value: V) => void }) {
+    this.#weightMax = options.weightMax
+    this.#dropped = options.dropped
   }
 
   get size(): number {
     return this.#entries.size
   }
 
-  /** The value, which is now the one used last. */
+  get weight(): number {
+    return this.#weight
+  }
+
   get(key: K): V | undefined {
-    const value = this.#entries.get(key)
-    if (value === undefined) return undefined
-    this.#entries.delete(key)
-    this.#entries.set(key, value)
-    return value
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return undefined
+    this.#entries.delete(key) // A Map keeps insertion order: moved to its end, this is the last to be evicted.
+    this.#entries.set(key, entry)
+    return entry.value
   }
 
-  set(key: K, value: V): void {
-    this.#entries.delete(key)
-    this.#entries.set(key, value)
-    if (this.#entries.size <= this.#entriesMax) return
-    const oldest = this.#entries.keys().next()
-    if (oldest.done !== true) this.#entries.delete(oldest.value)
+  /** As `get`, but does not count as a use. */
+  peek(key: K): V | undefined {
+    return this.#entries.get(key)?.value
   }
 
-  delete(key: K): void {
+  /** Keeps `value`, unless it alone outweighs an eighth of the cache: one giant must not empty it of everything else. */
+  set(key: K, value: V, weight = 1): void {
+    this.delete(key)
+    if (weight > Math.max(1, this.#weightMax / 8) || weight > this.#weightMax) {
+      this.#dropped?.(value)
+      return
+    }
+    this.#entries.set(key, { value, weight })
+    this.#weight += weight
+    while (this.#weight > this.#weightMax) {
+      const oldest = this.#entries.keys().next()
+      if (oldest.done === true) return
+      this.delete(oldest.value)
+    }
+  }
+
+  delete(key: K): boolean {
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return false
     this.#entries.delete(key)
+    this.#weight -= entry.weight
+    this.#dropped?.(entry.value)
+    return true
+  }
+
+  keys(): MapIterator<K> {
+    return this.#entries.keys()
   }
 
   clear(): void {
+    if (this.#dropped !== undefined) for (const entry of this.#entries.values()) this.#dropped(entry.value)
     this.#entries.clear()
+    this.#weight = 0
   }
 }

@@ -7,7 +7,7 @@
  */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
-import { Lru } from '#base/lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
 import { compileAcl } from './acl.ts'
 import {
@@ -72,8 +72,8 @@ const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/poli
 
 /** One a process (or thread): it keeps caches and nothing else. */
 export function createPolicyStore(): PolicyStore {
-  const parsed = new Lru<string, Parsed>(parsedMax)
-  const compiled = new Lru<string, CompiledAcl>(compiledMax)
+  const parsed = new BoundedLru<string, Parsed>({ weightMax: parsedMax })
+  const compiled = new BoundedLru<string, CompiledAcl>({ weightMax: compiledMax })
   const builtin = new Map<string, Parsed>()
   let serial = 0
 

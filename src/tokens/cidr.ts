@@ -1,10 +1,10 @@
 import ipaddr from 'ipaddr.js'
 import { HoldfastError } from '#base/errors.ts'
-import { Lru } from '#base/lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 import type { TokenEntry } from './types.ts'
 
 type Range = readonly [ipaddr.IPv4 | ipaddr.IPv6, number]
-const rangesByText = new Lru<string, Range>(4_096)
+const rangesByText = new BoundedLru<string, Range>({ weightMax: 4_096 })
 
 /**
  * A CIDR, or an address standing for itself alone.

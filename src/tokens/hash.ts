@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import { Lru } from '#base/lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 
 const memoMax = 16_384
 /** No token is longer: a longer text is none, and is not hashed. */
@@ -16,7 +16,7 @@ export interface TokenHasher {
 
 /** The hash of a token costs 4 us and is needed for each request: the last ones are remembered. */
 export function createTokenHasher(): TokenHasher {
-  const memo = new Lru<string, string>(memoMax)
+  const memo = new BoundedLru<string, string>({ weightMax: memoMax })
   let key: Uint8Array | null = null
   return {
     setKey(next) {

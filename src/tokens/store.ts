@@ -14,7 +14,7 @@
  * Whoever revokes must clear what hangs on the tokens (cubbyholes, leases), by the `idHash` of the entries that are handed back.
  */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import { Lru } from '#base/lru.ts'
+import { BoundedLru } from '#base/lru.ts'
 import type { RandomSource } from '#base/random.ts'
 import { randomBase62 } from '#base/random.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
@@ -139,7 +139,7 @@ function unlink(transaction: Transaction, entry: TokenEntry): void {
 export function createTokenStore({ random }: { readonly random: RandomSource }): TokenStore {
   const hasher = createTokenHasher()
   /** Entries parsed from these very bytes: a changed entry has other bytes, so nothing here can be stale. */
-  const parsed = new Lru<string, { readonly bytes: Uint8Array; readonly entry: TokenEntry }>(entriesCachedMax)
+  const parsed = new BoundedLru<string, { readonly bytes: Uint8Array; readonly entry: TokenEntry }>({ weightMax: entriesCachedMax })
 
   async function load(view: ReadView, namespace: string, idHash: string): Promise<TokenEntry | null> {
     const bytes = await view.get(sectionOf(namespace), `id/${idHash}`)

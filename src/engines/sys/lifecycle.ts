@@ -3,7 +3,8 @@ import { formatRfc3339 } from '#base/rfc3339.ts'
 import { apiVersion, buildDate } from '#core/version.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
-import type { SealStatus, SystemServices } from './types.ts'
+import type { SealStatus } from '#seal/types.ts'
+import type { SystemServices } from './types.ts'
 
 const openFlags = { unauthenticated: true, whileSealed: true, local: true, bare: true, rootNamespaceOnly: true } as const
 const seldomFlags = { local: true, rootNamespaceOnly: true } as const

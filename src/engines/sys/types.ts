@@ -9,26 +9,9 @@ import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
+import type { SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SystemTokens } from './tokens.ts'
-
-/** As `sys/seal-status` and `sys/unseal` answer it; the version fields are added here. */
-export interface SealStatus {
-  /** 'shamir', 'awskms' ... */
-  readonly type: string
-  readonly initialized: boolean
-  readonly sealed: boolean
-  /** Shares needed, shares made, shares given so far. */
-  readonly t: number
-  readonly n: number
-  readonly progress: number
-  readonly nonce: string
-  readonly recoverySeal: boolean
-  readonly migration: boolean
-  readonly clusterName: string | null
-  readonly clusterId: string | null
-  readonly warnings?: readonly string[]
-}
 
 export interface InitOptions {
   readonly secretShares: number
@@ -48,13 +31,6 @@ export interface InitResult {
   readonly recoveryKeys?: readonly Uint8Array[]
   readonly rootToken: string
   readonly warnings?: readonly string[]
-}
-
-export interface UnsealOptions {
-  /** A share as hex or base64, as the client sent it; null with reset. */
-  readonly key: string | null
-  readonly reset: boolean
-  readonly migrate: boolean
 }
 
 /** One node's seal and its birth. Works while sealed. */
