@@ -67,6 +67,8 @@ function writeWhole(path: string, text: string): void {
 function printWelcome(cluster: LocalCluster, seconds: string): void {
   const [first] = cluster.nodes
   const last = cluster.nodes.at(-1)
+  // All of them: what is read after the first has been killed must find another by itself.
+  const addresses = cluster.nodes.map((node) => node.apiAddress).join(',')
   const ca = cluster.caPath === null ? '' : `export HOLDFAST_CACERT=${cluster.caPath}\n  `
   console.log(`
 Holdfast serves: ${cluster.nodes.length} node(s), ready in ${seconds} s. DEVELOPMENT ONLY: the key file below opens everything.
@@ -79,13 +81,13 @@ ${cluster.keys.unseal_keys_b64.map((key, i) => `  unseal key ${i + 1}  ${key}`).
 
 Try next, in another terminal:
 
-  ${ca}export HOLDFAST_ADDR=${first?.apiAddress} HOLDFAST_TOKEN=${cluster.rootToken}
+  ${ca}export HOLDFAST_ADDR=${addresses}
+  export HOLDFAST_TOKEN=${cluster.rootToken}
   npx holdfast operator members
   npx holdfast secrets enable -path=secret -version=2 kv
   npx holdfast kv put secret/hello answer=42
   npx holdfast kv get -address=${last?.apiAddress} secret/hello
-  kill -9 ${first?.process?.pid}   # and read again: the others go on
-
+${cluster.nodes.length === 1 ? '' : `  kill -9 ${first?.process?.pid}   # and read again: the others go on\n`}
 Ctrl-C stops all nodes; starting again finds the data.`)
 }
 

@@ -2,6 +2,7 @@
 import type { Client } from '#client/client.ts'
 import { accepted } from '#client/answer.ts'
 import type { Flags } from './args.ts'
+import { noTokenHint } from './settings.ts'
 import { RefusedError, UsageError, type FlagSpec } from './types.ts'
 
 export const mountFlag: Readonly<Record<string, FlagSpec>> = {
@@ -37,7 +38,7 @@ async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'ke
   if (answer.status === 403) {
     throw new RefusedError(
       `no kv engine is known to be mounted at ${path}, or the token may not see it (403)`,
-      'see: holdfast secrets list; or log in: holdfast login',
+      client.options.token === undefined ? noTokenHint : `see what is mounted: holdfast secrets list`,
     )
   }
   const data = accepted(answer, { method: 'GET', url: asked.path })?.data

@@ -7,7 +7,7 @@ import { findCommand, parseArgs, type Found, type Parsed } from './args.ts'
 import { allFlags, commandHelp, groupHelp } from './help.ts'
 import type { Io } from './io.ts'
 import { Output } from './output.ts'
-import { clientOptions, fromEnvironment, outputFormat } from './settings.ts'
+import { clientOptions, fromEnvironment, noTokenHint, outputFormat } from './settings.ts'
 import { nearest } from './suggest.ts'
 import { exitCodes, RefusedError, UsageError, type Command, type FlagSpec } from './types.ts'
 
@@ -81,6 +81,9 @@ async function runCommand({ command, rest }: Found, commands: readonly Command[]
     return code ?? exitCodes.ok
   } catch (error) {
     if (error instanceof Finished) return exitCodes.ok
+    // Said here, where it is known: to ask about a policy would send the newcomer who forgot to log in the wrong way.
+    if (isHoldfastError(error) && error.status === 403 && opened[0]?.options.token === undefined)
+      throw new RefusedError(error.message, noTokenHint)
     throw error
   } finally {
     await opened[0]?.close()

@@ -60,6 +60,9 @@ export function outputFormat(flags: Flags, io: Io): OutputFormat {
   return known
 }
 
+/** For a refusal of a request that carried no token. */
+export const noTokenHint = 'no token was sent: set HOLDFAST_TOKEN, or log in with: holdfast login'
+
 const tokenPath = (io: Io): string => join(io.home, '.holdfast-token')
 
 export function storeToken(io: Io, token: string): void {

@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -97,6 +97,7 @@ export class LocalCluster {
     }
     const caPath = options.tls ? await writeApiCertificates(join(dataDir, 'tls')) : null
     const cluster = new LocalCluster(options, caPath)
+    if (cluster.hasKeys) cluster.#expectSameLayout()
     for (const node of cluster.nodes) {
       for (const address of [node.apiAddress, node.clusterAddress]) await expectFreePort(Number(new URL(address).port))
       writeFileSync(node.configPath, cluster.#configuration(node), { mode: 0o600 })
@@ -120,6 +121,20 @@ export class LocalCluster {
 
   onExit(listener: (node: LocalNode, code: number | null, signal: string | null) => void): void {
     this.#onExit = listener
+  }
+
+  /** The members know each other by their addresses: on other ports, or as more or fewer, they would wait for each other for ever. */
+  #expectSameLayout(): void {
+    const earlier = readdirSync(this.options.dataDir)
+      .filter((name) => /^node\d+\.hcl$/.test(name))
+      .map((name) => /^api_addr *= *"(.*)"$/m.exec(readFileSync(join(this.options.dataDir, name), 'utf8'))?.[1] ?? 'an unknown address')
+      .toSorted()
+    const now = this.nodes.map((node) => node.apiAddress).toSorted()
+    if (earlier.join() === now.join()) return
+    throw new Error(
+      `expected the nodes that ${this.options.dataDir} was made with (${earlier.join(', ')}), got ${now.join(', ')}\n` +
+        'hint: give the same --nodes, --api-port and --tls as at its first start, or another folder by --data',
+    )
   }
 
   /** Starts every node, initialises on the first start (else unseals with the key file), and resolves when all serve. */
@@ -353,9 +368,11 @@ async function expectFreePort(port: number): Promise<void> {
     server.listen(port, '127.0.0.1')
     await once(server, 'listening')
   } catch (error) {
-    throw new Error(`expected port ${port} on 127.0.0.1 to be free, got ${(error as NodeJS.ErrnoException).code ?? 'an error'}`, {
-      cause: error,
-    })
+    throw new Error(
+      `expected port ${port} on 127.0.0.1 to be free, got ${(error as NodeJS.ErrnoException).code ?? 'an error'}\n` +
+        'hint: is a cluster running already? A second one needs ports and a folder of its own: npm start -- --api-port 9200 --data second',
+      { cause: error },
+    )
   } finally {
     server.close()
   }

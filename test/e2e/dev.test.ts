@@ -127,6 +127,10 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
   expect(second.output()).toMatch(/for development only/i)
   for (const node of again.nodes) await expect.poll(() => stillThere(node.api_address), { timeout: 10_000 }).toEqual({ answer: 42 })
 
+  const moved = launch('--nodes', '1')
+  expect(await ended(moved.child, 10_000)).toBe(1)
+  expect(moved.output()).toMatch(/error: expected the nodes that .* was made with .*\nhint: give the same --nodes/)
+
   // Killed without warning, it takes its nodes with it.
   second.child.kill('SIGKILL')
   await expect.poll(() => again.nodes.filter(({ pid }) => alive(pid)).length, { timeout: 8_000 }).toBe(0)

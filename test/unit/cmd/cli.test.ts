@@ -28,8 +28,18 @@ async function against(replies: Readonly<Record<string, Reply>>, line: string | 
 }
 
 describe('exit codes and errors', () => {
+  test('refused without a token: the hint says so, for kv as well', async () => {
+    const hint = 'hint: no token was sent: set HOLDFAST_TOKEN, or log in with: holdfast login'
+    for (const [replies, line] of [
+      [{ 'GET secret/x': denied }, 'read secret/x'],
+      [{ mount: denied }, 'kv get secret/x'],
+    ] as const) {
+      const ran = await against(replies, line, { home: '/nonexistent' })
+      expect([ran.code, ran.err]).toEqual([2, expect.stringContaining(hint)])
+    }
+  })
   test('refused: code 2, an error line and a hint line', async () => {
-    const ran = await against({ 'GET secret/x': denied }, 'read secret/x')
+    const ran = await against({ 'GET secret/x': denied }, 'read secret/x', { env: { HOLDFAST_TOKEN: 's.one' } })
     expect(ran.code).toBe(2)
     expect(ran.err).toBe(
       `error: GET ${ran.address}/v1/secret/x answered 403: permission denied\n` +
