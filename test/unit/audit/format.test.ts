@@ -14,12 +14,14 @@ const format = (of: AuditRecord, keys: NonHmacKeys = none): string => `${formatR
 const parsed = (of: AuditRecord, keys?: NonHmacKeys) => JSON.parse(format(of, keys))
 
 describe('HmacKey', () => {
-  test('is HMAC-SHA-256, for every key and text', () => {
-    const key = fc.uint8Array({ minLength: 1, maxLength: 64 })
+  test('is HMAC-SHA-256, for every key and text, and keeps a copy of the key', () => {
+    const key = fc.uint8Array({ minLength: 1, maxLength: 100 })
     const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 300 }), fc.uint8Array({ maxLength: 300 }), fc.constant('é'.repeat(9_000)))
     fc.assert(
       fc.property(key, fc.array(text, { minLength: 1, maxLength: 3 }), (bytes, texts) => {
-        const hmac = new HmacKey(bytes)
+        const wiped = Uint8Array.from(bytes)
+        const hmac = new HmacKey(wiped)
+        wiped.fill(0)
         return texts.every((one) => hmac.hex(one) === createHmac('sha256', bytes).update(one).digest('hex'))
       }),
     )
@@ -38,7 +40,6 @@ describe('HmacKey', () => {
     let tried = 0
     for (const vector of testGroups.filter(({ tagSize }) => tagSize === 256).flatMap(({ tests }) => tests)) {
       const key = Buffer.from(vector.key, 'hex')
-      if (key.length < 1 || key.length > 64) continue
       expect(new HmacKey(key).hex(Buffer.from(vector.msg, 'hex')) === vector.tag).toBe(vector.result === 'valid')
       tried += 1
     }
