@@ -9,9 +9,9 @@
  * crash after the truncation would leave a mark that no correct log meets.
  */
 import { constants } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32c } from '@node-rs/crc32'
+import type { Disk, DiskFile } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
 import { chainBytes, readUint64, writeUint64 } from './record.ts'
 
@@ -26,24 +26,25 @@ export interface AckMark {
 }
 
 export class AckFile {
-  readonly #handle: FileHandle
+  readonly #handle: DiskFile
   #sequence: number
   #wanted: AckMark | null = null
   #writing: Promise<void> | null = null
   mark: AckMark | null
 
-  private constructor(handle: FileHandle, sequence: number, mark: AckMark | null) {
+  private constructor(handle: DiskFile, sequence: number, mark: AckMark | null) {
     this.#handle = handle
     this.#sequence = sequence
     this.mark = mark
   }
 
   /** Opens or creates the file. @throws ERR_STORE_CORRUPT when it is there and neither slot verifies. */
-  static async open(directory: string): Promise<AckFile> {
+  static async open(disk: Disk, directory: string): Promise<AckFile> {
     const path = join(directory, ackFileName)
-    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    const handle = await disk.open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
     try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(2 * slotBytes), 0, 2 * slotBytes, 0)
+      const buffer = Buffer.alloc(2 * slotBytes)
+      const { bytesRead } = await handle.read(buffer, 0, 2 * slotBytes, 0)
       const slots = [decode(buffer.subarray(0, slotBytes)), decode(buffer.subarray(slotBytes))].filter((slot) => slot !== null)
       slots.sort((a, b) => b.sequence - a.sequence)
       const newest = slots[0]

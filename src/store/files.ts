@@ -1,10 +1,10 @@
-import { open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Disk } from './disk.ts'
 import { errnoOf } from './errors.ts'
 
 /** Makes creations, renames and removals in `directory` durable. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
+export async function syncDirectory(disk: Disk, directory: string): Promise<void> {
+  const handle = await disk.open(directory, 'r')
   try {
     await handle.sync()
   } finally {
@@ -13,9 +13,9 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 /** The file's bytes, or null when there is none. */
-export async function readIfThere(path: string): Promise<Buffer | null> {
+export async function readIfThere(disk: Disk, path: string): Promise<Buffer | null> {
   try {
-    return await readFile(path)
+    return await disk.readFile(path)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
@@ -23,9 +23,9 @@ export async function readIfThere(path: string): Promise<Buffer | null> {
 }
 
 /** Names in `directory`; null when it does not exist. */
-export async function namesIn(directory: string): Promise<string[] | null> {
+export async function namesIn(disk: Disk, directory: string): Promise<string[] | null> {
   try {
-    return await readdir(directory)
+    return await disk.readdir(directory)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
     throw error
@@ -39,10 +39,10 @@ export async function namesIn(directory: string): Promise<string[] | null> {
  * while a later, synced one survives. An fsync works on the inode, so that syncing every .log through a descriptor of our own
  * covers both; its tables and its manifest it syncs itself before it deletes the logs that they replace.
  */
-export async function syncLevelFiles(directory: string): Promise<void> {
-  for (const name of (await readdir(directory)).filter((each) => each.endsWith('.log'))) {
+export async function syncLevelFiles(disk: Disk, directory: string): Promise<void> {
+  for (const name of (await disk.readdir(directory)).filter((each) => each.endsWith('.log'))) {
     try {
-      const handle = await open(join(directory, name), 'r')
+      const handle = await disk.open(join(directory, name), 'r')
       try {
         await handle.datasync()
       } finally {
@@ -52,5 +52,5 @@ export async function syncLevelFiles(directory: string): Promise<void> {
       if (errnoOf(error) !== 'ENOENT') throw error // Gone since it was listed: its content is in a synced table.
     }
   }
-  await syncDirectory(directory)
+  await syncDirectory(disk, directory)
 }

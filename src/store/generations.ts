@@ -4,8 +4,8 @@
  * state or the new one, never a mix; what `current` does not name is removed at the next start. Views of the old generation stay
  * readable until they are released.
  */
-import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Disk } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
 import { namesIn, readIfThere, syncDirectory } from './files.ts'
 
@@ -13,12 +13,14 @@ const currentName = 'current'
 const folderPattern = /^g(\d{1,15})$/
 
 export class Generations {
+  readonly #disk: Disk
   readonly #directory: string
   /** Number of the generation in use; 0 when there is none yet. */
   current: number
   #newest: number
 
-  private constructor(directory: string, current: number, newest: number) {
+  private constructor(disk: Disk, directory: string, current: number, newest: number) {
+    this.#disk = disk
     this.#directory = directory
     this.current = current
     this.#newest = newest
@@ -31,10 +33,10 @@ export class Generations {
   }
 
   /** Reads which generation is in use, and removes all others. @throws ERR_STORE_CORRUPT */
-  static async open(directory: string): Promise<Generations> {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    const pointer = await readIfThere(join(directory, currentName))
-    const names = (await namesIn(directory)) ?? []
+  static async open(disk: Disk, directory: string): Promise<Generations> {
+    await disk.mkdir(directory, { recursive: true, mode: 0o700 })
+    const pointer = await readIfThere(disk, join(directory, currentName))
+    const names = (await namesIn(disk, directory)) ?? []
     const folders = names.filter((name) => folderPattern.test(name))
     let current = 0
     if (pointer !== null) {
@@ -46,11 +48,11 @@ export class Generations {
     }
     // Without a pointer nothing is removed: a lost pointer must not cost the evidence as well.
     if (pointer !== null) {
-      for (const name of folders) if (name !== `g${current}`) await rm(join(directory, name), { recursive: true, force: true })
+      for (const name of folders) if (name !== `g${current}`) await disk.rm(join(directory, name), { recursive: true, force: true })
     }
-    await rm(join(directory, `${currentName}.tmp`), { force: true })
+    await disk.rm(join(directory, `${currentName}.tmp`), { force: true })
     const newest = Math.max(0, ...folders.map((name) => Number(name.slice(1))))
-    return new Generations(directory, current, pointer === null ? newest : current)
+    return new Generations(disk, directory, current, pointer === null ? newest : current)
   }
 
   path(generation: number): string {
@@ -61,20 +63,20 @@ export class Generations {
   async activate(generation: number): Promise<void> {
     const temporary = join(this.#directory, `${currentName}.tmp`)
     // The generation's own folder entry must be durable before anything names it.
-    await syncDirectory(this.#directory)
-    const handle = await open(temporary, 'w', 0o600)
+    await syncDirectory(this.#disk, this.#directory)
+    const handle = await this.#disk.open(temporary, 'w', 0o600)
     try {
-      await handle.writeFile(`g${generation}\n`)
+      await handle.writeFile(Buffer.from(`g${generation}\n`))
       await handle.sync()
     } finally {
       await handle.close()
     }
-    await rename(temporary, join(this.#directory, currentName))
-    await syncDirectory(this.#directory)
+    await this.#disk.rename(temporary, join(this.#directory, currentName))
+    await syncDirectory(this.#disk, this.#directory)
     this.current = generation
   }
 
   async remove(generation: number): Promise<void> {
-    await rm(this.path(generation), { recursive: true, force: true })
+    await this.#disk.rm(this.path(generation), { recursive: true, force: true })
   }
 }

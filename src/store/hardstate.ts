@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr'
 import type { HardState } from '#raft/types.ts'
+import type { Disk } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
 import { openSlots } from './slots.ts'
 
@@ -14,8 +15,8 @@ export interface HardStateFile {
 }
 
 /** Opens the durable term, vote and commit of a node. @throws ERR_STORE_CORRUPT when neither copy can be trusted, or it is another cluster's. */
-export async function openHardState(directory: string, clusterId: string): Promise<HardStateFile> {
-  const slots = await openSlots(directory, 'hardstate')
+export async function openHardState(disk: Disk, directory: string, clusterId: string): Promise<HardStateFile> {
+  const slots = await openSlots(disk, directory, 'hardstate')
   let current = slots.current === null ? null : decode(slots.current.payload, clusterId)
   return {
     get current() {

@@ -1,8 +1,50 @@
 import { ClassicLevel } from 'classic-level'
 import { errnoOf, storeCorrupt, storeFailed } from './errors.ts'
 
-/** Raw bytes in, raw bytes out. */
-export type Level = ClassicLevel<Uint8Array, Uint8Array>
+export interface LevelRange {
+  readonly gt?: Uint8Array
+  readonly gte?: Uint8Array
+  readonly lt?: Uint8Array
+  readonly lte?: Uint8Array
+}
+
+export interface LevelIteratorOptions extends LevelRange {
+  readonly snapshot?: LevelSnapshot | undefined
+  /** False: values come empty. */
+  readonly values?: boolean
+  readonly fillCache?: boolean
+  readonly highWaterMarkBytes?: number
+}
+
+export interface LevelIterator {
+  /** At most `size` pairs, in key order; none at the end. */
+  nextv(size: number): Promise<[Uint8Array, Uint8Array][]>
+  seek(target: Uint8Array): void
+  close(): Promise<void>
+}
+
+export interface LevelSnapshot {
+  /** Ends it, once iterators on it have ended. */
+  close(): Promise<void>
+}
+
+export type LevelOp =
+  | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly type: 'del'; readonly key: Uint8Array }
+
+/** Raw bytes in, raw bytes out: what the store uses of LevelDB. Values that it hands out are the caller's. */
+export interface Level {
+  open(): Promise<void>
+  close(): Promise<void>
+  get(key: Uint8Array): Promise<Uint8Array | undefined>
+  getSync(key: Uint8Array, options?: { readonly snapshot?: LevelSnapshot }): Uint8Array | undefined
+  put(key: Uint8Array, value: Uint8Array): Promise<void>
+  /** All or nothing, in order; with `sync` it resolves when it is durable. */
+  batch(ops: LevelOp[], options?: { readonly sync?: boolean }): Promise<void>
+  clear(range: LevelRange): Promise<void>
+  iterator(options: LevelIteratorOptions): LevelIterator
+  snapshot(): LevelSnapshot
+}
 
 export interface LevelOptions {
   /** LevelDB's snappy compression of its blocks. */
@@ -16,7 +58,7 @@ export interface LevelOptions {
 /** Makes a database handle that is not open yet: tests put a failing disk here. */
 export type LevelFactory = (path: string, options: LevelOptions) => Level
 
-export const classicLevel: LevelFactory = (path, options) =>
+export const classicLevel = (path: string, options: LevelOptions): ClassicLevel<Uint8Array, Uint8Array> =>
   new ClassicLevel<Uint8Array, Uint8Array>(path, {
     keyEncoding: 'view',
     valueEncoding: 'view',

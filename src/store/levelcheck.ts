@@ -2,9 +2,9 @@
  * Checks a closed LevelDB folder before LevelDB opens it, and with that replays and deletes its logs. LevelDB verifies neither its .log records in a way
  * that would stop it (it drops a bad one, and goes on with the next) nor the blocks of its tables (it returns wrong values).
  */
-import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from '#base/logger.ts'
+import type { Disk } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
 import { namesIn, readIfThere, syncDirectory } from './files.ts'
 import { readManifest, scanLog, tableProblem, type Manifest } from './levelfiles.ts'
@@ -20,17 +20,18 @@ export interface LevelCheckOptions {
 }
 
 /** @throws ERR_STORE_CORRUPT when a live file of `directory` is damaged beyond what may be repaired. */
-export async function checkLevelFiles(directory: string, options: LevelCheckOptions): Promise<void> {
-  const names = (await namesIn(directory)) ?? []
-  const manifest = await currentManifest(directory)
-  for (const [number, size] of manifest.tables) await checkTable(directory, names, number, size)
+export async function checkLevelFiles(disk: Disk, directory: string, options: LevelCheckOptions): Promise<void> {
+  const names = (await namesIn(disk, directory)) ?? []
+  const manifest = await currentManifest(disk, directory)
+  for (const [number, size] of manifest.tables) await checkTable(disk, directory, names, number, size)
   const logs = numbered(names, 'log').filter(({ number }) => number >= manifest.logNumber || number === manifest.previousLog)
   for (const [position, { name }] of logs.entries()) {
-    const file = await readFile(join(directory, name))
+    const file = await disk.readFile(join(directory, name))
     const scan = scanLog(file)
     if (scan.state === 'whole') continue
     if (options.repairTornLogs)
       return cut(
+        disk,
         directory,
         logs.slice(position).map((each) => each.name),
         file.subarray(0, scan.goodBytes),
@@ -41,21 +42,21 @@ export async function checkLevelFiles(directory: string, options: LevelCheckOpti
   }
 }
 
-async function currentManifest(directory: string): Promise<Manifest> {
-  const pointer = (await readIfThere(join(directory, 'CURRENT')))?.toString('latin1').trim()
+async function currentManifest(disk: Disk, directory: string): Promise<Manifest> {
+  const pointer = (await readIfThere(disk, join(directory, 'CURRENT')))?.toString('latin1').trim()
   if (pointer === undefined || !/^MANIFEST-\d+$/.test(pointer))
     throw storeCorrupt('CURRENT: expected the name of a manifest, got something else')
-  const file = await readIfThere(join(directory, pointer))
+  const file = await readIfThere(disk, join(directory, pointer))
   const manifest = file === null ? null : readManifest(file)
   if (manifest === null) throw storeCorrupt(`${pointer}: expected an intact manifest, got a damaged one or none`)
   return manifest
 }
 
-async function checkTable(directory: string, names: readonly string[], number: number, size: number): Promise<void> {
+async function checkTable(disk: Disk, directory: string, names: readonly string[], number: number, size: number): Promise<void> {
   const stem = String(number).padStart(6, '0')
   const name = names.find((each) => each === `${stem}.ldb` || each === `${stem}.sst`)
   if (name === undefined) throw storeCorrupt(`${stem}.ldb: expected a table that the manifest names, got none`)
-  const file = await readFile(join(directory, name))
+  const file = await disk.readFile(join(directory, name))
   if (file.length !== size) throw storeCorrupt(`${name}: expected ${size} bytes, got ${file.length}`)
   const problem = tableProblem(file)
   if (problem !== null) throw storeCorrupt(`${name}: ${problem}`)
@@ -71,7 +72,7 @@ function numbered(names: readonly string[], extension: string): { readonly name:
 }
 
 /** Keeps `good` of the first of `names`, and sets the damaged originals aside. */
-async function cut(directory: string, names: readonly string[], good: Buffer, logger: Logger): Promise<void> {
+async function cut(disk: Disk, directory: string, names: readonly string[], good: Buffer, logger: Logger): Promise<void> {
   const [first] = names
   if (first === undefined) return
   logger.warn(
@@ -79,15 +80,15 @@ async function cut(directory: string, names: readonly string[], good: Buffer, lo
     'state: an unreadable end of its log is cut off, and applied again from the raft log',
   )
   // From the last to the first: a crash in between must not leave a later log without the cut one before it.
-  for (const name of names.toReversed()) await rename(join(directory, name), join(directory, `${name}.damaged`))
+  for (const name of names.toReversed()) await disk.rename(join(directory, name), join(directory, `${name}.damaged`))
   const temporary = join(directory, `${first}.tmp`)
-  const handle = await open(temporary, 'w', 0o600)
+  const handle = await disk.open(temporary, 'w', 0o600)
   try {
     await handle.writeFile(good)
     await handle.sync()
   } finally {
     await handle.close()
   }
-  await rename(temporary, join(directory, first))
-  await syncDirectory(directory)
+  await disk.rename(temporary, join(directory, first))
+  await syncDirectory(disk, directory)
 }

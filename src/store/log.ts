@@ -6,7 +6,6 @@
  * An append is one LevelDB batch with `sync: true`; the first error is final (after a failed fsync the kernel may call the page clean,
  * and a retry would "succeed" without a byte on the disk).
  */
-import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { assert } from '#base/assert.ts'
 import { isHoldfastError, type HoldfastError } from '#base/errors.ts'
@@ -14,10 +13,11 @@ import { silentLogger, type Logger } from '#base/logger.ts'
 import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
 import { AckFile, ackFileName } from './ack.ts'
 import { decodeBase, encodeBase, type LogBase } from './base.ts'
+import { nodeDisk, type Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
 import { namesIn, syncDirectory } from './files.ts'
 import { openHardState, type HardStateFile } from './hardstate.ts'
-import { classicLevel, openLevel, type Level, type LevelFactory } from './level.ts'
+import { openLevel, type Level, type LevelFactory, type LevelOp } from './level.ts'
 import { checkLevelFiles } from './levelcheck.ts'
 import { Mutex } from './mutex.ts'
 import { chainOrigin, clusterTag, decodeRecord, encodeRecord, indexKey, recordOverheadBytes } from './record.ts'
@@ -35,6 +35,8 @@ export interface LogStoreOptions {
   readonly tailBytesMax?: number
   /** Bytes that one `entries` call reads from disk at most (beside its first entry): it blocks the event loop while it does. */
   readonly diskReadBytesMax?: number
+  readonly disk?: Disk
+  /** In place of the disk's own. */
   readonly level?: LevelFactory
 }
 
@@ -46,35 +48,33 @@ const deletesPerBatchMax = 20_000
 const noState: HardState = { term: 0, vote: null, commit: 0 }
 const synced = { sync: true } as const
 
-type BatchOp = { type: 'put'; key: Uint8Array; value: Uint8Array } | { type: 'del'; key: Uint8Array }
-
 /**
  * Opens (or creates) the log in `options.directory`, verifying all of it.
  * @throws ERR_STORE_CORRUPT when anything acknowledged is missing or damaged; ERR_STORE_FAILED when it can't be opened.
  */
 export async function openLogStore(options: LogStoreOptions): Promise<LogStore> {
-  const { directory } = options
+  const { directory, disk = nodeDisk } = options
   const path = join(directory, 'log')
-  await mkdir(directory, { recursive: true, mode: 0o700 })
-  const names = await namesIn(path)
+  await disk.mkdir(directory, { recursive: true, mode: 0o700 })
+  const names = await namesIn(disk, path)
   const exists = names?.includes('CURRENT') ?? false
-  const hard = await openHardState(directory, options.clusterId)
+  const hard = await openHardState(disk, directory, options.clusterId)
   if (exists && hard.current === null) throw storeCorrupt('hardstate: expected it beside the log, got none')
   if (!exists && (hard.current?.term ?? 0) > 0) throw storeCorrupt('log: expected it beside the hard state, got none')
-  if (exists && !((await namesIn(directory)) ?? []).includes(ackFileName))
+  if (exists && !((await namesIn(disk, directory)) ?? []).includes(ackFileName))
     throw storeCorrupt(`${ackFileName}: expected it beside the log, got none`)
   if (hard.current === null) await hard.write(noState)
-  const ack = await AckFile.open(directory)
+  const ack = await AckFile.open(disk, directory)
   let level: Level | null = null
   try {
-    if (exists) await checkLevelFiles(path, { repairTornLogs: false, logger: options.logger ?? silentLogger })
-    level = await openLevel(options.level ?? classicLevel, path, {
+    if (exists) await checkLevelFiles(disk, path, { repairTornLogs: false, logger: options.logger ?? silentLogger })
+    level = await openLevel(options.level ?? disk.level, path, {
       compression: options.compression ?? true,
       cacheBytes: 4 * 1024 * 1024,
       writeBufferBytes: 8 * 1024 * 1024,
       multithreading: false,
     })
-    if (!exists) await syncDirectory(directory).then(() => syncDirectory(dirname(directory)))
+    if (!exists) await syncDirectory(disk, directory).then(() => syncDirectory(disk, dirname(directory)))
     const store = new LevelLogStore(options, level, hard, ack)
     await store.load()
     return store
@@ -187,7 +187,7 @@ class LevelLogStore implements LogStore {
       const base: LogBase = { index, term, chain: new Uint8Array(this.#chainAt(index)) }
       // The base first, with the first deletes: what is left below it after a crash is cleared at the next start.
       for (let low = from; low <= index; low += deletesPerBatchMax) {
-        const ops: BatchOp[] = low === from ? [this.#basePut(base)] : []
+        const ops: LevelOp[] = low === from ? [this.#basePut(base)] : []
         for (let at = low; at <= index && at < low + deletesPerBatchMax; at += 1) ops.push({ type: 'del', key: indexKey(at) })
         await this.#level.batch(ops, synced)
         if (low === from) this.#adoptBase(base)
@@ -200,7 +200,7 @@ class LevelLogStore implements LogStore {
       const base: LogBase = { index: meta.index, term: meta.term, chain: chainOrigin(this.#cluster, meta.index, meta.term) }
       await this.#ack.lower(null)
       // All in one batch: an old entry left above the new base would look like a broken chain.
-      const ops: BatchOp[] = [this.#basePut(base)]
+      const ops: LevelOp[] = [this.#basePut(base)]
       for (let at = this.#base.index + 1; at <= this.#last; at += 1) ops.push({ type: 'del', key: indexKey(at) })
       await this.#level.batch(ops, synced)
       this.#base = base
@@ -242,13 +242,19 @@ class LevelLogStore implements LogStore {
   }
 
   async #create(stored: HardState): Promise<void> {
-    const first = await this.#level.keys({ limit: 1 }).all()
-    if (stored.term > 0 || first.length > 0) throw storeCorrupt('log: expected a base record, got none')
+    const iterator = this.#level.iterator({ values: false })
+    let first: unknown
+    try {
+      first = (await iterator.nextv(1))[0]
+    } finally {
+      await iterator.close()
+    }
+    if (stored.term > 0 || first !== undefined) throw storeCorrupt('log: expected a base record, got none')
     await this.#level.batch([this.#basePut(this.#base)], synced)
   }
 
   async #loadEntries(): Promise<void> {
-    const iterator = this.#level.iterator<Uint8Array, Uint8Array>({
+    const iterator = this.#level.iterator({
       gt: indexKey(this.#base.index),
       lt: new Uint8Array([0xff]),
       fillCache: false,
@@ -299,7 +305,7 @@ class LevelLogStore implements LogStore {
     if (first <= this.#last && (this.#ack.mark?.index ?? 0) >= first) {
       await this.#ack.lower(first === 1 ? null : { index: first - 1, chain: new Uint8Array(previousChain) })
     }
-    const ops: BatchOp[] = []
+    const ops: LevelOp[] = []
     const chains: Uint8Array[] = []
     let chain = previousChain
     for (const [position, entry] of entries.entries()) {
@@ -344,7 +350,7 @@ class LevelLogStore implements LogStore {
     this.#terms.dropBelow(base.index + 1)
   }
 
-  #basePut(base: LogBase): BatchOp {
+  #basePut(base: LogBase): LevelOp {
     return { type: 'put', key: baseKey, value: encodeBase(base, this.#cluster) }
   }
 

@@ -11,10 +11,10 @@
  *   neither valid, or numbers more than one apart: corrupt, and the node stays out.
  * Not covered: both files rolled back together by whoever restores an old disk (docs: a new disk means a new node id).
  */
-import { open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32c } from '@node-rs/crc32'
 import { assert } from '#base/assert.ts'
+import type { Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
 import { readIfThere, syncDirectory } from './files.ts'
 
@@ -51,9 +51,9 @@ function decode(bytes: Buffer | null): { sequence: number; payload: Uint8Array }
  * Opens `name.0` and `name.1` in `directory`, verifying both and mending a torn one from its twin.
  * @throws ERR_STORE_CORRUPT when files are there but no record can be trusted.
  */
-export async function openSlots(directory: string, name: string): Promise<Slots> {
+export async function openSlots(disk: Disk, directory: string, name: string): Promise<Slots> {
   const paths = [join(directory, `${name}.0`), join(directory, `${name}.1`)] as const
-  const [first, second] = [await readIfThere(paths[0]), await readIfThere(paths[1])]
+  const [first, second] = [await readIfThere(disk, paths[0]), await readIfThere(disk, paths[1])]
   const [a, b] = [decode(first), decode(second)]
   if (a !== null && b !== null && a.sequence !== b.sequence && a.sequence !== b.sequence + 1) {
     throw storeCorrupt(`${name}: expected two slots of one sequence number or in succession, got ${a.sequence} and ${b.sequence}`)
@@ -68,15 +68,15 @@ export async function openSlots(directory: string, name: string): Promise<Slots>
 
   async function writeOne(path: string, bytes: Buffer): Promise<void> {
     // A whole new file, renamed over the old one: an overwrite in place could tear what was there with what comes.
-    const handle = await open(`${path}.tmp`, 'w', 0o600)
+    const handle = await disk.open(`${path}.tmp`, 'w', 0o600)
     try {
       await handle.writeFile(bytes)
       await handle.sync()
     } finally {
       await handle.close()
     }
-    await rename(`${path}.tmp`, path)
-    await syncDirectory(directory)
+    await disk.rename(`${path}.tmp`, path)
+    await syncDirectory(disk, directory)
   }
 
   async function writeBoth(sequence: number, payload: Uint8Array): Promise<void> {
@@ -89,8 +89,8 @@ export async function openSlots(directory: string, name: string): Promise<Slots>
     }
   }
 
-  await rm(`${paths[0]}.tmp`, { force: true })
-  await rm(`${paths[1]}.tmp`, { force: true })
+  await disk.rm(`${paths[0]}.tmp`, { force: true })
+  await disk.rm(`${paths[1]}.tmp`, { force: true })
   return {
     get current() {
       return current

@@ -4,15 +4,15 @@
  * comes before the log is compacted.
  */
 import { join } from 'node:path'
-import { mkdir } from 'node:fs/promises'
 import { assert } from '#base/assert.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { silentLogger, type Logger } from '#base/logger.ts'
 import type { SnapshotMeta } from '#raft/types.ts'
+import { nodeDisk, type Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
 import { syncDirectory, syncLevelFiles } from './files.ts'
 import { Generations } from './generations.ts'
-import { classicLevel, openLevel, type Level, type LevelFactory } from './level.ts'
+import { openLevel, type Level, type LevelFactory, type LevelOp } from './level.ts'
 import { checkLevelFiles } from './levelcheck.ts'
 import { Mutex } from './mutex.ts'
 import { decodeMeta, emptyMeta, encodeMeta } from './statemeta.ts'
@@ -30,6 +30,8 @@ export interface StateStoreOptions {
   readonly cacheBytes?: number
   /** Lets worker threads of this process open the same database. */
   readonly multithreading?: boolean
+  readonly disk?: Disk
+  /** In place of the disk's own. */
   readonly level?: LevelFactory
 }
 
@@ -44,10 +46,11 @@ const receiveBatchBytes = 4 * 1024 * 1024
 
 /** Opens (or creates, empty) the state in `options.directory`. @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED */
 export async function openStateStore(options: StateStoreOptions): Promise<StateStore> {
+  const disk = options.disk ?? nodeDisk
   try {
-    await mkdir(options.directory, { recursive: true, mode: 0o700 })
-    const generations = await Generations.open(join(options.directory, 'state'))
-    await syncDirectory(options.directory)
+    await disk.mkdir(options.directory, { recursive: true, mode: 0o700 })
+    const generations = await Generations.open(disk, join(options.directory, 'state'))
+    await syncDirectory(disk, options.directory)
     return await LevelStateStore.open(options, generations)
   } catch (error) {
     if (isHoldfastError(error)) throw error
@@ -65,6 +68,7 @@ interface Generation {
 
 class LevelStateStore implements StateStore {
   readonly #options: StateStoreOptions
+  readonly #disk: Disk
   readonly #generations: Generations
   readonly #logger: Logger
   readonly #writes = new Mutex()
@@ -80,6 +84,7 @@ class LevelStateStore implements StateStore {
 
   private constructor(options: StateStoreOptions, generations: Generations, generation: Generation, meta: StateMeta) {
     this.#options = options
+    this.#disk = options.disk ?? nodeDisk
     this.#logger = options.logger ?? silentLogger
     this.#generations = generations
     this.#generation = generation
@@ -87,15 +92,16 @@ class LevelStateStore implements StateStore {
   }
 
   static async open(options: StateStoreOptions, generations: Generations): Promise<LevelStateStore> {
+    const { disk = nodeDisk } = options
     if (generations.current === 0) {
       const generation = await openGeneration(options, generations, generations.next(), true)
       await generation.level.put(metaKey, encodeMeta(options.clusterId, emptyMeta))
-      await syncLevelFiles(generations.path(generation.number))
+      await syncLevelFiles(disk, generations.path(generation.number))
       await generations.activate(generation.number)
       return new LevelStateStore(options, generations, generation, emptyMeta)
     }
     const path = generations.path(generations.current)
-    await checkLevelFiles(path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
+    await checkLevelFiles(disk, path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
     const generation = await openGeneration(options, generations, generations.current, false)
     try {
       const stored = await generation.level.get(metaKey)
@@ -114,7 +120,7 @@ class LevelStateStore implements StateStore {
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
     return this.#guarded(async () => {
       assert(meta.applied >= this.#meta.applied, `applied index expected at least ${this.#meta.applied}, got ${meta.applied}`)
-      const batch: ({ type: 'put'; key: Uint8Array; value: Uint8Array } | { type: 'del'; key: Uint8Array })[] = []
+      const batch: LevelOp[] = []
       for (const { key, value } of ops) {
         assert((key[0] ?? 0) >= firstOpenKeyByte, `state key expected to begin with a byte >= ${firstOpenKeyByte}`)
         batch.push(value === null ? { type: 'del', key } : { type: 'put', key, value })
@@ -130,7 +136,7 @@ class LevelStateStore implements StateStore {
   sync(): Promise<number> {
     return this.#guarded(async () => {
       const { applied } = this.#meta
-      await syncLevelFiles(this.#generations.path(this.#generation.number))
+      await syncLevelFiles(this.#disk, this.#generations.path(this.#generation.number))
       return applied
     })
   }
@@ -203,7 +209,7 @@ class LevelStateStore implements StateStore {
   /** Writes a verified stream into `generation`, and makes it durable. */
   async #fill(generation: Generation, stream: AsyncIterable<Uint8Array>): Promise<StateMeta> {
     let meta = emptyMeta
-    let batch: { type: 'put'; key: Uint8Array; value: Uint8Array }[] = []
+    let batch: LevelOp[] = []
     let bytes = 0
     const flush = async (): Promise<void> => {
       await generation.level.batch(batch)
@@ -227,7 +233,7 @@ class LevelStateStore implements StateStore {
     )
     batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
     await flush()
-    await syncLevelFiles(this.#generations.path(generation.number))
+    await syncLevelFiles(this.#disk, this.#generations.path(generation.number))
     return meta
   }
 
@@ -291,7 +297,7 @@ class LevelStateStore implements StateStore {
 
 async function openGeneration(options: StateStoreOptions, generations: Generations, number: number, fresh: boolean): Promise<Generation> {
   if (fresh) await generations.remove(number)
-  const level = await openLevel(options.level ?? classicLevel, generations.path(number), {
+  const level = await openLevel(options.level ?? (options.disk ?? nodeDisk).level, generations.path(number), {
     compression: options.compression ?? true,
     cacheBytes: options.cacheBytes ?? cacheBytesDefault,
     writeBufferBytes: 16 * 1024 * 1024,

@@ -1,8 +1,6 @@
 import { HoldfastError } from '#base/errors.ts'
-import type { Level } from './level.ts'
+import type { Level, LevelIterator, LevelSnapshot } from './level.ts'
 import type { KeyCursor, StateMeta, StateView } from './types.ts'
-
-type LevelSnapshot = ReturnType<Level['snapshot']>
 
 const cursorBatchMin = 16
 const cursorBatchMax = 512
@@ -54,12 +52,12 @@ export class SharedView {
     return this.level.getSync(key, this.#readOptions)
   }
 
-  iterate(start: Uint8Array, end: Uint8Array) {
+  iterate(start: Uint8Array, end: Uint8Array): LevelIterator {
     this.checkOpen()
     return this.level.iterator({ gte: start, lt: end, snapshot: this.#snapshot, highWaterMarkBytes: iteratorBytesMax })
   }
 
-  iterateKeys(start: Uint8Array, end: Uint8Array) {
+  iterateKeys(start: Uint8Array, end: Uint8Array): LevelIterator {
     this.checkOpen()
     return this.level.iterator({ gte: start, lt: end, values: false, snapshot: this.#snapshot, highWaterMarkBytes: iteratorBytesMax })
   }
@@ -108,14 +106,14 @@ class CountedView implements StateView {
 }
 
 class LevelKeyCursor implements KeyCursor {
-  readonly #iterator: ReturnType<SharedView['iterateKeys']>
+  readonly #iterator: LevelIterator
   #batch: [Uint8Array, Uint8Array][] = []
   #position = 0
   #size = cursorBatchMin
   /** Where the cursor stands: the last key or target, at first the range's start. LevelDB would jump backwards, or end on leaving the range. */
   #last: Uint8Array
 
-  constructor(iterator: ReturnType<SharedView['iterateKeys']>, start: Uint8Array) {
+  constructor(iterator: LevelIterator, start: Uint8Array) {
     this.#iterator = iterator
     this.#last = start
   }

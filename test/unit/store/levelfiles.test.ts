@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { expect, test } from 'vitest'
 import { silentLogger } from '#base/logger.ts'
+import { nodeDisk } from '#store/disk.ts'
 import { checkLevelFiles } from '#store/levelcheck.ts'
 import { readManifest, scanLog, tableProblem } from '#store/levelfiles.ts'
 import { openLogStore } from '#store/log.ts'
@@ -43,7 +44,7 @@ test.each([true, false])('what LevelDB wrote is found intact, compression %s', a
   )
   expect(live.length).toBeGreaterThan(0)
   expect(tables.map((table) => table.slice(-10))).toEqual(expect.arrayContaining(live))
-  await checkLevelFiles(path, { repairTornLogs: false, logger: silentLogger })
+  await checkLevelFiles(nodeDisk, path, { repairTornLogs: false, logger: silentLogger })
 })
 
 test.each([true, false])('any flipped bit in a table is found, compression %s', async (compression) => {
