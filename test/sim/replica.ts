@@ -56,6 +56,10 @@ export class SimNode {
     return this.#life !== null
   }
 
+  get writing(): boolean {
+    return this.#life !== null && this.#life.inFlight !== null
+  }
+
   get paused(): boolean {
     return this.#pausedUntil > this.#world.queue.now
   }

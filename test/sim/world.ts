@@ -100,9 +100,11 @@ export class World {
     const { chances, random } = this
     const { electionTicks, tickTime } = this.options
     const spell = (): number => Math.round(electionTicks * tickTime * (random.between(1, 30) / 10))
-    if (random.chance(chances.partition)) this.network.partition([...this.nodes.keys()])
+    if (random.chance(chances.partition)) this.#partition()
     if (random.chance(chances.heal)) this.network.heal()
     this.#maybe(chances.crash, 'crash', (node) => node.up && node.crash())
+    // A crash in the middle of a write is where disks differ from what was promised.
+    if (random.chance(chances.crash)) this.#crashWriting()
     if (random.chance(chances.crash / 10)) this.#crashAll()
     for (const node of this.nodes.values()) {
       if (!node.up && random.chance(chances.restart)) node.start(random.chance(chances.sealedAtStart))
@@ -118,6 +120,27 @@ export class World {
     })
     this.#maybe(chances.transfer, 'transfer', (node) => this.#transfer(node))
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
+  }
+
+  /** Half of the time it is a leader that is cut off: what it goes on to do is what can go wrong. */
+  #partition(): void {
+    const leaders = [...this.nodes.values()].filter((node) => node.status()?.role === Role.leader)
+    if (leaders.length === 0 || this.random.chance(0.5)) return this.network.partition([...this.nodes.keys()])
+    this.#count('partition-leader')
+    const { id } = this.random.pick(leaders)
+    const bothWays = this.random.chance(0.5)
+    const inward = this.random.chance(0.5)
+    for (const other of this.nodes.keys()) {
+      if (bothWays || inward) this.network.cut(other, id)
+      if (bothWays || !inward) this.network.cut(id, other)
+    }
+  }
+
+  #crashWriting(): void {
+    const writing = [...this.nodes.values()].filter((node) => node.writing)
+    if (writing.length === 0) return
+    this.#count('crash-writing')
+    this.random.pick(writing).crash()
   }
 
   #crashAll(): void {

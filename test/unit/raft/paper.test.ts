@@ -260,6 +260,13 @@ describe('5.3 Log replication', () => {
     expect(refusals.length, 'a hint skips a whole term').toBeLessThanOrEqual(3)
   })
 
+  test('of an append that begins before the commit index, the rest is taken', () => {
+    const cluster = new Cluster(three, {}, { b: { voters: three, log: logOf(1, 1), hardState: { term: 1, vote: null, commit: 2 } } })
+    cluster.inject(message('a', 'b', 1, MessageType.append, { logIndex: 0, logTerm: 0, commit: 3, entries: logOf(1, 1, 1, 1) }))
+    expect(cluster.raft('b').status()).toMatchObject({ lastIndex: 4, commit: 3 })
+    expect(cluster.pool).toMatchObject([{ type: MessageType.appendReply, logIndex: 4 }])
+  })
+
   test('a late append does not cut entries that came after it', () => {
     const cluster = new Cluster(three)
     cluster.elect('a')

@@ -34,6 +34,17 @@ describe('quiet', () => {
   })
 })
 
+test('a late grant for an earlier campaign does not count for a later one', () => {
+  const cluster = new Cluster(three)
+  cluster.do('a', (raft) => raft.campaign())
+  cluster.inject(message('b', 'a', 1, MessageType.preVoteReply, { reject: true }))
+  cluster.do('a', (raft) => raft.campaign())
+  cluster.inject(message('c', 'a', 1, MessageType.preVoteReply))
+  expect(cluster.raft('a').status()).toMatchObject({ role: 'pre-candidate', term: 1, dropped: { 'stale-vote': 1 } })
+  cluster.inject(message('c', 'a', 2, MessageType.preVoteReply))
+  expect(cluster.raft('a').status()).toMatchObject({ role: 'candidate', term: 2 })
+})
+
 // Each elects within three election timeouts.
 describe('live', () => {
   const soon = 60

@@ -262,6 +262,7 @@ describe('removal', () => {
     cluster.isolate('a')
     propose(cluster, 'a', change('auto', remove('a')))
     cluster.restart('a')
+    cluster.drop()
     cluster.heal()
     // b lacks the entry and cannot win; a holds it, is no voter by it, and must campaign all the same.
     cluster.run(100)
