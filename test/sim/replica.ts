@@ -148,7 +148,7 @@ export class SimNode {
     const { oracle } = this.#world
     if (effects.persist !== null) this.#startPersist(life, effects.persist)
     for (const message of effects.messages) this.#send(message)
-    oracle.committed(this.id, effects.committed)
+    oracle.committed(this.id, life.raft.status().term, effects.committed)
     life.toApply.push(...effects.committed)
     this.#applySoon(life)
     for (const { context, index } of effects.readStates) this.#readConfirmed(life, context, index)
@@ -206,7 +206,7 @@ export class SimNode {
   #applySoon(life: Life): void {
     if (life.applying || life.toApply.length === 0) return
     life.applying = true
-    const [lo, hi] = this.#world.options.applyLatency
+    const [lo, hi] = this.#world.applyLatency
     this.#world.queue.after(this.#random.between(lo, hi), () => {
       life.applying = false
       if (this.#life === life) this.#applyNow(life)

@@ -56,6 +56,11 @@ export class World {
     for (const node of this.nodes.values()) node.start(this.random.chance(this.chances.sealedAtStart))
   }
 
+  /** In the second phase state machines keep up: a backlog is no fault of the core's. */
+  get applyLatency(): readonly [number, number] {
+    return this.chances.heal === 1 ? [1, 10] : this.options.applyLatency
+  }
+
   #count(fault: string): void {
     this.faults[fault] = (this.faults[fault] ?? 0) + 1
   }
@@ -220,10 +225,18 @@ export class World {
       this.queue.runUntil(this.queue.now + tickTime, () => {})
       const leader = core.find((node) => node.status()?.ready === true)
       if (leader !== undefined) this.#leaveJoint(leader)
+      if (leader !== undefined) this.#switchOffRemoved(leader)
       if (leader !== undefined) goal ??= targetIndex() + 1
       if (goal !== null && this.#serves(core, goal)) return this.#settle(core, tick)
     }
     throw new OracleError(`liveness: ${this.#describe(core)}`)
+  }
+
+  /** Without pre-vote and check-quorum a removed node that never heard of it can disturb for ever: its operator must stop it. */
+  #switchOffRemoved(leader: SimNode): void {
+    const status = leader.status()
+    if (this.options.preVote || this.options.checkQuorum || status === null || status.lastIndex > status.commit) return
+    for (const node of this.nodes.values()) if (!membersOf(status.membership).includes(node.id)) node.crash()
   }
 
   /** An explicit joint membership waits for its operator. */
