@@ -162,11 +162,12 @@ export class Exchange implements InFlightRequest {
     }
     const scanner = raw === null ? new JsonScanner(limits) : null
     // A form has quotes and brackets of its own; what looks like JSON is scanned whatever its type says.
-    let scans: boolean | null = null
+    let form: boolean | null = null
     const watch = scanner && {
       feed: (chunk: Buffer): void => {
-        scans ??= !isForm(contentType, chunk)
-        if (scans) scanner.feed(chunk)
+        // White space decides nothing: a first chunk of it must not let the JSON behind it pass unscanned.
+        form ??= isForm(contentType, chunk)
+        if (form !== true) scanner.feed(chunk)
       },
     }
     this.#reader = new BodyReader(this.#in, { bytesMax, limits, budget, scanner: watch }, clock.monotonicMs(), (outcome) => {

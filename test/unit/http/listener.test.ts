@@ -215,6 +215,25 @@ describe('refusals before the core', () => {
     expect(served.seen).toHaveLength(0)
   })
 
+  test('JSON with the type of a form is scanned though white space comes first, alone', async () => {
+    const served = await start(() => ok({}))
+    const bomb = '['.repeat(4_000)
+    const head = `POST /v1/a HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n`
+    const answer = readAnswer(await exchange(served.port, [`${head}Content-Length: ${bomb.length + 1}\r\n\r\n `, bomb]))
+    expect(answer).toMatchObject({ status: 400, body: expect.stringContaining('levels') as string })
+    expect(served.seen).toHaveLength(0)
+  })
+
+  test('a form of many fields costs nothing', async () => {
+    const served = await start(() => ok({}))
+    const form = 'Content-Type: application/x-www-form-urlencoded\r\n'
+    const began = performance.now()
+    expect((await ask(served, post('/v1/a', 'ab&'.repeat(200_000), form))).status).toBe(400)
+    expect(performance.now() - began).toBeLessThan(200)
+    expect((await ask(served, post('/v1/a', Array.from({ length: 500 }, (_, i) => `k${i}=v`).join('&'), form))).status).toBe(200)
+    expect((await ask(served, post('/v1/a', Array.from({ length: 501 }, (_, i) => `k${i}=v`).join('&'), form))).status).toBe(400)
+  })
+
   test('never quotes the body', async () => {
     const served = await start(() => ok({}))
     const answer = await ask(served, post('/v1/a', '{"password":"hunter2-secret" oops'))
