@@ -48,9 +48,15 @@ function readDuration(value: unknown): number {
   }
 }
 
+/** One string of commas counts as one string against the listener's bound: without this, 32 MiB of them would be a list of 33 million. */
+const listItemsMax = 8_192
+
 function readList(value: unknown): string[] {
-  if (Array.isArray(value)) return value.map((item) => readString(item).trim())
-  if (typeof value === 'string') return value.trim() === '' ? [] : value.split(',').map((item) => item.trim())
+  if (typeof value === 'string') return value.trim() === '' ? [] : readList(value.split(',', listItemsMax + 1))
+  if (Array.isArray(value)) {
+    if (value.length > listItemsMax) throw new Unreadable(`at most ${listItemsMax} items`)
+    return value.map((item) => readString(item).trim())
+  }
   if (typeof value === 'number' || typeof value === 'boolean') return [String(value)]
   throw new Unreadable('a list of strings, or one string with commas')
 }

@@ -182,9 +182,14 @@ function capabilityPaths(services: SystemServices): PathDef[] {
   ]
 }
 
+/** Every token may ask (the default policy says so), and each path is looked up in all its rules. */
+const pathsAskedMax = 1_000
+
 function capabilitiesOf(context: HandlerContext, acl: CompiledAcl): LogicalResponse {
   const paths = optional<string[]>(context, 'paths') ?? optional<string[]>(context, 'path') ?? []
   if (paths.length === 0) throw new HoldfastError('ERR_BAD_REQUEST', 'paths must be supplied')
+  if (paths.length > pathsAskedMax)
+    throw new HoldfastError('ERR_BAD_REQUEST', `paths expected at most ${pathsAskedMax}, got ${paths.length}`)
   const data: Record<string, unknown> = Object.create(null)
   for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''))
   if (paths.length === 1) data.capabilities = data[paths[0]!]

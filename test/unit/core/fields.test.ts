@@ -24,6 +24,15 @@ function messages(run: () => unknown): readonly string[] {
   return []
 }
 
+test('a list is bounded, also one that is a single string of commas', () => {
+  const refused = (value: unknown): string => messages(() => readOne('list', value))[0] ?? ''
+  expect(readOne('list', ','.repeat(8_191))).toHaveLength(8_192)
+  const began = performance.now()
+  expect(refused(','.repeat(16 * 1024 * 1024))).toContain('at most 8192 items')
+  expect(performance.now() - began).toBeLessThan(500)
+  expect(refused(Array.from({ length: 8_193 }, () => 1))).toContain('at most 8192 items')
+})
+
 describe('a value is read as its type says', () => {
   test.each<[FieldType, unknown, unknown]>([
     ['string', 5, '5'],

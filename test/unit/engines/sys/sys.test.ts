@@ -224,6 +224,7 @@ describe('policies', () => {
     const two = await node.write('sys/capabilities', { token: reader, paths: ['kv/a', 'sys/seal'] })
     expect(two.body.data).toEqual({ 'kv/a': ['list', 'read'], 'sys/seal': ['deny'] })
     expect((await node.write('sys/capabilities-self', { paths: ['x'] })).body.data.capabilities).toEqual(['root'])
+    expect((await node.write('sys/capabilities-self', { paths: 'x,'.repeat(1_001) })).status).toBe(400)
     await node.write('sys/policies/acl/reader', { policy: 'path "other" { capabilities = ["read"] }' })
     expect((await node.read('kv/a', reader)).status).toBe(403)
   })
