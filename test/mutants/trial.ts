@@ -1,0 +1,141 @@
+/** One mutant's trial: it compiles, a cluster without faults does not notice it, and then the simulator and the named test have their try. */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Sandbox } from './sandbox.ts'
+import { splitTest, type Mutant } from './types.ts'
+
+export interface TrialOptions {
+  /** For the simulator's try. */
+  readonly seconds: number
+  readonly ticks: number
+  /** The simulator to use for all; otherwise the cluster's for driver and store, the core's for the core. */
+  readonly simulator: string | null
+}
+
+export interface Verdict {
+  readonly id: string
+  readonly failures: readonly number[]
+  readonly file: string
+  readonly breaks: string
+  readonly killedBy: 'simulator' | 'test' | null
+  /** What it died of, or what is wrong with it. */
+  readonly evidence: string
+  readonly seed: number | null
+  /** Until the kill. */
+  readonly seconds: number | null
+}
+
+const compileSecondsMax = 120
+const calmSecondsMax = 60
+const testSecondsMax = 180
+/** Many seeds of a simulator that stops by itself at the time that it is given. */
+const seedsMax = 1_000_000
+/** A run that does not stop by itself hangs. */
+const graceSeconds = 30
+
+const coreSimulator = 'test/sim/main.ts'
+const clusterSimulator = 'test/sim/cluster/main.ts'
+const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.mutants.json']
+const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--no-file-parallelism', '--reporter=verbose']
+
+export class Trial {
+  readonly #sandbox: Sandbox
+  readonly #options: TrialOptions
+  /** Named tests that pass without any mutant. */
+  readonly #sound = new Map<string, boolean>()
+
+  constructor(sandbox: Sandbox, options: TrialOptions) {
+    this.#sandbox = sandbox
+    this.#options = options
+  }
+
+  /** Is the tree itself sound? Null, or why not: then no verdict would mean anything. */
+  async baseline(): Promise<string | null> {
+    const compiled = await this.#sandbox.run(tsc, { secondsMax: compileSecondsMax })
+    if (compiled.code !== 0) return `the tree does not compile: ${lastLines(compiled.output)}`
+    const calm = await this.#sandbox.run(['test/mutants/calm.ts'], { secondsMax: calmSecondsMax })
+    return calm.code === 0 ? null : `the fault-free run fails without any mutant: ${lastLines(calm.output)}`
+  }
+
+  async judge(mutant: Mutant): Promise<Verdict> {
+    const survived = (evidence: string): Verdict => ({ ...named(mutant), killedBy: null, evidence, seed: null, seconds: null })
+    const invalid = await this.#sandbox.with(mutant, () => this.#invalid(mutant))
+    if (invalid !== null) return survived(invalid)
+    return (await this.#simulate(mutant)) ?? (await this.#test(mutant)) ?? survived('survived')
+  }
+
+  async #invalid(mutant: Mutant): Promise<string | null> {
+    const compiled = await this.#sandbox.run(tsc, { secondsMax: compileSecondsMax })
+    if (compiled.code !== 0) return `not a mutant, does not compile: ${lastLines(compiled.output)}`
+    const calm = await this.#sandbox.run(['test/mutants/calm.ts'], { secondsMax: calmSecondsMax })
+    return calm.code === 0 ? null : `not a mutant, fails without faults: ${lastLines(calm.output)} (${mutant.file})`
+  }
+
+  #simulatorFor({ file }: Mutant): string | null {
+    if (this.#options.simulator !== null) return this.#options.simulator
+    if (file.startsWith('raft/')) return coreSimulator
+    return existsSync(join(this.#sandbox.folder, clusterSimulator)) ? clusterSimulator : null
+  }
+
+  async #simulate(mutant: Mutant): Promise<Verdict | null> {
+    const simulator = this.#simulatorFor(mutant)
+    if (simulator === null) return null
+    const { seconds, ticks } = this.#options
+    const args = [simulator, '--seeds', String(seedsMax), '--ticks', String(ticks), '--seconds', String(seconds)]
+    const failed = /^seed (\d+) failed: (.*)/m
+    const ran = await this.#sandbox.with(mutant, () =>
+      this.#sandbox.run(args, { secondsMax: seconds + graceSeconds, stopAt: new RegExp(`${failed.source}\n`, 'm') }),
+    )
+    const found = failed.exec(ran.output)
+    if (found === null) return null
+    const [, seed = '', failure = ''] = found
+    // The same seed must be clean without the mutant, or it has found something else.
+    const healthy = await this.#sandbox.run([simulator, '--seeds', '1', '--seed', seed, '--ticks', String(ticks)], { secondsMax: seconds })
+    const evidence = healthy.code === 0 ? failure : `seed ${seed} fails without the mutant, too: ${failure}`
+    const killedBy = healthy.code === 0 ? ('simulator' as const) : null
+    return { ...named(mutant), killedBy, evidence: evidence.slice(0, 160), seed: Number(seed), seconds: rounded(ran.seconds) }
+  }
+
+  async #test(mutant: Mutant): Promise<Verdict | null> {
+    if (!('test' in mutant.killedBy)) return null
+    const { test } = mutant.killedBy
+    if (!(await this.#isSound(test))) throw new Error(`mutant ${mutant.id}: expected its test to pass without it: ${test}`)
+    const ran = await this.#sandbox.with(mutant, () => this.#runTest(test))
+    if (ran.code === 0) return null
+    return { ...named(mutant), killedBy: 'test', evidence: test, seed: null, seconds: rounded(ran.seconds) }
+  }
+
+  async #isSound(test: string): Promise<boolean> {
+    const known = this.#sound.get(test)
+    if (known !== undefined) return known
+    const ran = await this.#runTest(test)
+    // A name that matches nothing passes, too: only skipped tests.
+    const sound = ran.code === 0 && /Tests .*\b[1-9]\d* passed/.test(ran.output)
+    this.#sound.set(test, sound)
+    return sound
+  }
+
+  #runTest(test: string): ReturnType<Sandbox['run']> {
+    const { path, name } = splitTest(test)
+    return this.#sandbox.run([...vitest, path, '-t', name.replaceAll(/[$()*+.?[\\\]^{|}]/g, '\\$&')], { secondsMax: testSecondsMax })
+  }
+}
+
+/** Does the named test stand in its file? */
+export function testExists(root: string, test: string): boolean {
+  const { path, name } = splitTest(test)
+  const file = join(root, path)
+  return existsSync(file) && readFileSync(file, 'utf8').includes(name)
+}
+
+function named({ id, failures, file, breaks }: Mutant): Pick<Verdict, 'id' | 'failures' | 'file' | 'breaks'> {
+  return { id, failures, file, breaks }
+}
+
+function rounded(seconds: number): number {
+  return Math.round(seconds * 10) / 10
+}
+
+function lastLines(output: string): string {
+  return output.trim().split('\n').filter(Boolean).slice(-8).join(' | ').slice(0, 600)
+}
