@@ -3,6 +3,7 @@ import { isHoldfastError, HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import { sleep } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
+import type { SecretBytes } from '#base/secret.ts'
 import type { ClusterService, JoinOptions } from '#engines/sys/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { SealManager } from '#seal/types.ts'
@@ -15,6 +16,8 @@ const stepDownTimeoutMs = 5_000
 const retryEveryMs = 2_000
 /** Background attempts of one `join` call with `retry`: an hour. */
 const retriesMax = 1_800
+
+const isHttpUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 
 export interface ClusterServiceOptions {
   readonly birth: Birth
@@ -53,15 +56,23 @@ export class NodeCluster implements ClusterService {
   async join(options: JoinOptions): Promise<{ readonly joined: boolean }> {
     if (options.autoJoin !== null)
       throw new HoldfastError('ERR_BAD_REQUEST', 'auto_join is not supported', { hint: 'give leader_api_addr' })
-    if (options.leaderApiAddress === '')
-      throw new HoldfastError('ERR_BAD_REQUEST', "expected leader_api_addr, the URL of a member's API, got none")
+    if (!isHttpUrl(options.leaderApiAddress))
+      throw new HoldfastError(
+        'ERR_BAD_REQUEST',
+        `expected leader_api_addr, the URL of a member's API, got ${options.leaderApiAddress === '' ? 'none' : 'something else'}`,
+        { hint: 'for example https://node1:8200' },
+      )
     // As the peers answer it: a node that is a member already has joined.
     if (this.#options.replica.attached) return { joined: true }
     try {
-      await this.#joinOnce(options)
+      const finish = await this.#joinOnce(options)
+      // Answered before the last share is given, as by the peers: whoever asked is the one who now gives them.
+      finish().catch((error: unknown) =>
+        this.#options.log.error({ error: (error as Error).message }, 'joining by the seal failed: join again'),
+      )
     } catch (error) {
       if (!options.retry) throw error
-      this.#retry(options)
+      this.retryJoin([options])
       return { joined: false }
     }
     return { joined: true }
@@ -106,16 +117,14 @@ export class NodeCluster implements ClusterService {
     this.#stopped = true
   }
 
-  #retry(options: JoinOptions): void {
-    void this.#retryLoop([options])
-  }
-
   async #retryLoop(leaders: readonly JoinOptions[]): Promise<void> {
     const { clock, log, replica } = this.#options
     for (let attempt = 0; attempt < retriesMax && !this.#stopped && !replica.attached; attempt++) {
       for (const leader of leaders) {
         try {
-          await this.#joinOnce(leader)
+          // With the seal this waits for people too: nobody else looks after this join.
+          const finish = await this.#joinOnce(leader)
+          await finish()
           return
         } catch (error) {
           if (isHoldfastError(error, 'ERR_ALREADY_INITIALIZED')) return
@@ -126,7 +135,11 @@ export class NodeCluster implements ClusterService {
     }
   }
 
-  async #joinOnce(options: JoinOptions): Promise<void> {
+  /**
+   * One try with one leader. Resolves when this node is a member, or, without a token, as soon as the leader's seal is known: the function that
+   * it then gives waits for the seal to open, which may take people with shares, and ends the join.
+   */
+  async #joinOnce(options: JoinOptions): Promise<() => Promise<void>> {
     const { birth, seal, joiner, log } = this.#options
     const leader: LeaderAddress = {
       apiAddress: options.leaderApiAddress,
@@ -140,17 +153,32 @@ export class NodeCluster implements ClusterService {
     if (token !== null) {
       await birth.join(() => joinByToken(leader, self, token))
       log.info({ leader: leader.apiAddress }, 'joined by token')
-      return
+      return async () => {}
     }
-    const { challenge, records } = await fetchChallenge(leader, self.nodeId)
-    const key = seal.openForJoin(records)
-    // With shares this waits for people: the call that asked for it is answered meanwhile, the join goes on when the last share is given.
-    const finish = async (): Promise<void> => {
-      using proof = await key
-      await birth.join(() => joinByChallenge(leader, self, challenge, proof))
+    const { records } = await fetchChallenge(leader, self.nodeId)
+    const opened = seal.openForJoin(records)
+    opened.catch(() => {}) // Whoever waits below is told.
+    return async () => {
+      using proof = await opened
+      await this.#joinBySeal(leader, self, proof)
       log.info({ leader: leader.apiAddress }, "joined by the seal's proof")
     }
-    finish().catch((error: unknown) => log.error({ error: (error as Error).message }, 'joining by the seal failed: join again'))
+  }
+
+  /** The seal is open: a leader that fell meanwhile must not cost people their shares a second time. */
+  async #joinBySeal(leader: LeaderAddress, self: Joiner, proof: SecretBytes): Promise<void> {
+    const { birth, clock, log } = this.#options
+    for (let attempt = 1; ; attempt++) {
+      try {
+        // A new one each time: that of before may have expired while shares were looked for.
+        const { challenge } = await fetchChallenge(leader, self.nodeId)
+        return await birth.join(() => joinByChallenge(leader, self, challenge, proof))
+      } catch (error) {
+        if (!isHoldfastError(error, 'ERR_UPSTREAM') || attempt >= retriesMax || this.#stopped) throw error
+        log.warn({ leader: leader.apiAddress, error: error.message }, 'the seal is open, but joining failed: trying again')
+        await sleep(clock, retryEveryMs)
+      }
+    }
   }
 
   #noteRole(status: ReplicaStatus): void {

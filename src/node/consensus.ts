@@ -49,32 +49,43 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     request: (from, kind, body, signal) => options.onRequest(from, kind, body, signal),
     unreachable: (peer) => replica?.onUnreachable(peer),
   }
-  const logStore = await openLogStore({ directory, clusterId, logger: log })
-  const state = await openStateStore({ directory, clusterId, logger: log })
-  const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
-  await transport.listen()
-  const started = await startReplica({
-    nodeId,
-    clusterId,
-    incarnation: options.incarnation,
-    log: logStore,
-    state,
-    peers: transport,
-    clock,
-    random,
-    logger: log,
-    knownMembers: options.knownMembers,
-    settings: options.settings,
-    ...(options.founder === null ? {} : { bootstrap: options.founder }),
-  })
-  replica = started
-  return {
-    replica: started,
-    transport,
-    identity,
-    stop: async () => {
-      await started.stop()
-      await transport.close()
-    },
+  // What was opened when a later step fails is closed again: the next try would find the stores locked, and the port taken.
+  const opened: (() => Promise<void>)[] = []
+  try {
+    const logStore = await openLogStore({ directory, clusterId, logger: log })
+    opened.push(() => logStore.close())
+    const state = await openStateStore({ directory, clusterId, logger: log })
+    opened.push(() => state.close())
+    const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
+    opened.push(() => transport.close())
+    await transport.listen()
+    const started = await startReplica({
+      nodeId,
+      clusterId,
+      incarnation: options.incarnation,
+      log: logStore,
+      state,
+      peers: transport,
+      clock,
+      random,
+      logger: log,
+      knownMembers: options.knownMembers,
+      settings: options.settings,
+      ...(options.founder === null ? {} : { bootstrap: options.founder }),
+    })
+    replica = started
+    return {
+      replica: started,
+      transport,
+      identity,
+      stop: async () => {
+        await started.stop()
+        await transport.close()
+      },
+    }
+  } catch (error) {
+    // Their own failures would only hide the first one.
+    await Promise.allSettled(opened.map((close) => close()))
+    throw error
   }
 }

@@ -14,9 +14,12 @@ import { answerChallenge } from '#transport/join-challenge.ts'
 import { parseJoinAnswer } from '#transport/join-parse.ts'
 import { makeJoinRequest, openJoinAnswer, parseJoinToken, type JoinProof } from '#transport/join.ts'
 import type { Identity } from '#transport/types.ts'
+import { syncFolder } from './data-folder.ts'
 
 const joinTimeoutMs = 20_000
 const answerBytesMax = 1024 * 1024
+/** Of what a stranger's refusal says. */
+const textCharsMax = 500
 
 /** Where the cluster is, and how its API's certificate is checked. */
 export interface LeaderAddress {
@@ -106,8 +109,10 @@ async function joiningKey({ nodeId, dataDir }: Joiner): Promise<{ privateKeyPem:
   const { privateKeyPem } = await createNodeKey()
   const made = { privateKeyPem, csr: await createCsr({ nodeId, privateKeyPem }) }
   mkdirSync(joinPath(dataDir, 'identity'), { recursive: true, mode: 0o700 })
-  writeFileSync(`${path}.tmp`, JSON.stringify(made), { mode: 0o600 })
+  // On the disk before it leaves: certified once, the id is this key's for ever, and lost with it.
+  writeFileSync(`${path}.tmp`, JSON.stringify(made), { mode: 0o600, flush: true })
   renameSync(`${path}.tmp`, path)
+  syncFolder(joinPath(dataDir, 'identity'))
   return made
 }
 
@@ -169,5 +174,10 @@ function parseObject(text: string): Record<string, unknown> {
 function refusal(leader: LeaderAddress, status: number, body: Record<string, unknown>): HoldfastError {
   const errors = Array.isArray(body['errors']) ? body['errors'].filter((text) => typeof text === 'string') : []
   const code = status === 400 ? 'ERR_BAD_JOIN_TOKEN' : status === 403 ? 'ERR_PERMISSION_DENIED' : 'ERR_UPSTREAM'
-  return new HoldfastError(code, `join: expected ${leader.apiAddress} to agree, got status ${status}: ${errors.join('; ').slice(0, 500)}`)
+  const { hint } = body
+  return new HoldfastError(
+    code,
+    `join: expected ${leader.apiAddress} to agree, got status ${status}: ${errors.join('; ').slice(0, textCharsMax)}`,
+    typeof hint === 'string' ? { hint: hint.slice(0, textCharsMax) } : {},
+  )
 }

@@ -13,6 +13,7 @@ import { createIdentity, loadIdentity, saveIdentity } from '#transport/identity.
 import type { Member } from '#replica/types.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { openConsensus, type Consensus } from './consensus.ts'
+import { syncFolder } from './data-folder.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
 import { forgetJoiningKey, type Joined } from './joining.ts'
 import type { LateReplica } from './late-replica.ts'
@@ -71,6 +72,8 @@ export class Birth {
     }
     const identity = await loadIdentity(dataDir)
     if (identity === null) return false
+    // Left by a crash right after the identity was saved, which holds the same key.
+    forgetJoiningKey(dataDir)
     if (identity.nodeId !== this.#options.nodeId) {
       throw new HoldfastError(
         'ERR_CONFIG',
@@ -94,6 +97,8 @@ export class Birth {
       this.#founding ??= await this.#foundCluster()
       const result = await write(this.#founding)
       rmSync(this.#foundingMark())
+      // Before anybody is given a share: a mark that came back with a power cut would have the next start wipe a cluster that is in use.
+      syncFolder(this.#options.dataDir)
       this.#founding = null
       return result
     })
@@ -102,7 +107,9 @@ export class Birth {
   async #foundCluster(): Promise<Founding> {
     const { nodeId, clock, random, dataDir } = this.#options
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    await this.#expectNoIdentity()
     writeFileSync(this.#foundingMark(), '')
+    syncFolder(dataDir)
     const clusterId = randomUuid(random)
     const ca = await createClusterCa({ clusterId, nowMs: clock.nowMs(), random })
     const identity = await createIdentity(ca, { nodeId, clusterId, nowMs: clock.nowMs(), days: certificateDays, random })
@@ -114,6 +121,7 @@ export class Birth {
   /** Becomes a member of the cluster that `prove` talked to. @throws ERR_ALREADY_INITIALIZED, and what `prove` throws. */
   async join(prove: () => Promise<Joined>): Promise<void> {
     await this.#alone(async () => {
+      await this.#expectNoIdentity()
       const joined = await prove()
       // Before the identity, which is what makes this node a member: without them it could not answer the first who calls.
       mkdirSync(joinPath(this.#options.dataDir, 'identity'), { recursive: true, mode: 0o700 })
@@ -126,6 +134,14 @@ export class Birth {
 
   async stop(): Promise<void> {
     await this.#consensus?.stop()
+  }
+
+  /** Another process may have been pointed at the same folder, and have founded or joined since this one looked. */
+  async #expectNoIdentity(): Promise<void> {
+    if (existsSync(this.#foundingMark()) || (await loadIdentity(this.#options.dataDir)) === null) return
+    throw new HoldfastError('ERR_ALREADY_INITIALIZED', wellKnown.alreadyInitialized, {
+      hint: `another process has used ${this.#options.dataDir} meanwhile: each node needs a data folder of its own`,
+    })
   }
 
   /** One founding or joining at a time, and none once there is a cluster. */

@@ -3,7 +3,7 @@
  *
  * Listening comes before the stores are open: a node that starts, or waits to be initialised or unsealed, says so to whoever asks.
  */
-import { rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { systemClock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
@@ -27,6 +27,7 @@ import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
+import { claimDataFolder } from './data-folder.ts'
 import { decodeRequest, encodeResponse, forwardKind, forwardToLeader } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { nodeIdOf } from './identity-name.ts'
@@ -69,10 +70,13 @@ export async function runServer(options: ServerArguments): Promise<number> {
   const flags = options.logLevel === undefined ? {} : { flags: { log_level: options.logLevel } }
   const load = (): ServerConfig => loadConfig({ files: options.configPaths, env: process.env, ...flags })
   const config = load()
+  // LevelDB makes its files with whatever mode this leaves: none of them is for others to read.
+  process.umask(0o077)
+  const folderWarning = claimDataFolder(config.raft.path)
   const nodeId = nodeIdOf(config.raft.node_id, config.raft.path, systemRandom)
   const logger = createProcessLogger(config.log_level, nodeId)
   const { log } = logger
-  for (const warning of config.warnings) log.warn({}, warning)
+  for (const warning of [...config.warnings, folderWarning]) if (warning !== null) log.warn({}, warning)
   try {
     return await serve(config, nodeId, logger, load)
   } catch (error) {
@@ -89,7 +93,6 @@ async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger
   const audit = await openAudit(config, nodeId, log)
   const house = assemble(config, nodeId, log, audit)
   const listeners = await openListeners(config, house.core, nodeId, log)
-  if (config.pid_file !== null) writeFileSync(config.pid_file, `${process.pid}\n`)
   const stop = waitForSignals({
     log,
     onHangup: () => {
@@ -99,6 +102,7 @@ async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger
     },
   })
   try {
+    if (config.pid_file !== null) writePidFile(config.pid_file)
     await begin(house, config, log)
     await stop
   } finally {
@@ -106,6 +110,17 @@ async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger
     if (config.pid_file !== null) rmSync(config.pid_file, { force: true })
   }
   return 0
+}
+
+/** For whoever manages the process, so readable for all, unlike everything else that is written here. @throws ERR_CONFIG */
+function writePidFile(path: string): void {
+  try {
+    writeFileSync(path, `${process.pid}\n`)
+    chmodSync(path, 0o644)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'an error'
+    throw new HoldfastError('ERR_CONFIG', `pid_file expected a file that can be written, got ${code} for ${path}`, { cause: error })
+  }
 }
 
 async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {

@@ -261,6 +261,9 @@ class NodeSealManager implements SealManager {
   async openForJoin(records: SealRecords): Promise<SecretBytes> {
     const config = parseSealConfig(records.sealConfig) // Before anything changes: it came from another machine.
     this.#endJoining()
+    // Of a join that failed after its shares: kept, it would have this one wait for a keyring that never comes, and take no share.
+    this.#awaitingKeyring?.[Symbol.dispose]()
+    this.#awaitingKeyring = null
     const opened = new Promise<SecretBytes>((resolve, reject) => {
       this.#joining = { records, resolve, reject }
     })

@@ -15,7 +15,8 @@ export interface TestCluster {
 /** The first port of a run of `count` that are free on loopback just now. */
 export async function freePorts(count: number): Promise<number> {
   for (let attempt = 0; attempt < 50; attempt++) {
-    const base = 20_000 + ((process.pid * 131 + attempt * 977) % 20_000)
+    // Below the ports that the kernel gives to outgoing connections: one of those would take a server's port while it is down.
+    const base = 10_240 + ((process.pid * 131 + attempt * 977) % 22_000)
     if (await allFree(base, count)) return base
   }
   throw new Error(`expected ${count} free ports in a row, found none`)

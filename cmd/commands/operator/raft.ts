@@ -33,7 +33,7 @@ async function join(context: CommandContext): Promise<void> {
   const token = asked === '-' ? await context.io.readSecret('Join token (will be hidden)') : asked
   const body = given({
     leader_api_addr: address,
-    join_token: token,
+    token,
     leader_ca_cert: pem(context, 'leader-ca-cert'),
     leader_client_cert: pem(context, 'leader-client-cert'),
     leader_client_key: pem(context, 'leader-client-key'),

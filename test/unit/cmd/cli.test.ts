@@ -398,7 +398,7 @@ describe('operator', () => {
       'operator raft join -join-token=- http://h:8200',
       { stdin: 'tok' },
     )
-    expect([joined.code, joined.last?.body]).toEqual([0, { leader_api_addr: 'http://h:8200', join_token: 'tok' }])
+    expect([joined.code, joined.last?.body]).toEqual([0, { leader_api_addr: 'http://h:8200', token: 'tok' }])
     const token = await against(
       { 'POST sys/storage/raft/join-token': { json: { data: { token: 'one-time' } } } },
       'operator raft join-token -ttl=5m -field=token',

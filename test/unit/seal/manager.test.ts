@@ -272,6 +272,19 @@ describe('joining', () => {
     })
   })
 
+  test('a join that failed after its shares does not stand in the way of the next one', async () => {
+    const home = cluster()
+    const { keys } = await home.seal.init(asked, home.populate)
+    const joiner = cluster()
+    const records = home.seal.records()
+    if (records === null) throw new Error('records expected')
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const opened = joiner.seal.openForJoin(records)
+      for (const key of keys.slice(0, 3)) await unseal(joiner.seal, hex(key))
+      expect((await opened).length).toBe(32) // And the member then refuses: nothing arrives.
+    }
+  })
+
   test('join keys differ by root key, and are not the root key', () => {
     const key = systemRandom.bytes(32)
     expect(deriveJoinKey(key)).toEqual(deriveJoinKey(key))
