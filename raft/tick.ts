@@ -1,7 +1,7 @@
 /** What the passing of one tick means in each role. */
 import { campaign } from './election.ts'
 import { quorumActive } from './leader.ts'
-import { drop, type Node } from './node.ts'
+import { drop, isPromotable, type Node } from './node.ts'
 import { tickReads } from './readindex.ts'
 import { broadcastHeartbeat } from './replication.ts'
 import { becomeFollower, restartElectionTimer } from './roles.ts'
@@ -18,7 +18,10 @@ function tickOther(node: Node): void {
   node.electionElapsed += 1
   if (node.electionElapsed < node.electionTimeout) return
   restartElectionTimer(node)
-  campaign(node)
+  if (isPromotable(node)) return campaign(node)
+  // A learner has lost its leader like anybody else. If it went on to believe in it, each restart of its timer would renew a lease,
+  // and a candidate that counts it as a voter (by an entry that it has not got yet) would be ignored.
+  becomeFollower(node, node.term, null)
 }
 
 function tickLeader(node: Node): void {

@@ -62,6 +62,23 @@ test('the lease ends an election timeout after the leader was last heard', () =>
   expect(cluster.raft('b').status().term).toBe(5)
 })
 
+test("a learner's belief in its leader ends too, and it votes for who counts it as a voter", () => {
+  const membership = { voters: ['a', 'b'], votersOutgoing: [], learners: ['c'], learnersNext: [], autoLeave: false }
+  const cluster = new Cluster(three, {}, Object.fromEntries(three.map((id) => [id, { membership }])))
+  cluster.elect('a')
+  cluster.node('a').down = true
+  cluster.tick('c', 40)
+  expect(cluster.raft('c').status()).toMatchObject({ role: 'follower', leader: null })
+  for (const ticks of [0, 3, 6, 9]) {
+    cluster.tick('c', ticks)
+    const ask = { logIndex: 9, logTerm: 9 }
+    cluster.inject(message('b', 'c', 5, MessageType.preVote, ask))
+    cluster.inject(message('b', 'c', 5, MessageType.vote, ask))
+    expect(cluster.raft('c').status().dropped).toEqual({})
+  }
+  expect(cluster.node('c').disk.hardState).toMatchObject({ term: 5, vote: 'b' })
+})
+
 test('a stale leader learns of the newer term from the answer to its heartbeat', () => {
   const cluster = new Cluster(three, { checkQuorum: false })
   cluster.elect('a')
