@@ -34,6 +34,18 @@ function findNode() {
   )
 }
 
+/** In a clone in which nothing has been installed yet, an import would fail with a stack trace instead. */
+function expectInstalled() {
+  try {
+    module.createRequire(import.meta.url).resolve('undici')
+  } catch {
+    refuse(
+      'expected the packages that holdfast needs, found none installed',
+      `run "npm install" in ${root}, or "npm start", which does it too`,
+    )
+  }
+}
+
 function serverEnvironment() {
   const environment = { ...process.env }
   // NODE_OPTIONS could open a debugger or load code; NODE_DEBUG would print headers, and tokens with them.
@@ -58,6 +70,7 @@ function become(program, programArgs, environment) {
   })
 }
 
+expectInstalled()
 if (isServer) {
   const debug = /--inspect/
   if (process.execArgv.some((arg) => debug.test(arg)) || debug.test(process.env.NODE_OPTIONS ?? '')) {

@@ -66,8 +66,15 @@ function printKeys({ output, flags }: CommandContext, made: Readonly<Record<stri
   output.say(`Initial Root Token: ${String(made['root_token'])}`)
   output.say('')
   if (unseal.length > 0) {
-    output.say(`${flags.int('key-threshold') ?? 3} of these ${unseal.length} keys unseal a node. They are shown this once:`)
-    output.say('give them to different people. Without enough of them nothing that is stored can be read again.')
+    const threshold = flags.int('key-threshold') ?? 3
+    output.say(
+      unseal.length === 1
+        ? 'This key unseals a node. It is shown this once: without it nothing that is stored can be read again.'
+        : `${threshold} of these ${unseal.length} keys unseal a node. They are shown this once: give them to different people.\n` +
+            'Without enough of them nothing that is stored can be read again.',
+    )
+    output.say('')
+    output.say(`Next, for each node${threshold === 1 ? '' : ` ${threshold} times`}: holdfast operator unseal -address=URL`)
   } else output.say('The seal opens the nodes by itself; recovery keys authorise, and are shown this once.')
 }
 

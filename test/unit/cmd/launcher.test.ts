@@ -22,6 +22,21 @@ console.log(JSON.stringify({ pid: process.pid, core, threads: process.env['UV_TH
 })
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
+test('where nothing is installed yet, it says what to do', () => {
+  const bare = mkdtempSync(join(tmpdir(), 'holdfast-bare-'))
+  try {
+    mkdirSync(join(bare, 'cmd'))
+    copyFileSync('cmd/holdfast.mjs', join(bare, 'cmd', 'holdfast.mjs'))
+    const ran = spawnSync(process.execPath, [join(bare, 'cmd', 'holdfast.mjs'), 'status'], { encoding: 'utf8' })
+    expect([ran.status, ran.stderr]).toEqual([
+      1,
+      `error: expected the packages that holdfast needs, found none installed\nhint: run "npm install" in ${bare}, or "npm start", which does it too\n`,
+    ])
+  } finally {
+    rmSync(bare, { recursive: true })
+  }
+})
+
 function launch(args: readonly string[], env: Record<string, string> = {}, nodeArgs: readonly string[] = []) {
   const inherited = { PATH: process.env['PATH'] ?? '', HOME: dir }
   return spawnSync(process.execPath, [...nodeArgs, join(dir, 'cmd', 'holdfast.mjs'), ...args], {
