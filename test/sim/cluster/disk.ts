@@ -84,7 +84,7 @@ export class Inode {
     for (const [at, write] of writes.entries()) {
       if (inOrder ? at >= kept : random.chance(0.5)) continue
       const last = inOrder ? at === kept - 1 : random.chance(0.2)
-      const cut = write.bytes !== null && last && random.chance(0.5) ? random.below(write.bytes.length + 1) : null
+      const cut = write.bytes !== null && last && random.chance(0.5) ? sectorEnd(write, random) : null
       torn ||= cut !== null
       put(this.#durable, write.offset, cut === null ? write.bytes : (write.bytes?.subarray(0, cut) ?? null))
     }
@@ -102,6 +102,16 @@ export class Inode {
       bytes.write(0, changed)
     }
   }
+}
+
+const sectorBytes = 512
+
+/** How many bytes of a torn write arrive: whole sectors of the file, as disks write them. */
+function sectorEnd({ offset, bytes }: Write, random: Prng): number | null {
+  const length = bytes?.length ?? 0
+  const first = sectorBytes - (offset % sectorBytes)
+  if (first >= length) return null
+  return Math.min(length, first + sectorBytes * random.below(Math.ceil((length - first) / sectorBytes)))
 }
 
 function put(target: Bytes, offset: number, bytes: Uint8Array | null): void {
@@ -307,7 +317,10 @@ class Mount implements Disk {
       return new Handle(this, path, found)
     }
     if (!creates || disk.get(parentOf(path)) !== 'folder') throw errno('ENOENT', path)
-    if (disk.faults.full) throw errno('ENOSPC', path)
+    if (disk.faults.full) {
+      disk.count('disk-full')
+      throw errno('ENOSPC', path)
+    }
     const inode = new Inode()
     disk.change(parentOf(path), (names) => void names.set(path, inode))
     return new Handle(this, path, inode)
@@ -380,7 +393,9 @@ class Handle implements DiskFile {
   async read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }> {
     await this.#mount.step('other')
     this.#mount.failRead(this.#path)
-    const found = this.#file().cache.view().subarray(position, position + length)
+    const found = this.#file()
+      .cache.view()
+      .subarray(position, position + length)
     buffer.set(found, offset)
     return { bytesRead: found.length }
   }

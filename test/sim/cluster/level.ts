@@ -308,7 +308,7 @@ function masked(crc: number): number {
 export function readRecords(file: Buffer): Buffer[] {
   const records: Buffer[] = []
   let parts: Buffer[] | null = null
-  for (let at = 0; at + headerBytes <= file.length; ) {
+  for (let at = 0; at + headerBytes <= file.length;) {
     const left = blockBytes - (at % blockBytes)
     if (left < headerBytes) {
       at += left

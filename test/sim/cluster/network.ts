@@ -51,6 +51,7 @@ export class Network {
       const now = lifeOf(to)
       if (now === null) return
       // A very late message comes whoever listens by now, and whether or not the sender is still a member: the core must stand it by itself.
+      if (late && !from.genuine) return
       if (late && now !== target) count('late-after-restart')
       if (late && !now.accepts(from)) count('late-after-removal')
       if (!late && (!now.accepts(from) || !from.accepts(now))) return

@@ -1,0 +1,150 @@
+/**
+ * What rots while nobody looks: one change to one file of a stopped node, all else durable. Either the node refuses to start, or nothing that it
+ * promised is gone; the oracles see to that.
+ */
+import { scanLog } from '#store/levelfiles.ts'
+import type { Prng } from '../prng.ts'
+import type { SimDisk } from './disk.ts'
+import { decodeBatch, encodeRecord, readRecords } from './level.ts'
+
+export const damageKinds = [
+  'bit-rot',
+  'dropped-record',
+  'truncated-tail',
+  'misdirected',
+  'stale-record',
+  'stale-file',
+  'lost-file',
+] as const
+export type DamageKind = (typeof damageKinds)[number]
+
+/** Damages something; false when there is nothing of the kind to damage, and nothing was changed. */
+export function damage(disk: SimDisk, random: Prng, directory: string, kind: DamageKind): boolean {
+  disk.flush()
+  const files = disk.paths().filter((path) => path.startsWith(`${directory}/`) && disk.get(path) !== 'folder')
+  const logs = files.filter((path) => path.startsWith(`${directory}/log/`) && path.endsWith('.log'))
+  const log = logs.at(-1)
+  switch (kind) {
+    case 'bit-rot': {
+      const path = pickFile(files, disk, random)
+      if (path === undefined) return false
+      disk.file(path).damage((bytes) => flip(bytes, random))
+      return true
+    }
+    case 'dropped-record':
+      return (
+        log !== undefined &&
+        changeRecords(disk, log, (records) => (records.length < 3 ? null : records.toSpliced(random.between(1, records.length - 2), 1)))
+      )
+    case 'truncated-tail':
+      return (
+        log !== undefined &&
+        isMarked(disk, directory, log) &&
+        changeRecords(disk, log, (records) => (records.length < 2 ? null : records.slice(0, -1)))
+      )
+    case 'misdirected':
+      return log !== undefined && changeRecords(disk, log, (records) => swapped(records, random))
+    case 'stale-record':
+      return log !== undefined && changeRecords(disk, log, (records) => stale(records, random))
+    case 'stale-file': {
+      const path = [...disk.replaced.keys()].filter((each) => files.includes(each) && each.includes('hardstate')).sort()[random.below(2)]
+      const old = path === undefined ? undefined : disk.replaced.get(path)
+      if (path === undefined || old === undefined) return false
+      disk.file(path).damage(() => old)
+      return true
+    }
+    case 'lost-file': {
+      const path = pickFile(files, disk, random)
+      if (path === undefined) return false
+      disk.remove(path)
+      return true
+    }
+  }
+}
+
+/** A kind of file first, then one of it: there are more state files than others. */
+function pickFile(files: readonly string[], disk: SimDisk, random: Prng): string | undefined {
+  const kinds = [/\/log\//, /hardstate/, /acknowledged/, /state\/g\d+\//, /state\/current$/]
+  const kind = random.pick(kinds)
+  const found = files.filter((path) => kind.test(path) && disk.file(path).cache.length > 0 && !path.endsWith('.damaged'))
+  return found.length === 0 ? undefined : random.pick(found)
+}
+
+function flip(bytes: Buffer, random: Prng): Buffer {
+  const bit = random.below(bytes.length * 8)
+  bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+  return bytes
+}
+
+/** Rewrites a log with other records, each whole and with a good checksum: the store's own proofs must find it. */
+function changeRecords(disk: SimDisk, path: string, change: (records: Buffer[]) => Buffer[] | null): boolean {
+  const file = disk.file(path)
+  const before = Buffer.from(file.cache.view())
+  if (scanLog(before).state !== 'whole') return false
+  const changed = change(readRecords(before).map((record) => Buffer.from(record)))
+  if (changed === null) return false
+  file.damage(() => {
+    const parts: Buffer[] = []
+    let length = 0
+    for (const record of changed) {
+      const part = encodeRecord(record, length)
+      parts.push(part)
+      length += part.length
+    }
+    return Buffer.concat(parts)
+  })
+  return true
+}
+
+/** Documented: what was appended in the last moments, before the mark followed, is proved by the peers alone (ack.ts). */
+function isMarked(disk: SimDisk, directory: string, log: string): boolean {
+  const ack = disk.file(`${directory}/acknowledged`).cache.view()
+  const marks = [0, 512].map((at) => (ack.length >= at + 16 ? ack.readUInt32BE(at + 12) : 0))
+  const last = entriesIn(readRecords(disk.file(log).cache.view())).at(-1)
+  return last !== undefined && Math.max(...marks) >= last.index
+}
+
+interface Place {
+  readonly record: number
+  readonly index: number
+  readonly value: Uint8Array
+}
+
+/** Where entries of the raft log lie in the file. */
+function entriesIn(records: readonly Buffer[]): Place[] {
+  return records.flatMap((bytes, record) =>
+    decodeBatch(bytes).flatMap((op) =>
+      op.type === 'put' && op.key.length === 8 ? [{ record, index: Buffer.from(op.key).readUInt32BE(4), value: op.value }] : [],
+    ),
+  )
+}
+
+function swapped(records: Buffer[], random: Prng): Buffer[] | null {
+  const places = entriesIn(records)
+  if (places.length < 2) return null
+  const [a, b] = [random.pick(places), random.pick(places)]
+  if (a.index === b.index || a.value.length !== b.value.length) return null
+  const [first, second] = [Uint8Array.from(a.value), Uint8Array.from(b.value)]
+  replaceValue(records, a, second)
+  replaceValue(records, b, first)
+  return records
+}
+
+/** The newest record of an index becomes an older one of the same index, as an entry that was overwritten once. */
+function stale(records: Buffer[], random: Prng): Buffer[] | null {
+  const places = entriesIn(records)
+  const pairs = places.flatMap((old, at) => {
+    const newer = places.slice(at + 1).findLast((each) => each.index === old.index && each.value.length === old.value.length)
+    return newer === undefined || Buffer.compare(newer.value, old.value) === 0 ? [] : [{ old, newer }]
+  })
+  if (pairs.length === 0) return null
+  const { old, newer } = random.pick(pairs)
+  replaceValue(records, newer, old.value)
+  return records
+}
+
+function replaceValue(records: Buffer[], place: Place, value: Uint8Array): void {
+  const record = records[place.record]
+  const at = record?.indexOf(place.value) ?? -1
+  if (record !== undefined && at >= 0) record.set(value, at)
+}

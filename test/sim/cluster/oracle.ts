@@ -1,0 +1,190 @@
+/** The oracles of the core's own simulator, and those that need the driver, the stores and the clients. */
+import { decodeCommand } from '#replica/command.ts'
+import { EntryType, MessageType, type Entry, type HardState, type LogReader, type Membership, type Message } from '#raft/index.ts'
+import type { LogStore, Op, StateStore } from '#store/types.ts'
+import { Hash } from '../hash.ts'
+import { Oracle, OracleError } from '../oracle.ts'
+import { decodeValue, keyBytes } from './value.ts'
+
+export { OracleError }
+
+/** What a node has told others, or was told by its stores: none of it may ever be gone. Outlives its processes, not its disk. */
+export interface Promised {
+  hardState: HardState
+  /** The log's end, as last acknowledged by the store; null while a write that shortens it is under way. */
+  end: { readonly index: number; readonly term: number } | null
+}
+
+export type Fate = 'open' | 'ok' | 'failed' | 'unknown'
+
+export class ClusterOracle {
+  readonly core = new Oracle()
+  /** Of each committed index: the entry's term, and the term of the node that first told of it. */
+  readonly #committed = new Map<number, { readonly term: number; readonly seenIn: number }>()
+  readonly #attempts = new Map<number, { fate: Fate; index: number | null }>()
+  readonly #checked = new Map<string, number>()
+  readonly #leaders = new Map<number, string>()
+  readonly #keys: readonly string[]
+  committedMax = 0
+
+  constructor(keys: readonly string[]) {
+    this.#keys = keys
+  }
+
+  /** Everything that leaves a node passes here. Persist before send; one leader a term; a new leader holds all that was ever committed. */
+  sent(id: string, message: Message, promised: Promised, log: LogReader): void {
+    const { type, to, term, reject } = message
+    const from = id
+    const speaksOfTerm = type !== MessageType.preVote && !(type === MessageType.preVoteReply && reject !== true)
+    if (speaksOfTerm && promised.hardState.term < term)
+      fail('persist before send', `${from} speaks of term ${term} in ${JSON.stringify(message)}`)
+    if (type === MessageType.append || type === MessageType.heartbeat || type === MessageType.snapshot) this.#leads(from, term, log)
+    if (reject === true) return
+    if (type === MessageType.voteReply) {
+      const { term: held, vote } = promised.hardState
+      if (held === term && vote !== to) fail('persist before send', `${from}'s vote for ${to}, its disk has one for ${vote}`)
+      this.#votes(from, term, to)
+    }
+    if (type === MessageType.appendReply && (message.logIndex ?? 0) > log.lastIndex())
+      fail('persist before send', `${from} acknowledges ${message.logIndex}, its disk ends at ${log.lastIndex()}`)
+  }
+
+  readonly #voted = new Map<string, string>()
+  #votes(from: string, term: number, to: string): void {
+    const key = `${from}/${term}`
+    const known = this.#voted.get(key) ?? to
+    if (known !== to) fail('one vote a term', `${from} voted for ${known} and ${to} in term ${term}`)
+    this.#voted.set(key, to)
+  }
+
+  #leads(id: string, term: number, log: LogReader): void {
+    if (this.#leaders.get(term) === id) return
+    this.#leaders.set(term, id)
+    // What it holds beyond its disk is not seen here; the committed part of that shows when it is applied or overwritten.
+    const last = Math.min(this.committedMax, log.lastIndex())
+    const termOf = (index: number): number | null => (index > last ? (this.#committed.get(index)?.term ?? null) : log.term(index))
+    this.core.leader(id, term, termOf, log.firstIndex())
+  }
+
+  get leader(): { readonly id: string; readonly term: number } | null {
+    const term = Math.max(0, ...this.#leaders.keys())
+    const id = this.#leaders.get(term)
+    return id === undefined ? null : { id, term }
+  }
+
+  appending(id: string, nodeTerm: number, entries: readonly Entry[], log: LogReader): void {
+    const first = entries[0]
+    if (first === undefined) return
+    this.core.appended(id, entries, log.term(first.index - 1) ?? 0)
+    for (const { index, term } of entries) {
+      if (index > this.committedMax) break
+      const committed = this.#committed.get(index)
+      // A node of an older term may still hold, and take, what will be overwritten.
+      if (committed !== undefined && committed.term !== term && nodeTerm >= committed.seenIn)
+        fail('committed never lost', `${id} writes ${index} of term ${term}, which was committed of term ${committed.term}`)
+    }
+  }
+
+  /** Everything that was promised before a crash is there after it. */
+  reopened(id: string, promised: Promised, log: LogStore, state: StateStore): void {
+    const { hardState, end } = promised
+    const now = log.hardState
+    if (now.term < hardState.term) fail('monotone durables', `${id} came back with term ${now.term}, had promised ${hardState.term}`)
+    if (now.term === hardState.term && hardState.vote !== null && now.vote !== hardState.vote)
+      fail('monotone durables', `${id} came back with a vote for ${now.vote}, had voted for ${hardState.vote}`)
+    if (end !== null && log.firstIndex() <= end.index && (log.lastIndex() < end.index || log.term(end.index) !== end.term))
+      fail('acknowledged never lost', `${id} came back with a log to ${log.lastIndex()}, had acknowledged ${end.index} of term ${end.term}`)
+    if (end !== null && log.firstIndex() > end.index + 1 && state.meta.applied < log.firstIndex() - 1)
+      fail('acknowledged never lost', `${id} came back with a log from ${log.firstIndex()} and a state at ${state.meta.applied}`)
+  }
+
+  /** Exactly the entries behind the applied index are applied, once, in order, and each is the one that was committed there. */
+  applying(id: string, nodeTerm: number, from: number, to: number, entries: readonly Entry[], ops: readonly Op[]): void {
+    if (entries.length !== to - from)
+      fail('applied exactly once', `${id} applies ${from + 1} to ${to}, its log has ${entries.length} of them`)
+    this.core.committed(id, nodeTerm, entries)
+    let at = 0
+    for (const entry of entries) {
+      if (!this.#committed.has(entry.index)) this.#commit(entry, nodeTerm)
+      if (entry.type !== EntryType.command) continue
+      for (const { ops: expected } of decodeCommand(entry.data).sections) {
+        for (const op of expected) {
+          const got = ops[at]
+          at += 1
+          if (got === undefined || !same(op.key, got.key) || !same(op.value, got.value))
+            fail('applied exactly once', `${id} applies other changes than entry ${entry.index} has`)
+        }
+      }
+    }
+    // The members' record may follow.
+    if (ops.length > at + 1) fail('applied exactly once', `${id} applies ${ops.length} changes, its entries have ${at}`)
+  }
+
+  #commit(entry: Entry, seenIn: number): void {
+    this.#committed.set(entry.index, { term: entry.term, seenIn })
+    this.committedMax = Math.max(this.committedMax, entry.index)
+    if (entry.type !== EntryType.command) return
+    for (const { ops } of decodeCommand(entry.data).sections) {
+      for (const { key, value } of ops) {
+        if (value === null) continue
+        const { attempt } = decodeValue(Buffer.from(key.subarray(1)).toString('latin1'), value)
+        const known = this.#attempts.get(attempt)
+        if (known === undefined) continue
+        if (known.fate === 'failed') fail('proposal outcome', `attempt ${attempt} was called failed, and is committed at ${entry.index}`)
+        if (known.index !== null) fail('proposal outcome', `attempt ${attempt} is committed at ${known.index} and ${entry.index}`)
+        known.index = entry.index
+      }
+    }
+  }
+
+  /** A call of `propose` begins. */
+  attempted(attempt: number): void {
+    this.#attempts.set(attempt, { fate: 'open', index: null })
+  }
+
+  /** What `propose` said. */
+  outcome(attempt: number, fate: Fate, index: number | null): void {
+    const known = this.#attempts.get(attempt)
+    if (known === undefined) return
+    if (known.fate !== 'open') fail('proposal outcome', `attempt ${attempt} ended as ${known.fate}, then as ${fate}`)
+    known.fate = fate
+    if (fate === 'failed' && known.index !== null)
+      fail('proposal outcome', `attempt ${attempt} is called failed, and committed at ${known.index}`)
+    if (fate === 'ok' && known.index !== index)
+      fail('proposal outcome', `attempt ${attempt} is called committed at ${index}, but is at ${known.index}`)
+  }
+
+  /** One state an index, on every node, for good. */
+  state(id: string, state: StateStore): void {
+    const { applied, appliedTerm, membership } = state.meta
+    const digest = this.digest(state)
+    if (this.#checked.get(id) === applied) return
+    this.#checked.set(id, applied)
+    this.core.applied(id, { index: applied, term: appliedTerm, membership, digest })
+  }
+
+  digest(state: StateStore): string {
+    const view = state.view()
+    const hash = new Hash()
+    for (const key of [...this.#keys.map(keyBytes), new Uint8Array([0x08])]) {
+      const value = view.get(key)
+      hash.number(value === undefined ? 0 : 1)
+      if (value !== undefined) hash.bytes(value)
+    }
+    view.release()
+    hash.text(describeMembership(state.meta.membership)).number(state.meta.leaderTimeMs)
+    return hash.hex()
+  }
+}
+
+export function describeMembership({ voters, votersOutgoing, learners, learnersNext, autoLeave }: Membership): string {
+  return `(${voters.join(' ')})(${votersOutgoing.join(' ')})<${learners.join(' ')}><${learnersNext.join(' ')}>${autoLeave ? 'auto' : ''}`
+}
+
+function fail(rule: string, detail: string): never {
+  throw new OracleError(`${rule}: ${detail}`)
+}
+
+function same(a: Uint8Array | null, b: Uint8Array | null): boolean {
+  return a === null || b === null ? a === b : Buffer.compare(a, b) === 0
+}

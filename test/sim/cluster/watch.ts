@@ -1,0 +1,149 @@
+/** The stores as the driver sees them, with the oracles looking over its shoulder. */
+import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
+import type { LogStore, Op, StateMeta, StateStore, StateView } from '#store/types.ts'
+import type { ClusterOracle, Promised } from './oracle.ts'
+
+/** Oracles throw where the driver would catch it and call it a failed disk: `guard` tells the world first. */
+export interface Watcher {
+  readonly id: string
+  readonly oracle: ClusterOracle
+  readonly promised: Promised
+  readonly alive: () => boolean
+  /** The node's term now. */
+  readonly term: () => number
+  readonly guard: <T>(check: () => T) => T
+  readonly count: (event: string) => void
+  readonly trace: (kind: string, term: number, index: number) => void
+  /** Runs `look` while the disk tells no lies: what the oracles see must be what is there. */
+  readonly honestly: <T>(look: () => T) => T
+}
+
+export class WatchedLog implements LogStore {
+  readonly #inner: LogStore
+  readonly #watcher: Watcher
+
+  constructor(inner: LogStore, watcher: Watcher) {
+    this.#inner = inner
+    this.#watcher = watcher
+  }
+
+  get hardState(): HardState {
+    return this.#inner.hardState
+  }
+  firstIndex(): number {
+    return this.#inner.firstIndex()
+  }
+  lastIndex(): number {
+    return this.#inner.lastIndex()
+  }
+  term(index: number): number | null {
+    return this.#inner.term(index)
+  }
+  entries(lo: number, hi: number, bytesMax: number): readonly Entry[] | null {
+    return this.#inner.entries(lo, hi, bytesMax)
+  }
+  snapshot(): SnapshotMeta {
+    return this.#inner.snapshot()
+  }
+  stats(): { entries: number; bytes: number } {
+    return this.#inner.stats()
+  }
+
+  async append(hardState: HardState | null, entries: readonly Entry[]): Promise<void> {
+    const { id, oracle, promised, guard, alive, trace } = this.#watcher
+    const inner = this.#inner
+    const first = entries[0]
+    guard(() => oracle.appending(id, Math.max(promised.hardState.term, hardState?.term ?? 0), entries, inner))
+    if (first !== undefined && first.index <= inner.lastIndex()) {
+      const index = first.index - 1
+      promised.end = { index, term: inner.term(index) ?? 0 }
+    }
+    await inner.append(hardState, entries)
+    if (!alive()) return
+    if (hardState !== null) {
+      guard(() => oracle.core.persisted(id, hardState))
+      promised.hardState = hardState
+      trace(`hard ${hardState.vote ?? ''}`, hardState.term, hardState.commit)
+    }
+    if (first === undefined) return
+    promised.end = { index: inner.lastIndex(), term: inner.term(inner.lastIndex()) ?? 0 }
+    trace('append', promised.end.term, promised.end.index)
+  }
+
+  async compact(index: number): Promise<void> {
+    await this.#inner.compact(index)
+    this.#watcher.count('compaction')
+    this.#watcher.trace('compact', 0, index)
+  }
+
+  async reset(meta: SnapshotMeta): Promise<void> {
+    this.#watcher.promised.end = null
+    await this.#inner.reset(meta)
+    this.#watcher.trace('reset', meta.term, meta.index)
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close()
+  }
+}
+
+export class WatchedState implements StateStore {
+  readonly #inner: StateStore
+  readonly #log: LogStore
+  readonly #watcher: Watcher
+
+  constructor(inner: StateStore, log: LogStore, watcher: Watcher) {
+    this.#inner = inner
+    this.#log = log
+    this.#watcher = watcher
+  }
+
+  get meta(): StateMeta {
+    return this.#inner.meta
+  }
+
+  apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
+    const { id, oracle, guard, honestly, term } = this.#watcher
+    const { applied } = this.#inner.meta
+    // The founding state is no entry's.
+    if (meta.applied <= this.#log.lastIndex()) {
+      const entries = honestly(() => this.#log.entries(applied + 1, meta.applied + 1, Infinity)) ?? []
+      guard(() => oracle.applying(id, term(), applied, meta.applied, entries, ops))
+    }
+    return this.#inner.apply(ops, meta, () => {
+      this.#look('apply')
+      onVisible?.()
+    })
+  }
+
+  sync(): Promise<number> {
+    return this.#inner.sync()
+  }
+  view(): StateView {
+    return this.#inner.view()
+  }
+  snapshot(): ReturnType<StateStore['snapshot']> {
+    return this.#inner.snapshot()
+  }
+  receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta> {
+    return this.#inner.receive(stream)
+  }
+
+  install(meta: SnapshotMeta, onVisible?: () => void): Promise<void> {
+    return this.#inner.install(meta, () => {
+      this.#watcher.count('snapshot-installed')
+      this.#look('install')
+      onVisible?.()
+    })
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close()
+  }
+
+  #look(kind: string): void {
+    const { id, oracle, guard, honestly, trace } = this.#watcher
+    guard(() => honestly(() => oracle.state(id, this.#inner)))
+    trace(kind, this.#inner.meta.appliedTerm, this.#inner.meta.applied)
+  }
+}

@@ -1,0 +1,551 @@
+/**
+ * A whole cluster from one seed: the real core, driver and stores on simulated machines, and clients whose history is judged.
+ *
+ * Two phases. First everything breaks at once, and nothing wrong may happen (safety). Then a random majority is healed and must serve again within a
+ * bounded time (liveness), while the rest stays dead.
+ */
+import { isHoldfastError } from '#base/errors.ts'
+import { isJoint, membersOf, type Membership } from '#raft/index.ts'
+import { directoryOp, emptyDirectory, updateDirectory } from '#replica/directory.ts'
+import type { Member } from '#replica/types.ts'
+import { openStateStore } from '#store/state.ts'
+import { checkHistory, describeResult } from '#test/support/linearizability/checker.ts'
+import { Hash } from '../hash.ts'
+import { Prng } from '../prng.ts'
+import { Clients, keys } from './clients.ts'
+import { damage, damageKinds } from './damage.ts'
+import { drawPlan, tickTime, type Chances, type Plan } from './draw.ts'
+import { clusterId } from './life.ts'
+import { Network } from './network.ts'
+import { SimNode } from './node.ts'
+import { ClusterOracle, describeMembership, OracleError } from './oracle.ts'
+import { Scheduler, settled } from './scheduler.ts'
+
+/** Election timeouts within which a healed majority must serve: sealed nodes wait several, votes may split, snapshots may be due. */
+const recoveryElectionsMax = 80
+const nodesMax = 9
+const checkerStepsMax = 2_000_000
+
+export interface Result {
+  readonly seed: number
+  readonly failure: string | null
+  readonly faults: Readonly<Record<string, number>>
+  readonly operations: number
+  readonly traceHash: string
+  readonly recoveryTicks: number
+}
+
+export class World {
+  readonly random: Prng
+  readonly scheduler = new Scheduler()
+  readonly oracle = new ClusterOracle(keys)
+  readonly plan: Plan
+  readonly network: Network
+  readonly faults: Record<string, number> = {}
+  readonly nodes = new Map<string, SimNode>()
+  readonly lines: string[] | null
+  chances: Chances
+  clients: Clients | null = null
+  #failure: unknown = null
+  #failed = false
+  readonly #trace = new Hash()
+  #damageDue: number[] = []
+  /** Ids whose disk was replaced: no one may let them in again. */
+  readonly #wiped = new Set<string>()
+  #founded = false
+  #quiet = false
+
+  constructor(seed: number, verbose: boolean) {
+    this.random = new Prng(seed)
+    this.plan = drawPlan(this.random)
+    this.chances = this.plan.chances
+    this.lines = verbose ? [] : null
+    this.network = new Network(
+      {
+        scheduler: this.scheduler,
+        random: this.random.fork(),
+        latency: this.plan.latency,
+        chunkLatency: this.plan.chunkLatency,
+        lifeOf: (id) => this.nodes.get(id)?.life ?? null,
+        count: (fault) => this.count(fault),
+      },
+      this.chances,
+    )
+    this.say(() => JSON.stringify(this.plan))
+  }
+
+  count(fault: string): void {
+    this.faults[fault] = (this.faults[fault] ?? 0) + 1
+  }
+
+  /** Everything that leaves a node or changes its state goes into the hash: two runs of one seed must agree on it. */
+  trace(kind: string, a: string, b: string, term: number, index: number): void {
+    this.#trace.number(this.scheduler.now).text(kind).text(a).text(b).number(term).number(index)
+    this.say(() => `${kind} ${a} ${b} term=${term} index=${index}`)
+  }
+
+  say(line: () => string): void {
+    this.lines?.push(`${(this.scheduler.now / tickTime).toFixed(3)} ${line()}`)
+  }
+
+  traceHash(): string {
+    return this.#trace.hex()
+  }
+
+  /** The first thing that must not happen. The run ends at the next event. */
+  fail(error: unknown): void {
+    if (this.#failed) return
+    this.#failed = true
+    this.#failure = error
+    this.say(() => `FAILED ${String(error)}`)
+  }
+
+  checkFailed(): void {
+    if (this.#failed) throw this.#failure
+  }
+
+  /** A node's stores or driver gave up: with reason, or it is a bug. */
+  nodeFailed(node: SimNode, { code, reason }: { readonly code: string; readonly reason: string }): void {
+    this.trace(`failed ${code}`, node.id, '', 0, 0)
+    if (reason.startsWith('consensus stopped')) this.fail(new OracleError(`invariant: ${node.id}: ${reason}`))
+    const excused = node.damaged || node.troubled
+    if (!excused) this.fail(new OracleError(`healthy disk refused: ${node.id}: ${code} ${reason}`))
+    const corrupt = code === 'ERR_STORE_CORRUPT'
+    if (corrupt && node.damaged && !node.troubled) {
+      node.lost = true
+      this.count('damage-detected')
+    }
+    // The supervisor ends the process; it comes back later, unless its disk is lost.
+    const { life } = node
+    this.scheduler.after(this.random.between(1, 30_000), () => {
+      if (node.life === life) node.kill('kill')
+    })
+  }
+
+  /** The cluster before anything breaks. */
+  async found(): Promise<void> {
+    const ids = Array.from({ length: this.plan.voters }, (_, at) => `n${at + 1}`)
+    if (this.plan.grows) {
+      const first = new SimNode(this, 'n1', {})
+      const founder = new SimNode(this, 'n1', { bootstrap: first.member(true) })
+      this.nodes.set('n1', founder)
+      founder.boot()
+      for (const id of ids.slice(1)) this.#addLater(id, 20)
+      return
+    }
+    for (const id of ids) this.nodes.set(id, new SimNode(this, id, {}))
+    const members = [...this.nodes.values()].map((node) => node.member(true))
+    for (const node of this.nodes.values()) await this.#foundOn(node, members)
+    for (const node of this.nodes.values()) node.boot()
+    this.#founded = true
+  }
+
+  /** What `bootstrap` writes on one node, on all of them: a cluster that has always had these members. */
+  async #foundOn(node: SimNode, members: readonly Member[]): Promise<void> {
+    const owner = { alive: true, sleep: () => Promise.resolve() }
+    const disk = node.disk.mount(owner)
+    const state = await openStateStore({ directory: `/data/${node.id}`, clusterId, disk, compression: false })
+    const directory = members.reduce((sum, put) => updateDirectory(sum, { put }), { ...emptyDirectory, incarnation: 1 })
+    const voters = members.map(({ id }) => id)
+    const membership: Membership = { voters, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
+    await state.apply([directoryOp(directory)], { applied: 1, appliedTerm: 1, membership, leaderTimeMs: 0 })
+    await state.sync()
+    await state.close()
+    await settled()
+    node.disk.flush()
+  }
+
+  /** Phase one. */
+  async breakThings(ticks: number): Promise<void> {
+    this.clients = new Clients(this)
+    this.#damageDue = Array.from({ length: this.plan.damage }, () => this.random.between(ticks / 4, ticks - 1))
+    for (let tick = 0; tick < ticks; tick += 1) {
+      this.#disturb(tick)
+      await this.#pass()
+    }
+  }
+
+  async #pass(): Promise<void> {
+    await this.scheduler.runUntil(this.scheduler.now + tickTime)
+    this.checkFailed()
+  }
+
+  #maybe(chance: number, fault: string, act: (node: SimNode) => boolean | void): void {
+    if (!this.random.chance(chance)) return
+    const node = this.random.pick([...this.nodes.values()])
+    if (act(node) === false) return
+    this.count(fault)
+    this.trace(fault, node.id, '', 0, 0)
+  }
+
+  #disturb(tick: number): void {
+    const { chances, random, plan } = this
+    const spell = (): number => Math.round(plan.settings.electionTicks * tickTime * (random.between(1, 30) / 10))
+    if (random.chance(chances.partition)) this.network.partition([...this.nodes.keys()])
+    if (random.chance(chances.heal)) this.network.heal()
+    this.#maybe(chances.flap, 'flapping', (node) => {
+      this.network.flap(node.id, random.pick([...this.nodes.keys()]), random.between(4, 12), random.between(1, 8) * tickTime)
+    })
+    this.#maybe(chances.kill, 'kill', (node) => node.up && node.kill('kill'))
+    this.#maybe(chances.power, 'power', (node) => node.up && node.kill('power'))
+    if (random.chance(chances.power / 5)) {
+      this.count('power-all')
+      for (const node of this.nodes.values()) node.kill('power')
+    }
+    this.#maybe(chances.crashPoint, 'crash-armed', (node) => {
+      if (!node.up) return false
+      node.disk.faults.crashIn = random.between(1, 60)
+      return true
+    })
+    this.#maybe(chances.stop, 'stop', (node) => node.up && node.stop())
+    for (const node of this.nodes.values()) {
+      if (node.up || node.lost || !random.chance(chances.restart)) continue
+      node.boot()
+      this.count('restart')
+    }
+    this.#maybe(chances.pause, 'pause', (node) => node.up && node.life?.pause(spell()))
+    this.#maybe(chances.clockJump, 'clock-jump', (node) =>
+      node.setClock(node.clockRate, node.wallOffsetMs + random.between(-60_000, 60_000)),
+    )
+    this.#maybe(chances.clockRate, 'clock-rate', (node) => node.setClock(random.between(60, 150) / 100, node.wallOffsetMs))
+    this.#maybe(chances.slowDisk, 'slow-disk', (node) => node.slowDisk(spell()))
+    this.#maybe(chances.syncError, 'sync-error-armed', (node) => void (node.disk.faults.syncErrors = 1))
+    this.#maybe(chances.diskFull, 'disk-full-armed', (node) => node.fullDisk(spell()))
+    this.#maybe(chances.readError, 'read-error-armed', (node) => void (node.disk.faults.readErrors = 1))
+    this.#maybe(chances.wrongValue, 'wrong-value-armed', (node) => void (node.disk.faults.wrongValues = 1))
+    this.#maybe(chances.seal, 'seal', (node) => node.setSealed(true))
+    this.#maybe(chances.unseal, 'unseal', (node) => node.setSealed(false))
+    this.#maybe(chances.unreachable, 'unreachable', (node) => {
+      const peer = random.pick([...this.nodes.keys()])
+      node.life?.run(() => node.life?.replica?.onUnreachable(peer))
+    })
+    this.#maybe(chances.transfer, 'transfer', () => this.#transfer())
+    this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
+    while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
+      this.#damageDue = this.#damageDue.filter((due) => due > tick)
+      this.#damageOne()
+    }
+  }
+
+  /** The node that leads, as far as the newest term's messages tell. */
+  #leader(): SimNode | null {
+    const node = this.nodes.get(this.oracle.leader?.id ?? '')
+    return node?.life?.replica ? node : null
+  }
+
+  /** Runs an operator's command; it may be refused, but only in words that the contract knows. */
+  #operate(node: SimNode, what: string, act: () => Promise<unknown>): void {
+    const { life } = node
+    life?.run(() => {
+      act().then(
+        () => this.say(() => `${what} done`),
+        (error: unknown) => {
+          if (!isHoldfastError(error)) this.fail(error)
+          this.say(() => `${what} refused: ${String(error)}`)
+        },
+      )
+    })
+  }
+
+  #transfer(): boolean {
+    const leader = this.#leader()
+    if (leader === null) return false
+    const to = this.random.chance(0.5) ? null : this.random.pick([...this.nodes.keys()])
+    this.#operate(leader, `transfer to ${to}`, async () => leader.life?.replica?.transferLeadership(to, 1_000))
+    return true
+  }
+
+  /** Every membership that any node knows of. */
+  #memberships(): Membership[] {
+    return [...this.nodes.values()].flatMap((node) => node.memberships())
+  }
+
+  /** Would every majority that may be asked for still be there without `gone`, and with `promoted` counted in? */
+  #survives(gone: readonly string[], changed: (voters: readonly string[]) => readonly string[] = (voters) => voters): boolean {
+    const dead = new Set([...gone, ...[...this.nodes.values()].filter((node) => node.lost || this.#wiped.has(node.id)).map(({ id }) => id)])
+    return this.#memberships().every((membership) =>
+      [membership.voters, membership.votersOutgoing, [...membership.voters, ...membership.learners]].every((half) => {
+        const voters = changed(half)
+        return voters.length === 0 || voters.filter((id) => !dead.has(id)).length * 2 > voters.length
+      }),
+    )
+  }
+
+  #changeMembership(): boolean {
+    const leader = this.#leader()
+    if (leader === null || this.#quiet) return false
+    const replica = leader.life?.replica
+    if (!replica) return false
+    const { random } = this
+    const members = replica.status().members.map(({ id }) => id)
+    const broken = members.filter((id) => this.nodes.get(id)?.lost === true || this.#wiped.has(id))
+    const kind = random.pick(['add', 'remove', 'demote', 'promote'] as const)
+    const id = broken.length > 0 && kind === 'remove' ? random.pick(broken) : random.pick([...this.nodes.keys()])
+    if (kind === 'add') {
+      if (this.nodes.size >= nodesMax) return false
+      this.#addLater(`n${this.nodes.size + 1}`, 0)
+    } else if (kind === 'promote') this.#operate(leader, `promote ${id}`, () => replica.setVoter(id, true))
+    else {
+      if (members.length <= 2 || !this.#survives([], (voters) => voters.filter((each) => each !== id))) return false
+      this.#operate(leader, `${kind} ${id}`, () => (kind === 'remove' ? replica.removeMember(id) : replica.setVoter(id, false)))
+    }
+    this.count(`membership-${kind}`)
+    return true
+  }
+
+  /** A new machine asks to join, until somebody lets it in. */
+  #addLater(id: string, triesMax: number): void {
+    const voter = this.random.chance(0.8)
+    let tries = 0
+    const ask = (): void => {
+      const leader = this.#leader()
+      const replica = leader?.life?.replica
+      if (!leader || !replica || this.#quiet) return again()
+      let node = this.nodes.get(id)
+      if (node === undefined) {
+        const knownMembers = replica.status().members
+        if (knownMembers.length === 0) return again()
+        node = new SimNode(this, id, { knownMembers })
+        this.nodes.set(id, node)
+        node.boot()
+      }
+      const member = node.member(voter || triesMax > 0)
+      this.#operate(leader, `add ${id}`, () =>
+        replica.addMember(member).catch((error: unknown) => {
+          again()
+          throw error
+        }),
+      )
+    }
+    const again = (): void => {
+      tries += 1
+      if (tries <= triesMax) this.scheduler.after(10 * tickTime, ask)
+    }
+    if (triesMax > 0) this.scheduler.after(this.random.between(5, 100) * tickTime, ask)
+    else ask()
+  }
+
+  /** One stopped node's disk rots, or is replaced, if the others can do without it. */
+  #damageOne(): void {
+    const { random } = this
+    const candidates = random.shuffled([...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !this.#wiped.has(node.id)))
+    const node = candidates.find(({ id }) => this.#survives([id]))
+    if (node === undefined || this.#memberships().length === 0) return
+    node.kill('kill')
+    const kind = random.pick([...damageKinds, 'wipe'] as const)
+    if (kind === 'wipe') return this.#wipe(node)
+    if (!damage(node.disk, random, `/data/${node.id}`, kind)) return
+    node.damaged = true
+    this.count(kind)
+    this.trace(kind, node.id, '', 0, 0)
+    node.boot()
+  }
+
+  /** The old id on an empty disk: it may run, but nobody takes its votes or lets it in. */
+  #wipe(node: SimNode): void {
+    this.count('wipe')
+    this.trace('wipe', node.id, '', 0, 0)
+    this.#wiped.add(node.id)
+    node.wipe()
+    const leader = this.#leader()
+    const replica = leader?.life?.replica
+    const members = replica?.status().members ?? []
+    if (!leader || !replica || !members.some(({ id }) => id === node.id)) return
+    const again = new SimNode(this, node.id, { knownMembers: members })
+    again.fingerprint = node.fingerprint
+    again.oracleId = node.oracleId
+    this.nodes.set(node.id, again)
+    again.boot()
+    this.#operate(leader, `let wiped ${node.id} in`, async () => {
+      await replica.addMember(again.member(true))
+      this.fail(new OracleError(`wiped node: ${node.id} was let in again with a new key`))
+    })
+  }
+
+  /** Phase two. Returns the ticks that recovery took. */
+  async recover(): Promise<number> {
+    this.#quiet = true
+    this.network.heal()
+    this.chances = { ...calm }
+    this.network.chances = this.chances
+    for (const node of this.nodes.values()) this.#mend(node)
+    await this.#pass()
+    const core = this.#drawCore()
+    if (core === null) {
+      this.count('no-majority-left')
+      return 0
+    }
+    for (const node of this.nodes.values()) {
+      if (core.includes(node)) continue
+      this.count('minority-lost')
+      node.kill('kill')
+      node.lost = true
+      // What the dead have sent and is still under way is lost with them: it could bring memberships that this core cannot decide.
+      for (const { id } of core) this.network.cut(node.id, id)
+    }
+    const { electionTicks } = this.plan.settings
+    const bound = recoveryElectionsMax * electionTicks
+    const answeredBefore = this.clients?.answered ?? 0
+    let goal: number | null = null
+    for (let tick = 1; tick <= bound; tick += 1) {
+      for (const node of core) if (!node.up) node.boot()
+      this.#unsealOne(core)
+      await this.#pass()
+      const leader = this.#serving(core)
+      if (leader !== null && (this.clients?.answered ?? 0) > answeredBefore + 3) goal ??= this.oracle.committedMax
+      if (goal !== null && this.#caughtUp(core, goal)) {
+        await this.#settle(core)
+        return tick
+      }
+    }
+    throw new OracleError(`liveness: no service after ${recoveryElectionsMax} election timeouts: ${this.#describe(core)}`)
+  }
+
+  #mend(node: SimNode): void {
+    const { faults } = node.disk
+    Object.assign(faults, { syncErrors: 0, readErrors: 0, wrongValues: 0, full: false, crashIn: 0, latency: this.plan.diskLatency })
+    node.setClock(1, node.wallOffsetMs)
+    node.boot()
+  }
+
+  /** A majority of every membership that may be in force, drawn at random; null where there is none any more. */
+  #drawCore(): SimNode[] | null {
+    const usable = [...this.nodes.values()].filter((node) => !node.lost && !this.#wiped.has(node.id))
+    const order = this.random.shuffled(usable)
+    const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [voters, votersOutgoing, [...voters, ...learners]])
+    const core = new Set<SimNode>()
+    for (const half of halves) {
+      for (const node of order) {
+        const inside = half.filter((id) => [...core].some((member) => member.id === id)).length
+        if (inside * 2 > half.length || half.length === 0) break
+        if (half.includes(node.id)) core.add(node)
+      }
+      const inside = half.filter((id) => [...core].some((member) => member.id === id)).length
+      if (half.length > 0 && inside * 2 <= half.length) return null
+    }
+    return core.size === 0 ? null : [...core]
+  }
+
+  /** One unsealed voter is all that a majority needs; the others stay as they are. */
+  #unsealOne(core: readonly SimNode[]): void {
+    const leader = core.find((node) => node.life?.replica?.status().role === 'leader')
+    const membership = leader?.life?.state?.meta.membership
+    const voters = core.filter((node) => membership?.voters.includes(node.id))
+    if (voters.length > 0 && voters.every((node) => node.sealed)) this.random.pick(voters).setSealed(false)
+  }
+
+  #serving(core: readonly SimNode[]): SimNode | null {
+    return core.find((node) => node.life?.replica?.status().ready === true) ?? null
+  }
+
+  #caughtUp(core: readonly SimNode[], goal: number): boolean {
+    const membership = this.#serving(core)?.life?.state?.meta.membership
+    if (membership === undefined || isJoint(membership)) return false
+    const members = membersOf(membership)
+    return core.every((node) => !members.includes(node.id) || (node.life?.state?.meta.applied ?? 0) >= goal)
+  }
+
+  /** With no new work, everything comes to rest: equal states, and nothing left in the log that is not applied. */
+  async #settle(core: readonly SimNode[]): Promise<void> {
+    this.clients?.stop()
+    const { electionTicks } = this.plan.settings
+    const rested = (): boolean => {
+      const leader = this.#serving(core)
+      const status = leader?.life?.replica?.status()
+      return status !== undefined && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex)
+    }
+    let rounds = 0
+    for (; rounds < 100 && (rounds < 3 || !rested()); rounds += 1) {
+      await this.scheduler.runUntil(this.scheduler.now + electionTicks * tickTime)
+      this.checkFailed()
+    }
+    if (!rested()) throw new OracleError(`convergence: not at rest after ${rounds} election timeouts: ${this.#describe(core)}`)
+    const leader = this.#serving(core)
+    const members = membersOf(
+      leader?.life?.state?.meta.membership ?? { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
+    )
+    const digests = core.flatMap((node) => {
+      const state = node.life?.state
+      return state && members.includes(node.id) ? [this.oracle.digest(state)] : []
+    })
+    if (new Set(digests).size !== 1) throw new OracleError(`convergence: ${digests.length} members at rest differ`)
+  }
+
+  /** Every history is judged; one that the checker can't decide counts as failed. */
+  judge(): void {
+    const result = checkHistory(this.clients?.recorder.history() ?? [], { stepsMax: checkerStepsMax })
+    if (result.outcome !== 'linearizable') throw new OracleError(`linearizability: ${describeResult(result)}`)
+  }
+
+  #describe(core: readonly SimNode[]): string {
+    return core
+      .map((node) => {
+        const status = node.life?.replica?.status()
+        const membership = node.life?.state?.meta.membership
+        const where = `term ${status?.term} commit ${status?.commit}/${status?.lastIndex} applied ${status?.applied}`
+        const config = membership === undefined ? '' : describeMembership(membership)
+        return `${node.id}${node.sealed ? ' sealed' : ''} ${status?.role} of ${status?.leader}, ${where} ${config} ${status?.failed ?? ''}`
+      })
+      .join('; ')
+  }
+
+  get founded(): boolean {
+    return this.#founded
+  }
+
+  end(): void {
+    for (const node of this.nodes.values()) node.life?.die()
+  }
+}
+
+const calm: Chances = {
+  loss: 0,
+  duplicate: 0,
+  late: 0,
+  partition: 0,
+  heal: 0,
+  flap: 0,
+  unreachable: 0,
+  kill: 0,
+  power: 0,
+  crashPoint: 0,
+  stop: 0,
+  restart: 1,
+  pause: 0,
+  clockJump: 0,
+  clockRate: 0,
+  slowDisk: 0,
+  syncError: 0,
+  diskFull: 0,
+  readError: 0,
+  wrongValue: 0,
+  seal: 0,
+  unseal: 0,
+  transfer: 0,
+  membership: 0,
+  chunkBreaks: 0,
+  chunkRots: 0,
+}
+
+/** Runs one seed from start to end. Never throws for what the oracles find; the failure is in the result. */
+export async function runSeed(seed: number, ticks: number, trace?: (line: string) => void): Promise<Result> {
+  const world = new World(seed, trace !== undefined)
+  const unhandled = (error: unknown): void => world.fail(error)
+  process.on('unhandledRejection', unhandled)
+  let failure: string | null = null
+  let recoveryTicks = 0
+  try {
+    await world.found()
+    await world.breakThings(ticks)
+    recoveryTicks = await world.recover()
+    world.judge()
+  } catch (error) {
+    failure = error instanceof OracleError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
+  } finally {
+    world.end()
+    await settled()
+    process.off('unhandledRejection', unhandled)
+  }
+  if (trace !== undefined) for (const line of world.lines ?? []) trace(line)
+  return { seed, failure, faults: world.faults, operations: world.clients?.operations ?? 0, traceHash: world.traceHash(), recoveryTicks }
+}
