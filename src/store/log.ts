@@ -55,6 +55,16 @@ const synced = { sync: true } as const
 export async function openLogStore(options: LogStoreOptions): Promise<LogStore> {
   const { directory, disk = nodeDisk } = options
   const path = join(directory, 'log')
+  try {
+    return await openVerified(options, disk, path)
+  } catch (error) {
+    if (isHoldfastError(error)) throw error
+    throw storeFailed('log: could not be opened', error)
+  }
+}
+
+async function openVerified(options: LogStoreOptions, disk: Disk, path: string): Promise<LogStore> {
+  const { directory } = options
   await disk.mkdir(directory, { recursive: true, mode: 0o700 })
   const names = await namesIn(disk, path)
   const exists = names?.includes('CURRENT') ?? false
@@ -74,6 +84,8 @@ export async function openLogStore(options: LogStoreOptions): Promise<LogStore> 
       writeBufferBytes: 8 * 1024 * 1024,
       multithreading: false,
     })
+    // LevelDB renames its CURRENT without a sync of the folder: a power cut would bring back one that names a manifest which was never synced.
+    await syncDirectory(disk, path)
     if (!exists) await syncDirectory(disk, directory).then(() => syncDirectory(disk, dirname(directory)))
     const store = new LevelLogStore(options, level, hard, ack)
     await store.load()
@@ -81,8 +93,7 @@ export async function openLogStore(options: LogStoreOptions): Promise<LogStore> 
   } catch (error) {
     await level?.close().catch(() => {})
     await ack.close().catch(() => {})
-    if (isHoldfastError(error)) throw error
-    throw storeFailed('log: could not be opened', error)
+    throw error
   }
 }
 
