@@ -41,10 +41,19 @@ function askAll(node: Node, type: MessageType, force: boolean): void {
   }
 }
 
-/** The hard state with the vote for itself is on disk. */
-export function countOwnVote(node: Node): void {
+/**
+ * A candidate whose own vote is not on disk yet: nobody has been asked. To campaign again would only raise the term once more, and on a disk that
+ * is slower than the timeout no campaign would ever be seen by anybody.
+ */
+export function awaitsOwnVote(node: Node): boolean {
   const { term, vote } = node.durable
-  if (node.role !== Role.candidate || term !== node.term || vote !== node.config.id) return
+  return node.role === Role.candidate && (term !== node.term || vote !== node.config.id)
+}
+
+/** The hard state with the vote for itself is on disk. The others are asked now, and have a whole timeout to answer. */
+export function countOwnVote(node: Node): void {
+  if (node.role !== Role.candidate || awaitsOwnVote(node) || node.votes.has(node.config.id)) return
+  restartElectionTimer(node)
   node.votes.set(node.config.id, true)
   conclude(node)
 }

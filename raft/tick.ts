@@ -1,5 +1,5 @@
 /** What the passing of one tick means in each role. */
-import { campaign } from './election.ts'
+import { awaitsOwnVote, campaign } from './election.ts'
 import { quorumActive } from './leader.ts'
 import { drop, isPromotable, type Node } from './node.ts'
 import { tickReads } from './readindex.ts'
@@ -16,7 +16,7 @@ export function tick(node: Node): void {
 function tickOther(node: Node): void {
   tickReads(node)
   node.electionElapsed += 1
-  if (node.electionElapsed < node.electionTimeout) return
+  if (node.electionElapsed < node.electionTimeout || awaitsOwnVote(node)) return
   restartElectionTimer(node)
   if (isPromotable(node)) return campaign(node)
   // A learner has lost its leader like anybody else. If it went on to believe in it, each restart of its timer would renew a lease,
