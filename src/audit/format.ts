@@ -4,6 +4,7 @@
  * Everything below `data`, `query` and `headers` is hashed unless the mount lets a key through; elsewhere what is secret is named here,
  * field by field. A hashed copy goes to one JSON.stringify: putting the text together by hand cost four times as much.
  */
+import { isExactNumber } from '#base/exact-json.ts'
 import type { AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from './types.ts'
 import type { ValueHasher } from './hashing.ts'
 
@@ -111,6 +112,7 @@ function hashed(value: unknown, hasher: ValueHasher, depth: number): unknown {
 
 function hashedObject(value: object, hasher: ValueHasher, depth: number): unknown {
   if (value instanceof Uint8Array) return hasher.hash(value)
+  if (isExactNumber(value)) return value
   if (depth >= depthMax) return '(deeper than the record goes)'
   if (Array.isArray(value)) return value.length > listHashedMax ? value.length : value.map((entry) => hashed(entry, hasher, depth + 1))
   if ('toJSON' in value && typeof value.toJSON === 'function') return hashed((value.toJSON as () => unknown)(), hasher, depth + 1)

@@ -5,6 +5,7 @@
  */
 import { parseDurationSeconds } from '#base/duration.ts'
 import { HoldfastError } from '#base/errors.ts'
+import { isExactNumber } from '#base/exact-json.ts'
 import type { Fields, FieldSchema, FieldType, Operation, PathDef, Request } from './types.ts'
 
 const nothing: Readonly<Record<string, unknown>> = Object.freeze(Object.create(null))
@@ -15,6 +16,7 @@ class Unreadable extends Error {}
 function readString(value: unknown): string {
   if (typeof value === 'string') return value
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (isExactNumber(value)) return value.rawJSON
   throw new Unreadable('a string')
 }
 
@@ -61,7 +63,8 @@ function readList(value: unknown): string[] {
   throw new Unreadable('a list of strings, or one string with commas')
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !isExactNumber(value)
 
 function readStringMap(value: unknown): Record<string, string> {
   const map: Record<string, string> = Object.create(null)
@@ -183,6 +186,7 @@ function readInto(fields: Record<string, unknown>, name: string, schema: FieldSc
 
 function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
+  if (isExactNumber(value)) return 'a number of many digits'
   if (typeof value === 'object') return 'an object'
   if (typeof value === 'string') return `a string of ${value.length} characters`
   return `a ${typeof value}`

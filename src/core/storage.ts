@@ -1,14 +1,15 @@
 /** A mount's own corner of a view or a transaction. */
 import { HoldfastError } from '#base/errors.ts'
+import { parseOwnJson } from '#base/exact-json.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { MountStorage } from './types.ts'
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-/** JSON text of a stored value. @throws ERR_STORE_CORRUPT when it is none: the value opened, so that is our bug, not an attack. */
+/** What `encodeStored` made, each number as the client sent it. @throws ERR_STORE_CORRUPT when it is none: the value opened, so that is our bug, not an attack. */
 export function parseStored<T>(value: Uint8Array, what: string): T {
   try {
-    return JSON.parse(decoder.decode(value)) as T
+    return parseOwnJson(decoder.decode(value)) as T
   } catch {
     throw new HoldfastError('ERR_STORE_CORRUPT', `expected ${what} to be JSON`)
   }

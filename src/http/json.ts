@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { HoldfastError } from '#base/errors.ts'
+import { exactDigitsMax, parseExactJson } from '#base/exact-json.ts'
 
 export interface JsonLimits {
   readonly jsonDepthMax: number
@@ -12,8 +13,6 @@ export interface JsonLimits {
 
 /** Elements and members of one body that are not strings count too, more loosely. */
 export const jsonItemsMax = 262_144
-/** A number with more digits than this may not survive as a double. */
-const exactDigitsMax = 15
 
 function refuse(detail: string, hint?: string): never {
   throw new HoldfastError('ERR_BAD_REQUEST', `error parsing JSON: ${detail}`, hint === undefined ? {} : { hint })
@@ -96,7 +95,7 @@ export class JsonScanner {
 
 /**
  * The object of a body that a scanner has passed. Empty and `null` are {}. Numbers that a double can't hold keep their text
- * (JSON.rawJSON), so that what stores JSON gives back what the client sent.
+ * (exact-json.ts), so that what stores JSON gives back what the client sent.
  * @throws HoldfastError ERR_BAD_REQUEST; its message never quotes the body.
  */
 export function parseJsonObject(body: Uint8Array, longNumbers: boolean): Record<string, unknown> {
@@ -113,20 +112,10 @@ export function parseJsonObject(body: Uint8Array, longNumbers: boolean): Record<
 
 function parse(text: string, longNumbers: boolean): unknown {
   try {
-    return longNumbers ? JSON.parse(text, keepExact) : JSON.parse(text)
+    return longNumbers ? parseExactJson(text) : JSON.parse(text)
   } catch (error) {
     // The parser's own message quotes the text around the fault, and the text may be a secret: only the position is taken from it.
     const position = /at position (\d+)/.exec(error instanceof Error ? error.message : '')?.[1]
     return refuse(position === undefined ? 'expected a JSON object, got something else' : `syntax error at character ${position}`)
   }
 }
-
-function keepExact(this: unknown, _key: string, value: unknown, context?: { readonly source?: string }): unknown {
-  if (typeof value !== 'number' || context?.source === undefined) return value
-  const source = context.source
-  if (String(value) === source || (Number.isFinite(value) && source.length <= exactDigitsMax)) return value
-  return rawJson(source)
-}
-
-/** JSON.rawJSON stands in Node 26, but not yet in the checker's library. */
-const rawJson = (text: string): unknown => (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(text)

@@ -1,5 +1,7 @@
 /** The checks of a request's parameters against a rule: required, denied, allowed. Top-level keys only; denied beats allowed. */
 
+import { nearestNumber } from '#base/exact-json.ts'
+
 export type ParameterLists = ReadonlyMap<string, readonly unknown[]>
 
 export interface ParameterRules {
@@ -24,7 +26,8 @@ export function globMatches(glob: string, text: string): boolean {
 }
 
 /** Equality of two values as parsed from JSON or HCL. */
-export function deepEqual(a: unknown, b: unknown): boolean {
+export function deepEqual(left: unknown, right: unknown): boolean {
+  const [a, b] = [nearestNumber(left), nearestNumber(right)]
   if (a === b) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
   if (Array.isArray(a) || Array.isArray(b)) {
@@ -56,7 +59,7 @@ function isAllowedValue(values: readonly unknown[], value: unknown): boolean {
 function isDeniedValue(values: readonly unknown[], value: unknown): boolean {
   if (anyValue(values) || values.some((rule) => valueMatches(rule, value))) return true
   if (Array.isArray(value)) return value.some((entry) => isDeniedValue(values, entry))
-  const text = textOf(value)
+  const text = textOf(nearestNumber(value))
   return text !== null && values.some((rule) => matchesText(textOf(rule), text))
 }
 
@@ -80,7 +83,7 @@ function entriesPass({ allowed, denied }: ParameterRules, parameters: Readonly<R
   const othersAllowed = allowed === null || allowed.has('*')
   for (const key of names) {
     const name = key.toLowerCase()
-    const value = parameters[key]
+    const value = nearestNumber(parameters[key])
     const deniedValues = denied?.get(name)
     if (deniedValues && isDeniedValue(deniedValues, value)) return false
     const allowedValues = allowed?.get(name)

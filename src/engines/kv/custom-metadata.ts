@@ -1,5 +1,6 @@
 /** custom_metadata of a key: a small map of printable strings, within the bounds that the field's clients know. */
 import { HoldfastError } from '#base/errors.ts'
+import { isExactNumber } from '#base/exact-json.ts'
 import { isObject, mergePatch } from './merge-patch.ts'
 
 export const customKeysMax = 64
@@ -18,6 +19,7 @@ function asText(key: string, value: unknown): string {
   if (value === null) return ''
   if (typeof value === 'boolean') return value ? '1' : '0'
   if (typeof value === 'string' || typeof value === 'number') return String(value)
+  if (isExactNumber(value)) return value.rawJSON
   throw new HoldfastError(
     'ERR_BAD_REQUEST',
     `${prefix}: expected a string for key ${JSON.stringify(key)}, got ${Array.isArray(value) ? 'a list' : 'an object'}`,

@@ -85,8 +85,10 @@ function withoutValues(data: SecretData, depth: number): SecretData {
 
 /** As loosely read as the peers do: 3, "3", true, null (0). @throws ERR_BAD_REQUEST. */
 function readCas(value: unknown): number {
-  const cas = typeof value === 'string' && value.trim() === '' ? Number.NaN : Number(value)
-  if (!isObject(value) && !Array.isArray(value) && Number.isSafeInteger(cas)) return cas
+  // An object has no number (one without a prototype even throws when asked for it).
+  const cas =
+    (typeof value === 'object' && value !== null) || (typeof value === 'string' && value.trim() === '') ? Number.NaN : Number(value)
+  if (Number.isSafeInteger(cas)) return cas
   throw new HoldfastError('ERR_BAD_REQUEST', 'error parsing check-and-set parameter', {
     hint: 'options.cas expects the current version, an integer',
   })

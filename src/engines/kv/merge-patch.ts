@@ -1,7 +1,9 @@
 /** JSON merge patch (RFC 7396): what a PATCH of a secret or of its metadata means. */
 
+import { isExactNumber } from '#base/exact-json.ts'
+
 export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !isExactNumber(value)
 
 /**
  * `target` with `patch` merged in: null removes, objects merge, anything else replaces. Neither argument is changed.
