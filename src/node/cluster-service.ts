@@ -14,6 +14,9 @@ import type { Birth } from './lifecycle.ts'
 
 const stepDownTimeoutMs = 5_000
 const retryEveryMs = 2_000
+/** How long a join waits for the cluster's state to arrive; it is answered as joined in any case. */
+const firstCopyMsMax = 10_000
+const firstCopyPollMs = 20
 /** Background attempts of one `join` call with `retry`: an hour. */
 const retriesMax = 1_800
 
@@ -153,6 +156,7 @@ export class NodeCluster implements ClusterService {
     if (token !== null) {
       await birth.join(() => joinByToken(leader, self, token))
       log.info({ leader: leader.apiAddress }, 'joined by token')
+      await this.#awaitFirstCopy()
       return async () => {}
     }
     const { records } = await fetchChallenge(leader, self.nodeId)
@@ -179,6 +183,13 @@ export class NodeCluster implements ClusterService {
         await sleep(clock, retryEveryMs)
       }
     }
+  }
+
+  /** Until the seal's record is here, the share that people give next would be answered "server is not yet initialized". */
+  async #awaitFirstCopy(): Promise<void> {
+    const { clock, seal } = this.#options
+    const deadlineMs = clock.monotonicMs() + firstCopyMsMax
+    while (!this.#stopped && !seal.status().initialized && clock.monotonicMs() < deadlineMs) await sleep(clock, firstCopyPollMs)
   }
 
   #noteRole(status: ReplicaStatus): void {

@@ -1,65 +1,135 @@
 /**
  * Carries a client's request from the node that took it to the leader, and the answer back. The leader runs the whole pipeline
- * itself (token, policy, audit); the follower is believed only in what the client was: its address and certificate.
+ * itself (token, policy, audit); the follower is believed only in what the client was: its address and certificate, and that only
+ * because it has shown, by the seal, that it is unsealed.
+ *
+ * The body travels as JSON text: what the leader stores must be what the client sent, and msgpack has no numbers of 20 digits, no lone
+ * surrogates, and no key `__proto__`.
  */
-import { Packr } from 'msgpackr'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { parseOwnJson } from '#base/exact-json.ts'
 import { limits } from '#base/limits.ts'
-import type { CoreResponse, Request } from '#core/types.ts'
+import type { CoreResponse, Operation, Request } from '#core/types.ts'
 import type { Replica } from '#replica/types.ts'
+import { decode, encode } from '#transport/msgpack.ts'
 import type { Transport } from '#transport/types.ts'
+import { ForwardSeal, type ForwardSealOptions } from './forward-seal.ts'
 
 export const forwardKind = 'forward'
-const formatVersion = 1
-const packr = new Packr({ useRecords: false })
+const formatVersion = 2
 
-/** What crosses the wire: the request without what belongs to this process. */
-export function encodeRequest(request: Request): Uint8Array {
-  const { signal: _signal, ...rest } = request
-  return packr.pack({ version: formatVersion, request: rest })
+/** What a listener can ask; 'create' is the core's own word, decided by what exists and by nobody who asks. */
+const operations: ReadonlySet<unknown> = new Set<Operation>(['read', 'update', 'patch', 'delete', 'list', 'scan', 'help'])
+
+export interface ForwardingOptions extends ForwardSealOptions {
+  readonly replica: Pick<Replica, 'nodeId' | 'status'>
+  readonly transport: () => Pick<Transport, 'request'> | null
+  readonly handle: (request: Request) => Promise<CoreResponse>
 }
 
-/** @throws ERR_FRAME for a version that this node does not know. */
-export function decodeRequest(from: string, body: Uint8Array): Request {
-  const { version, request } = unpack<{ version: number; request: Request }>(body)
+export class Forwarding {
+  readonly #options: ForwardingOptions
+  readonly #seal: ForwardSeal
+
+  constructor(options: ForwardingOptions) {
+    this.#options = options
+    this.#seal = new ForwardSeal(options)
+  }
+
+  /** As ForwardSeal's. */
+  forget(): void {
+    this.#seal.forget()
+  }
+
+  /**
+   * Sends `request` to whoever leads now.
+   * @throws ERR_NO_LEADER when nobody is known to lead, or whoever does can't serve: nothing was done; ERR_OUTCOME_UNKNOWN when the
+   *   request may have reached a leader that did not answer; ERR_SEALED when this node is sealed.
+   */
+  async forward(request: Request): Promise<CoreResponse> {
+    const { replica } = this.#options
+    const { leader } = replica.status()
+    const transport = this.#options.transport()
+    if (leader === null || leader === replica.nodeId || transport === null) {
+      throw noLeader('local node not active but active cluster node not found')
+    }
+    const sealed = this.#seal.seal(requestPlace(replica.nodeId, leader), encodeRequest(request))
+    const answer = await transport.request(leader, forwardKind, sealed, limits.requestDurationMsMax).catch((error: unknown) => {
+      throw outcomeOf(error)
+    })
+    try {
+      return decodeResponse(this.#seal.open(answerPlace(replica.nodeId, leader, sealed), answer))
+    } catch (error) {
+      throw outcomeUnknown(error)
+    }
+  }
+
+  /** Answers the request of another node. @throws ERR_PEER_REFUSED, ERR_SEALED, ERR_FRAME: nothing was done then; ERR_OUTCOME_UNKNOWN. */
+  async answer(from: string, sealed: Uint8Array): Promise<Uint8Array> {
+    const { nodeId } = this.#options.replica
+    const request = decodeRequest(from, this.#seal.open(requestPlace(from, nodeId), sealed))
+    const response = await this.#options.handle(request)
+    try {
+      return this.#seal.seal(answerPlace(from, nodeId, sealed), encodeResponse(response))
+    } catch (error) {
+      throw outcomeUnknown(error) // Sealed meanwhile; the request is done all the same.
+    }
+  }
+}
+
+/** Only what surely was not done may be called a failure; everything else may have been done by the leader before it fell silent. */
+function outcomeOf(error: unknown): HoldfastError {
+  if (!isHoldfastError(error)) return outcomeUnknown(error)
+  const sent = (error.data as { sent?: boolean } | undefined)?.sent
+  // The leader's word that it is sealed: a caretaker, which hands over in a moment.
+  if (error.code === 'ERR_SEALED') return noLeader('the leader is sealed', error)
+  if (error.code === 'ERR_UPSTREAM' && sent === false) return noLeader('the leader could not be reached', error)
+  return sent !== true && refusals.has(error.code) ? error : outcomeUnknown(error)
+}
+
+const outcomeUnknown = (cause: unknown): HoldfastError =>
+  new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader did not answer: the request may or may not have been carried out', {
+    cause,
+    hint: 'read the value back before you repeat a write that must happen once',
+  })
+
+/** Answered instead of carrying the request out, by the leader's door or by our own. */
+const refusals: ReadonlySet<string> = new Set(['ERR_BUSY', 'ERR_BODY_TOO_LARGE', 'ERR_BAD_REQUEST', 'ERR_FRAME', 'ERR_SHUTTING_DOWN'])
+
+const noLeader = (message: string, cause?: unknown): HoldfastError =>
+  new HoldfastError('ERR_NO_LEADER', message, {
+    cause,
+    hint: 'the cluster is electing a leader, or has lost its majority: nothing was done, retry; see `holdfast operator members`',
+  })
+
+const requestPlace = (from: string, to: string): string => `forward request ${JSON.stringify([from, to])}`
+
+/** Bound to its request by that one's tag: no answer can be given for another. */
+const answerPlace = (from: string, to: string, sealedRequest: Uint8Array): string =>
+  `forward answer ${JSON.stringify([from, to, Buffer.from(sealedRequest.subarray(-16)).toString('hex')])}`
+
+/** The request without what belongs to this process. */
+function encodeRequest(request: Request): Uint8Array {
+  const { signal: _signal, body, ...rest } = request
+  return encode({ version: formatVersion, request: rest, body: JSON.stringify(body) })
+}
+
+function decodeRequest(from: string, bytes: Uint8Array): Request {
+  const { version, request, body } = decode(bytes) as { version?: unknown; request?: Request; body?: unknown }
   if (version !== formatVersion)
     throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
+  if (request === undefined || typeof body !== 'string' || !operations.has(request.operation))
+    throw new HoldfastError('ERR_FRAME', "forwarded request expected a client's operation and a body, got something else")
   // Whatever the sender wrote there, it is the sender that forwarded it.
-  return { ...request, forwardedFrom: from }
+  return { ...request, body: parseOwnJson(body) as Request['body'], forwardedFrom: from }
 }
 
-export function encodeResponse(response: CoreResponse): Uint8Array {
-  return packr.pack({ version: formatVersion, ...response })
+function encodeResponse({ status, headers, body }: CoreResponse): Uint8Array {
+  return encode({ version: formatVersion, status, headers, body })
 }
 
-function unpack<T>(body: Uint8Array): T {
-  return packr.unpack(body) as T
-}
-
-/**
- * Sends `request` to whoever leads now.
- * @throws ERR_NO_LEADER when nobody is known to lead; ERR_OUTCOME_UNKNOWN when the request may have reached a leader that did not answer.
- */
-export async function forwardToLeader(request: Request, replica: Replica, transport: Transport | null): Promise<CoreResponse> {
-  const { leader, nodeId } = replica.status()
-  if (leader === null || leader === nodeId || transport === null) {
-    throw new HoldfastError('ERR_NO_LEADER', 'local node not active but active cluster node not found', {
-      hint: 'the cluster is electing a leader, or has lost its majority: retry; see `holdfast operator members`',
-    })
-  }
-  try {
-    const answer = await transport.request(leader, forwardKind, encodeRequest(request), limits.requestDurationMsMax)
-    const { status, headers, body } = unpack<CoreResponse>(answer)
-    return { status, headers, body }
-  } catch (error) {
-    // Only what surely never left may be called a failure; everything else may have been done by the leader before it fell silent.
-    if (!isHoldfastError(error, 'ERR_UPSTREAM')) throw error
-    const neverSent = (error.data as { sent?: boolean } | undefined)?.sent === false
-    if (neverSent)
-      throw new HoldfastError('ERR_NO_LEADER', 'the leader could not be reached', { cause: error, hint: 'retry: nothing was done' })
-    throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader did not answer: the request may or may not have been carried out', {
-      cause: error,
-      hint: 'read the value back before you repeat a write that must happen once',
-    })
-  }
+function decodeResponse(bytes: Uint8Array): CoreResponse {
+  const { version, status, headers, body } = decode(bytes) as CoreResponse & { version?: unknown }
+  if (version !== formatVersion) throw new HoldfastError('ERR_UPSTREAM', 'forwarded answer expected another version')
+  return { status, headers, body }
 }

@@ -28,7 +28,7 @@ import { createWrapping } from '#wrapping/wrapping.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { claimDataFolder } from './data-folder.ts'
-import { decodeRequest, encodeResponse, forwardKind, forwardToLeader } from './forwarding.ts'
+import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { nodeIdOf } from './identity-name.ts'
 import { joinOptionsOf } from './retry-join.ts'
@@ -193,8 +193,15 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     log,
     onRequest: async (from, kind, body) => {
       if (kind !== forwardKind) throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind}, got another`)
-      return encodeResponse(await core.handle(decodeRequest(from, body)))
+      return forwarding.answer(from, body)
     },
+  })
+  const forwarding = new Forwarding({
+    barrier,
+    random,
+    replica,
+    transport: () => birth.transport,
+    handle: (request) => core.handle(request),
   })
   const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, dataDir: config.raft.path }
@@ -231,7 +238,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
-    forward: (request) => forwardToLeader(request, replica, birth.transport),
+    forward: (request) => forwarding.forward(request),
     jobs: houseJobs({ barrier, tokens }),
     clock,
     random,
@@ -239,6 +246,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     nodeId,
   })
   barrier.onSealChange((sealed) => {
+    forwarding.forget()
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
     if (sealed) core.onSealed()

@@ -11,6 +11,7 @@ import type { Request } from '#core/types.ts'
 import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
+import { Forwarding } from '#node/forwarding.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
@@ -34,11 +35,12 @@ export interface HouseNode {
 
 let serial = 0
 
-/** `nodes` cores, the first leading. The others forward to it in memory. */
+/** `nodes` cores, the first leading. The others forward to it in memory, by the real wire's format and seal. */
 export async function openHouse(nodes = 1) {
   const { clock, cluster, at } = await openBarriers(nodes)
   let rootToken = ''
   const house: HouseNode[] = []
+  const forwardings = new Map<string, Forwarding>()
   for (let position = 0; position < nodes; position += 1) {
     const barrier = at(position)
     const replica = cluster.node(position)
@@ -101,13 +103,22 @@ export async function openHouse(nodes = 1) {
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
-      forward: (request) => house[0]!.core.handle({ ...request, forwardedFrom: replica.nodeId }),
+      forward: (request) => forwarding.forward(request),
       jobs: houseJobs({ barrier, tokens }),
       clock,
       random: systemRandom,
       log: silentLogger,
       nodeId: replica.nodeId,
     })
+    const forwarding = new Forwarding({
+      barrier,
+      random: systemRandom,
+      replica,
+      transport: () => ({ request: (to, _kind, body) => forwardings.get(to)!.answer(replica.nodeId, body) }),
+      handle: (request) => core.handle(request),
+    })
+    barrier.onSealChange(() => forwarding.forget())
+    forwardings.set(replica.nodeId, forwarding)
     house.push(nodeOf(core, rootToken, audit, calls, sealStatus, state))
   }
   return { clock, cluster, house, node: house[0]!, rootToken, at }
