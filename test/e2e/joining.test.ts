@@ -163,6 +163,8 @@ test('a one-time token makes one node a member; spent, expired, mistyped and for
   const token = await joinToken()
 
   expect([await joinBy(first, token)].map(({ status, body }) => [status, body])).toEqual([[200, { joined: true }]])
+  // Told that it has joined, people unseal it next: it must know the seal by then.
+  expect((await first.call('GET', 'sys/seal-status')).body).toMatchObject({ initialized: true, sealed: true })
   // A member that is asked to join has joined already.
   expect((await joinBy(first, token)).body).toEqual({ joined: true })
   expect((await joinBy(first, 'hfj.nonsense')).body).toEqual({ joined: true })
