@@ -165,16 +165,21 @@ function mergeLists(
 
 const stripSlashes = (path: string): string => (path.startsWith('/') ? path.replace(/^\/+/, '') : path)
 
-/** Exact, exact without the slash; then wildcards, wildcards without the slash. A list whose folder a more specific rule names must not slip past it. */
+/**
+ * Exact, exact without the slash; then the better of the wildcards that match with the slash and without it. A list whose folder a more
+ * specific rule names must not slip past it: `a/*` matches the list of `a/b/c/` as it stands, the deny of `a/+/c` only without the slash.
+ */
 function findRule(tables: Tables, path: string, listing: boolean): Rule | null {
   const trimmed = listing && path.endsWith('/') ? path.slice(0, -1) : null
   return (
     tables.exact.get(path) ??
     (trimmed === null ? null : tables.exact.get(trimmed)) ??
-    findWildcard(tables, path) ??
-    (trimmed === null ? null : findWildcard(tables, trimmed))
+    better(findWildcard(tables, path), trimmed === null ? null : findWildcard(tables, trimmed))
   )
 }
+
+const better = (a: Rule | null, b: Rule | null): Rule | null =>
+  a === null || b === null ? (a ?? b) : comparePatterns(a.pattern, b.pattern) <= 0 ? a : b
 
 function findWildcard(tables: Tables, path: string): Rule | null {
   const prefix = longestPrefix(tables, path)

@@ -71,6 +71,8 @@ describe('the rule that decides: hard cases', () => {
     ['LIST: plus without the slash', 'a/+:list', 'list', 'a/b/', true, 'a/+'],
     ['LIST: plus matches an empty segment', 'a/+:list', 'list', 'a/', true, 'a/+'],
     ['LIST: the rule with more of the path first (GHSA-xp3c-3jw3-4vcr)', 'a/*:list a/b/*:deny', 'list', 'a/b/', false, 'a/b/*'],
+    ['LIST: a prefix must not hide the deny that names the folder', 'a/*:list a/+/c:deny', 'list', 'a/b/c/', false, 'a/+/c'],
+    ['SCAN: nor there', 'a/*:scan a/+/c:deny', 'scan', 'a/b/c/', false, 'a/+/c'],
     ['LIST: a plus must not hide the deny below (GHSA-xp3c-3jw3-4vcr)', 'a/+:list a/b/*:deny', 'list', 'a/b/', false, 'a/b/*'],
     ['letter case counts', 'A/b:read', 'read', 'a/b', false, null],
     ['a dot is a dot', 'a.b:read', 'read', 'axb', false, null],

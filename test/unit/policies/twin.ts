@@ -55,11 +55,11 @@ export function twinWinner(
 ): { pattern: string; capabilities: Set<string> } | undefined {
   const patterns = rules.map((rule) => rule.path)
   const bare = path.replace(/\/$/, '')
+  const wild = [path, ...(listing ? [bare] : [])].map((one) => bestWildcard(patterns, one)).filter((one) => one !== undefined)
   const found =
     patterns.find((pattern) => isExact(pattern) && pattern === path) ??
     (listing ? patterns.find((pattern) => isExact(pattern) && pattern === bare) : undefined) ??
-    bestWildcard(patterns, path) ??
-    (listing ? bestWildcard(patterns, bare) : undefined)
+    (wild.length === 0 ? undefined : wild.reduce(better))
   if (found === undefined) return undefined
   return { pattern: found, capabilities: new Set(rules.filter((rule) => rule.path === found).flatMap((rule) => rule.capabilities)) }
 }
