@@ -1,6 +1,6 @@
 /** The folder that is a node's alone: store and identity, nothing else, for nobody else's eyes. */
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { HoldfastError } from '#base/errors.ts'
 
 const othersMode = 0o077
@@ -12,7 +12,7 @@ const othersMode = 0o077
 export function claimDataFolder(path: string): string | null {
   const probe = join(path, '.writable')
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeFolder(path)
     writeFileSync(probe, '', { mode: 0o600 })
     rmSync(probe)
   } catch (error) {
@@ -29,6 +29,13 @@ export function claimDataFolder(path: string): string | null {
   } catch {
     return `the data folder ${path} should have mode 0700: others may look into it`
   }
+}
+
+/** Not `recursive`: where the file system answers ENOENT to a folder whose parent is there (/proc does), Node tries for ever. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return
+  makeFolder(dirname(path))
+  mkdirSync(path, { mode: 0o700 })
 }
 
 /** Makes creations and removals in the folder last through a power cut. */

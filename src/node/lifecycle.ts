@@ -108,6 +108,8 @@ export class Birth {
     const { nodeId, clock, random, dataDir } = this.#options
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     await this.#expectNoIdentity()
+    // What an attempt of before left (its port was taken, say) is of another cluster id.
+    if (existsSync(this.#foundingMark())) this.#clear()
     writeFileSync(this.#foundingMark(), '')
     syncFolder(dataDir)
     const clusterId = randomUuid(random)

@@ -1,20 +1,34 @@
 import { readFileSync } from 'node:fs'
+import { HoldfastError } from '#base/errors.ts'
 import type { RetryJoinConfig } from '#config/types.ts'
 import type { JoinOptions } from '#engines/sys/types.ts'
 
-/** One `retry_join` block of the configuration as a join; files are read now. @throws Error of the file system, naming the file. */
+/** One `retry_join` block of the configuration as a join; files are read now. @throws ERR_CONFIG for one that can't be read. */
 export function joinOptionsOf(block: RetryJoinConfig, nonVoter: boolean): JoinOptions {
-  const either = (text: string | null, file: string | null): string | null =>
-    text ?? (file === null ? null : readFileSync(file, 'utf8').trim())
+  const either = (name: 'leader_ca_cert' | 'leader_client_cert' | 'leader_client_key' | 'join_token'): string | null => {
+    const file = block[`${name}_file`]
+    return block[name] ?? (file === null ? null : read(`${name}_file`, file))
+  }
   return {
     leaderApiAddress: block.leader_api_addr,
-    leaderCaCertificatePem: either(block.leader_ca_cert, block.leader_ca_cert_file),
-    leaderClientCertificatePem: either(block.leader_client_cert, block.leader_client_cert_file),
-    leaderClientKeyPem: either(block.leader_client_key, block.leader_client_key_file),
+    leaderCaCertificatePem: either('leader_ca_cert'),
+    leaderClientCertificatePem: either('leader_client_cert'),
+    leaderClientKeyPem: either('leader_client_key'),
     leaderTlsServerName: block.leader_tls_servername,
     autoJoin: null,
-    token: either(block.join_token, block.join_token_file),
+    token: either('join_token'),
     retry: true,
     nonVoter,
+  }
+}
+
+function read(key: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'an error'
+    throw new HoldfastError('ERR_CONFIG', `storage.raft.retry_join.${key} expected a readable file, got ${code} for ${file}`, {
+      cause: error,
+    })
   }
 }

@@ -37,7 +37,7 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
-import { waitForSignals } from './signals.ts'
+import { watchSignals } from './signals.ts'
 
 /** How long requests in flight may go on once the node has been told to stop. */
 const drainMs = 3_000
@@ -93,27 +93,29 @@ async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger
   const audit = await openAudit(config, nodeId, log)
   const house = assemble(config, nodeId, log, audit)
   const listeners = await openListeners(config, house.core, nodeId, log)
-  const stop = waitForSignals({
+  const signals = watchSignals({
     log,
-    onHangup: () => {
-      logger.setLevel(reload().log_level)
-      for (const listener of listeners) listener.reloadTls()
-      audit.reopen().catch((error: unknown) => log.error({ error: (error as Error).message }, 'audit files could not be opened again'))
-    },
+    onHangup: [
+      ['audit files', () => audit.reopen()],
+      ...listeners.map((listener) => ['certificates', () => listener.reloadTls()] as const),
+      ['log level', () => logger.setLevel(reload().log_level)],
+    ],
   })
+  let removePidFile = (): void => {}
   try {
-    if (config.pid_file !== null) writePidFile(config.pid_file)
+    if (config.pid_file !== null) removePidFile = writePidFile(config.pid_file)
     await begin(house, config, log)
-    await stop
+    await signals.told
   } finally {
+    signals.release()
     await end(house, listeners, log)
-    if (config.pid_file !== null) rmSync(config.pid_file, { force: true })
+    removePidFile()
   }
   return 0
 }
 
-/** For whoever manages the process, so readable for all, unlike everything else that is written here. @throws ERR_CONFIG */
-function writePidFile(path: string): void {
+/** For whoever manages the process, so readable for all, unlike everything else that is written here. Returns its removal. @throws ERR_CONFIG */
+function writePidFile(path: string): () => void {
   try {
     writeFileSync(path, `${process.pid}\n`)
     chmodSync(path, 0o644)
@@ -121,6 +123,7 @@ function writePidFile(path: string): void {
     const code = (error as NodeJS.ErrnoException).code ?? 'an error'
     throw new HoldfastError('ERR_CONFIG', `pid_file expected a file that can be written, got ${code} for ${path}`, { cause: error })
   }
+  return () => rmSync(path, { force: true })
 }
 
 async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {
@@ -158,7 +161,14 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
 async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Promise<ManagedAuditBroker> {
   const devices = []
   for (const device of config.audit) {
-    devices.push({ name: device.name, sink: await openFileSink({ path: device.options.file_path, fsync: device.options.fsync }) })
+    const path = device.options.file_path
+    const sink = await openFileSink({ path, fsync: device.options.fsync }).catch((error: NodeJS.ErrnoException) => {
+      throw new HoldfastError('ERR_CONFIG', `audit.${device.name} expected a file that can be written, got ${error.code} for ${path}`, {
+        cause: error,
+        hint: 'a server that may not record what it does must not do it',
+      })
+    })
+    devices.push({ name: device.name, sink })
   }
   return createAuditBroker({ nodeId, clock: systemClock, random: systemRandom, log, devices })
 }

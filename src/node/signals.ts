@@ -2,29 +2,30 @@ import type { Logger } from '#base/logger.ts'
 
 export interface SignalOptions {
   readonly log: Logger
-  /** SIGHUP: read certificates, log level and audit files again. What it throws is logged; the old ones stay in use. */
-  readonly onHangup: () => void
+  /** SIGHUP: what is to be read again, by its name in the log. Each on its own: a broken certificate must not keep the audit from a new file. */
+  readonly onHangup: readonly (readonly [what: string, readAgain: () => void | Promise<void>])[]
+}
+
+export interface SignalWatch {
+  /** Resolves once the process is told to stop. */
+  readonly told: Promise<void>
+  /** Lets the process end by itself; for a start that failed. */
+  release(): void
 }
 
 /**
- * Resolves once the process is told to stop: SIGTERM, SIGINT, or the end of its lifeline (standard input, when HOLDFAST_LIFELINE says so: a
+ * Listens for the signals: told to stop is SIGTERM, SIGINT, or the end of its lifeline (standard input, when HOLDFAST_LIFELINE says so: a
  * development cluster must not outlive the launcher, however that dies).
  */
-export function waitForSignals({ log, onHangup }: SignalOptions): Promise<void> {
-  process.on('SIGHUP', () => {
-    try {
-      onHangup()
-      log.info({}, 'read again on SIGHUP: certificates, log level, audit files')
-    } catch (error) {
-      log.error({ error: (error as Error).message }, 'SIGHUP: could not read everything again; the old stays in use')
-    }
-  })
+export function watchSignals({ log, onHangup }: SignalOptions): SignalWatch {
+  process.on('SIGHUP', () => void hangup(log, onHangup))
   const lifeline = process.env['HOLDFAST_LIFELINE'] === 'stdin'
-  return new Promise((resolve) => {
+  // As long as it is read, it keeps the process alive: a node that has stopped would wait until its launcher kills it.
+  const release = (): void => void (lifeline && process.stdin.pause())
+  const told = new Promise<void>((resolve) => {
     const stop = (why: string) => (): void => {
       log.info({ why }, 'stopping')
-      // As long as it is read, it keeps the process alive: after an orderly stop the node would wait until its launcher kills it.
-      if (lifeline) process.stdin.pause()
+      release()
       resolve()
     }
     // Stay registered: a second signal while draining must not kill the process half-way.
@@ -35,4 +36,17 @@ export function waitForSignals({ log, onHangup }: SignalOptions): Promise<void> 
     process.stdin.on('end', stop('lifeline ended'))
     process.stdin.resume()
   })
+  return { told, release }
+}
+
+/** Never rejects. */
+async function hangup(log: Logger, steps: SignalOptions['onHangup']): Promise<void> {
+  for (const [what, readAgain] of steps) {
+    try {
+      await readAgain()
+      log.info({ what }, 'read again on SIGHUP')
+    } catch (error) {
+      log.error({ what, error: (error as Error).message }, 'SIGHUP: could not be read again; the old stays in use')
+    }
+  }
 }
