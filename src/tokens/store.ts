@@ -14,6 +14,8 @@
  * Whoever revokes must clear what hangs on the tokens (cubbyholes, leases), by the `idHash` of the entries that are handed back.
  */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { assert } from '#base/assert.ts'
+import { limits } from '#base/limits.ts'
 import { BoundedLru } from '#base/lru.ts'
 import type { RandomSource } from '#base/random.ts'
 import { randomBase62 } from '#base/random.ts'
@@ -31,6 +33,11 @@ const revokedPerStepMax = 256
 /** Children that one `revokeOrphan` can set free. */
 const orphansMax = 4_096
 const metaPairsMax = 64
+const metaKeyBytesMax = 128
+const metaValueBytesMax = 512
+/** As many as a request compiles. */
+const policiesMax = 256
+const displayNameBytesMax = 512
 const tokenRandomChars = 24
 const minuteMs = 60_000
 /** Uses left of a token that is used up and waits to be deleted. */
@@ -135,6 +142,25 @@ function unlink(transaction: Transaction, entry: TokenEntry): void {
   if (due !== null) transaction.delete(section, duePath(due, entry.idHash))
 }
 
+/** Entries are cached by their number: each must be small. */
+function checkSizes({ meta = null, policies, displayName }: CreateToken): void {
+  const refuse = (what: string, max: number, got: number): never => {
+    throw new HoldfastError('ERR_BAD_REQUEST', `token ${what} expected at most ${max}, got ${got}`)
+  }
+  const pairs = Object.entries(meta ?? {})
+  if (pairs.length > metaPairsMax) refuse('metadata pairs', metaPairsMax, pairs.length)
+  for (const [key, value] of pairs) {
+    const [keyBytes, valueBytes] = [Buffer.byteLength(key), Buffer.byteLength(value)]
+    if (keyBytes > metaKeyBytesMax) refuse('metadata key bytes', metaKeyBytesMax, keyBytes)
+    if (valueBytes > metaValueBytesMax) refuse('metadata value bytes', metaValueBytesMax, valueBytes)
+  }
+  if (policies.length > policiesMax) refuse('policies', policiesMax, policies.length)
+  const policyBytes = Math.max(0, ...policies.map((name) => Buffer.byteLength(name)))
+  if (policyBytes > limits.pathSegmentBytesMax) refuse('policy name bytes', limits.pathSegmentBytesMax, policyBytes)
+  const nameBytes = Buffer.byteLength(displayName)
+  if (nameBytes > displayNameBytesMax) refuse('display name bytes', displayNameBytesMax, nameBytes)
+}
+
 /** One a process (or thread). Keeps a key and caches; tokens live in the barrier. */
 export function createTokenStore({ random }: { readonly random: RandomSource }): TokenStore {
   const hasher = createTokenHasher()
@@ -186,7 +212,10 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
     if (idHash === null || /[\s\p{Cc}]/u.test(token)) {
       throw new HoldfastError('ERR_BAD_REQUEST', `token id expected 1 to 256 characters without white space, got ${token.length}`)
     }
-    if (id !== undefined && (await load(transaction, namespace, idHash)) !== null) {
+    // A name of which children are still to be deleted: under a token of the same name again they would be alive again.
+    const taken = async (): Promise<boolean> =>
+      (await load(transaction, namespace, idHash)) !== null || (await transaction.get(sectionOf(namespace), `dead/${idHash}`)) !== null
+    if (id !== undefined && (await taken())) {
       throw new HoldfastError('ERR_BAD_REQUEST', 'cannot create a token with a duplicate ID')
     }
     return { token, idHash }
@@ -268,10 +297,9 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
 
     async create(transaction, params) {
       const { parent, meta = null, namespaceId = 'root', boundCidrs = [], numUses = 0, ttlSeconds } = params
-      if (meta !== null && Object.keys(meta).length > metaPairsMax) {
-        throw new HoldfastError('ERR_BAD_REQUEST', `token metadata expected at most ${metaPairsMax} pairs, got ${Object.keys(meta).length}`)
-      }
+      checkSizes(params)
       if (numUses < 0) throw new HoldfastError('ERR_BAD_REQUEST', 'number of uses cannot be negative')
+      assert(ttlSeconds >= 0, 'a token expected to end some time after it was made')
       boundCidrs.forEach(parseCidr)
       await checkParent(transaction, parent)
       const { token, idHash } = await newId(transaction, namespaceId, params.id)

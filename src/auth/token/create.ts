@@ -8,7 +8,7 @@ import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
-import { field, optional, self, text, ttlLimits } from './fields.ts'
+import { field, optional, self, text, ttlLimits, unassignable } from './fields.ts'
 import { readRole, type TokenRole } from './roles.ts'
 
 const createFields = {
@@ -89,7 +89,7 @@ async function create({ tokens }: AuthServices, context: HandlerContext, shape: 
     ttlSeconds: ttl.ttlSeconds,
     explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
     periodSeconds: ttl.periodSeconds,
-    numUses: optional<number>(context, 'num_uses') ?? 0,
+    numUses: fewer(optional<number>(context, 'num_uses') ?? 0, shape.role?.numUses ?? 0),
     meta: optional<Record<string, string>>(context, 'meta') ?? null,
     renewable: (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
     ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
@@ -110,9 +110,7 @@ function checkType(type: string): void {
 function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): string[] {
   const asked = optional<string[]>(context, 'policies')
   const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
-  if (asked && !asked.every(isAssignablePolicy)) {
-    throw new HoldfastError('ERR_BAD_REQUEST', 'cannot assign policy "response-wrapping"')
-  }
+  if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
   if (role) return rolePolicies(asked ?? [], role, withoutDefault)
   const isRoot = parent.policies.includes('root')
   if (!asked || asked.length === 0) {
@@ -136,6 +134,7 @@ function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault:
     return name === 'default' || allowed.has(name) || globMatches(role.allowedPoliciesGlob, name)
   }
   if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
+  if (!wanted.every(isAssignablePolicy)) throw unassignable()
   const refused = wanted.filter((name) => !isAllowed(name))
   if (refused.length > 0) {
     throw new HoldfastError('ERR_BAD_REQUEST', `token policies (${JSON.stringify(wanted)}) must be subset of the role's allowed policies`)
@@ -174,4 +173,7 @@ function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, r
   return grantTtl(request, ttlLimits(context.mount))
 }
 
+/** The lower of two limits, 0 being none. */
 const shorter = (a: number, b: number): number => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))
+/** As `shorter`; a negative number of uses stays what it is, to be refused. */
+const fewer = (asked: number, role: number): number => (asked < 0 ? asked : shorter(asked, role))

@@ -26,6 +26,9 @@ export const ttlLimits = (mount: MountEntry): TtlLimits => ({
 export const optional = <T>(context: HandlerContext, name: string): T | undefined => context.fields[name] as T | undefined
 export const text = (context: HandlerContext, name: string): string => optional<string>(context, name) ?? ''
 
+/** Whoever has `response-wrapping` is taken for a wrapping token. */
+export const unassignable = (): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', 'cannot assign policy "response-wrapping"')
+
 /** The caller's own token. */
 export function self(context: HandlerContext): TokenEntry {
   if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)

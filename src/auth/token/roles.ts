@@ -1,7 +1,9 @@
 /** Token roles: what tokens made through `create/ROLE` get, whatever the caller has. */
 import { HoldfastError } from '#base/errors.ts'
 import type { HandlerContext, MountStorage, PathDef } from '#core/types.ts'
-import { field, optional, text } from './fields.ts'
+import { isAssignablePolicy } from '#policies/names.ts'
+import { parseCidr } from '#tokens/cidr.ts'
+import { field, optional, text, unassignable } from './fields.ts'
 
 export interface TokenRole {
   readonly name: string
@@ -16,6 +18,8 @@ export interface TokenRole {
   readonly renewable: boolean
   readonly boundCidrs: readonly string[]
   readonly noDefaultPolicy: boolean
+  /** 0: without limit; absent in roles of before this was kept. */
+  readonly numUses?: number
 }
 
 const roleName = (context: HandlerContext): string => text(context, 'role_name').toLowerCase()
@@ -43,7 +47,7 @@ const fields = {
   bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
   token_no_default_policy: field('bool', 'They do not get the default policy.'),
   token_type: field('string', "Only 'service' and its defaults."),
-  token_num_uses: field('int', 'Accepted; set it when creating.'),
+  token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
   allowed_entity_aliases: field('list', 'Accepted and ignored: there are no entities yet.'),
 }
 
@@ -86,6 +90,16 @@ async function writeRole(context: HandlerContext): Promise<null> {
     throw new HoldfastError('ERR_BAD_REQUEST', `token_type expected "service", got ${JSON.stringify(type.slice(0, 32))}`)
   }
   const names = (key: string): string[] | undefined => optional<string[]>(context, key)?.map((item) => item.toLowerCase())
+  // A negative period would be a token that never ends.
+  const positive = (...keys: readonly string[]): number | undefined => {
+    const key = keys.find((one) => optional<number>(context, one) !== undefined)
+    const value = key === undefined ? undefined : optional<number>(context, key)
+    if (value !== undefined && value < 0) throw new HoldfastError('ERR_BAD_REQUEST', `${key} must be positive`)
+    return value
+  }
+  if (![...(names('allowed_policies') ?? []), ...(names('allowed_policies_glob') ?? [])].every(isAssignablePolicy)) throw unassignable()
+  const boundCidrs = optional<string[]>(context, 'token_bound_cidrs') ?? optional<string[]>(context, 'bound_cidrs')
+  boundCidrs?.forEach(parseCidr)
   const role: TokenRole = {
     name,
     allowedPolicies: names('allowed_policies') ?? present?.allowedPolicies ?? [],
@@ -93,16 +107,13 @@ async function writeRole(context: HandlerContext): Promise<null> {
     allowedPoliciesGlob: names('allowed_policies_glob') ?? present?.allowedPoliciesGlob ?? [],
     disallowedPoliciesGlob: names('disallowed_policies_glob') ?? present?.disallowedPoliciesGlob ?? [],
     orphan: optional<boolean>(context, 'orphan') ?? present?.orphan ?? false,
-    periodSeconds: optional<number>(context, 'token_period') ?? optional<number>(context, 'period') ?? present?.periodSeconds ?? 0,
-    explicitMaxTtlSeconds:
-      optional<number>(context, 'token_explicit_max_ttl') ??
-      optional<number>(context, 'explicit_max_ttl') ??
-      present?.explicitMaxTtlSeconds ??
-      0,
+    periodSeconds: positive('token_period', 'period') ?? present?.periodSeconds ?? 0,
+    explicitMaxTtlSeconds: positive('token_explicit_max_ttl', 'explicit_max_ttl') ?? present?.explicitMaxTtlSeconds ?? 0,
     pathSuffix: optional<string>(context, 'path_suffix') ?? present?.pathSuffix ?? '',
     renewable: optional<boolean>(context, 'renewable') ?? present?.renewable ?? true,
-    boundCidrs: optional<string[]>(context, 'token_bound_cidrs') ?? optional<string[]>(context, 'bound_cidrs') ?? present?.boundCidrs ?? [],
+    boundCidrs: boundCidrs ?? present?.boundCidrs ?? [],
     noDefaultPolicy: optional<boolean>(context, 'token_no_default_policy') ?? present?.noDefaultPolicy ?? false,
+    numUses: positive('token_num_uses') ?? present?.numUses ?? 0,
   }
   context.storage.putJson(storageName(name), role)
   return null
@@ -126,6 +137,7 @@ function describe(role: TokenRole | null) {
         renewable: role.renewable,
         token_bound_cidrs: role.boundCidrs,
         token_no_default_policy: role.noDefaultPolicy,
+        token_num_uses: role.numUses ?? 0,
         token_type: 'default-service',
       },
     }

@@ -186,3 +186,54 @@ test('roles say what their tokens get', async () => {
   expect((await node.write('auth/token/create/none')).status).toBe(400)
   expect((await node.remove('auth/token/roles/ci')).status).toBe(204)
 })
+
+describe('what a role must not give', () => {
+  const role = (name: string, body: Record<string, unknown>) => node.write(`auth/token/roles/${name}`, body)
+
+  test('a token without an end: negative durations are refused', async () => {
+    for (const key of ['token_period', 'period', 'token_explicit_max_ttl', 'explicit_max_ttl', 'token_num_uses'])
+      expect((await role('ci', { [key]: -5 })).status, key).toBe(400)
+    expect((await node.write('auth/token/create/ci')).status).toBe(400)
+  })
+
+  test('more uses than it says, whatever is asked', async () => {
+    await role('once', { allowed_policies: 'one', token_num_uses: 2 })
+    expect((await node.read('auth/token/roles/once')).body.data.token_num_uses).toBe(2)
+    const uses = async (num_uses?: number) =>
+      (await node.write('auth/token/create/once', num_uses === undefined ? {} : { num_uses })).body.auth.num_uses
+    expect([await uses(), await uses(0), await uses(1), await uses(9)]).toEqual([2, 2, 1, 2])
+    expect((await node.write('auth/token/create/once', { num_uses: -1 })).status).toBe(400)
+  })
+
+  test('the policy by which wrapping tokens are known, in any letter case', async () => {
+    expect((await role('wrap', { allowed_policies: 'Response-Wrapping' })).status).toBe(400)
+    await role('any', { allowed_policies_glob: 'response*' })
+    expect((await node.write('auth/token/create/any', { policies: ['RESPONSE-wrapping'] })).status).toBe(400)
+  })
+
+  test('an address that is none is refused where it is written', async () => {
+    expect((await role('net', { token_bound_cidrs: '10.0.0.0/8,nowhere' })).status).toBe(400)
+  })
+})
+
+test('what a token carries is bounded: entries are cached by their number', async () => {
+  const refused = async (body: Record<string, unknown>) => (await node.write('auth/token/create', body)).status
+  expect(await refused({ meta: { k: 'x'.repeat(513) } })).toBe(400)
+  expect(await refused({ meta: { ['k'.repeat(129)]: 'x' } })).toBe(400)
+  expect(await refused({ policies: Array.from({ length: 257 }, (_, i) => `p${i}`) })).toBe(400)
+  expect(await refused({ policies: ['p'.repeat(1_025)] })).toBe(400)
+  expect(await refused({ display_name: 'd'.repeat(513) })).toBe(400)
+  expect(await refused({ meta: { k: 'x'.repeat(512) }, policies: ['p'.repeat(1_024)], display_name: 'd'.repeat(500) })).toBe(200)
+})
+
+test('a name is not given again while children of its last bearer are still to be deleted: they would live again', async () => {
+  await node.write('sys/policies/acl/maker', { policy: 'path "auth/token/create" { capabilities = ["update"] }' })
+  const parent = await made({ id: 'chosen', policies: ['maker'] })
+  const children = await Promise.all(Array.from({ length: 300 }, () => made({}, parent)))
+  await node.write('auth/token/revoke', { token: parent })
+  expect((await node.write('auth/token/create', { id: 'chosen', policies: ['maker'] })).status).toBe(400)
+  const statuses = await Promise.all(children.map(async (child) => (await node.read('auth/token/lookup-self', child)).status))
+  expect(new Set(statuses)).toEqual(new Set([403]))
+  for (let step = 0; step < 3; step += 1) await node.write('auth/token/tidy')
+  expect((await node.write('auth/token/create', { id: 'chosen', policies: ['maker'] })).status).toBe(200)
+})

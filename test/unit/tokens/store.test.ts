@@ -93,7 +93,7 @@ describe('create and look up', () => {
   test("what can't be stored is refused", async () => {
     const { create } = setUp()
     const meta = Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, 'v']))
-    await expect(create({ meta })).rejects.toThrow('at most 64 pairs, got 65')
+    await expect(create({ meta })).rejects.toThrow('metadata pairs expected at most 64, got 65')
     await expect(create({ boundCidrs: ['10.0.0.0/33'] })).rejects.toThrow('bound CIDR expected')
     await expect(create({ numUses: -1 })).rejects.toThrow('number of uses cannot be negative')
   })
