@@ -2,6 +2,7 @@
  * Who the members are and where they listen: replicated in the clear beside the data, under a key that no caller can use, and changed only in the
  * batch of the entry that carries the change. Raft's own membership (who votes) lies in the state's meta record; this says how to reach them.
  */
+import { crc32c } from '@node-rs/crc32'
 import { Packr } from 'msgpackr'
 import { HoldfastError } from '#base/errors.ts'
 import type { Membership, NodeId } from '#raft/types.ts'
@@ -10,6 +11,8 @@ import type { Member } from './types.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 const formatVersion = 1
+/** Of the stored record: msgpack, then its crc32c. LevelDB may return a wrong value, and this one, unlike a caller's, no cipher proves. */
+const recordVersion = 2
 /** Reserved for this room: 0x08 to 0x0f. Callers' keys begin at 0x10. */
 export const firstCallerKeyByte = 0x10
 const directoryKey = new Uint8Array([0x08])
@@ -54,18 +57,22 @@ export function followMembership(directory: Directory, update: DirectoryUpdate |
 }
 
 export function directoryOp(directory: Directory): Op {
-  return {
-    key: directoryKey,
-    value: packr.pack([formatVersion, directory.incarnation, directory.members.map(memberRow), directory.removed]),
-  }
+  const packed = packr.pack([recordVersion, directory.incarnation, directory.members.map(memberRow), directory.removed])
+  const value = Buffer.allocUnsafe(packed.length + 4)
+  value.set(packed, 0)
+  value.writeUInt32BE(crc32c(packed), packed.length)
+  return { key: directoryKey, value }
 }
 
 /** The directory in `view`; empty when none was written yet. @throws ERR_STORE_CORRUPT */
 export function readDirectory(view: StateView): Directory {
   const value = view.get(directoryKey)
   if (value === undefined) return emptyDirectory
-  const record = unpack(value)
-  if (!Array.isArray(record) || record[0] !== formatVersion) throw corrupt(`expected format ${formatVersion}`)
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  const packed = bytes.subarray(0, Math.max(0, bytes.length - 4))
+  if (bytes.length < 5 || crc32c(packed) !== bytes.readUInt32BE(packed.length)) throw corrupt('expected a matching checksum')
+  const record = unpack(packed)
+  if (!Array.isArray(record) || record[0] !== recordVersion) throw corrupt(`expected format ${recordVersion}`)
   const [, incarnation, rows, removed] = record as unknown[]
   if (typeof incarnation !== 'number' || !Array.isArray(rows) || !Array.isArray(removed)) throw corrupt('expected members')
   const members = rows.map(memberFrom)
