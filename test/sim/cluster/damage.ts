@@ -21,7 +21,7 @@ export type DamageKind = (typeof damageKinds)[number]
 /** Damages something; false when there is nothing of the kind to damage, and nothing was changed. */
 export function damage(disk: SimDisk, random: Prng, directory: string, kind: DamageKind): boolean {
   disk.flush()
-  const files = disk.paths().filter((path) => path.startsWith(`${directory}/`) && disk.get(path) !== 'folder')
+  const files = disk.files().flatMap(([path]) => (path.startsWith(`${directory}/`) ? [path] : []))
   const logs = files.filter((path) => path.startsWith(`${directory}/log/`) && path.endsWith('.log'))
   const log = logs.at(-1)
   switch (kind) {

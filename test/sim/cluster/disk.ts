@@ -119,11 +119,37 @@ function put(target: Bytes, offset: number, bytes: Uint8Array | null): void {
   else target.write(offset, bytes)
 }
 
-type Names = Map<string, Inode | 'folder'>
+type Names = Map<string, Inode | Folder>
 
 interface Change {
   readonly seq: number
   readonly apply: (names: Names) => void
+}
+
+export class Folder {
+  names: Names = new Map()
+  #durable: Names = new Map()
+  #unsynced: Change[] = []
+
+  change(seq: number, apply: (names: Names) => void): void {
+    this.#unsynced.push({ seq, apply })
+    apply(this.names)
+  }
+
+  sync(seq: number): void {
+    for (const change of this.#unsynced) if (change.seq <= seq) change.apply(this.#durable)
+    this.#unsynced = this.#unsynced.filter((change) => change.seq > seq)
+  }
+
+  /** The power fails. Returns how many changes of names are lost here. */
+  crash(random: Prng): number {
+    const held = this.#unsynced
+    this.#unsynced = []
+    const kept = random.chance(0.3) ? held.length : random.below(held.length + 1)
+    for (const change of held.slice(0, kept)) change.apply(this.#durable)
+    this.names = new Map(this.#durable)
+    return held.length - kept
+  }
 }
 
 /** Who uses the disk: a process, which may be dead by the time that an operation would end. */
@@ -154,9 +180,7 @@ export function errno(code: string, path: string): Error {
 export class SimDisk {
   readonly random: Prng
   readonly faults: DiskFaults
-  #names: Names = new Map()
-  #durable: Names = new Map()
-  readonly #changes = new Map<string, Change[]>()
+  #root = new Folder()
   #seq = 0
   /** What the newest rename over a path replaced: what a stale sector would bring back. */
   readonly replaced = new Map<string, Buffer>()
@@ -175,102 +199,105 @@ export class SimDisk {
     return new Mount(this, owner)
   }
 
-  get(path: string): Inode | 'folder' | undefined {
-    return this.#names.get(path)
-  }
-
-  file(path: string): Inode {
-    const found = this.#names.get(path)
-    if (found === undefined) throw errno('ENOENT', path)
-    if (found === 'folder') throw errno('EISDIR', path)
+  get(path: string): Inode | Folder | undefined {
+    let found: Inode | Folder | undefined = this.#root
+    for (const name of path.split('/')) {
+      if (name === '') continue
+      if (!(found instanceof Folder)) return undefined
+      found = found.names.get(name)
+    }
     return found
   }
 
-  list(folder: string): string[] {
-    if (this.#names.get(folder) !== 'folder') throw errno('ENOENT', folder)
-    const prefix = `${folder}/`
-    const found: string[] = []
-    for (const path of this.#names.keys())
-      if (path.startsWith(prefix) && !path.includes('/', prefix.length)) found.push(path.slice(prefix.length))
-    return found.sort()
+  file(path: string): Inode {
+    const found = this.get(path)
+    if (found === undefined) throw errno('ENOENT', path)
+    if (found instanceof Folder) throw errno('EISDIR', path)
+    return found
   }
 
-  paths(): string[] {
-    return [...this.#names.keys()].sort()
+  folder(path: string): Folder {
+    const found = this.get(path)
+    if (!(found instanceof Folder)) throw errno('ENOENT', path)
+    return found
   }
 
-  change(folder: string, apply: (names: Names) => void): void {
+  /** All files, by path. */
+  files(): [string, Inode][] {
+    const found: [string, Inode][] = []
+    const walk = (folder: Folder, path: string): void => {
+      for (const [name, node] of folder.names) {
+        if (node instanceof Folder) walk(node, `${path}/${name}`)
+        else found.push([`${path}/${name}`, node])
+      }
+    }
+    walk(this.#root, '')
+    return found.sort(([a], [b]) => (a < b ? -1 : 1))
+  }
+
+  change(folder: Folder, apply: (names: Names) => void): void {
     this.#seq += 1
-    const change = { seq: this.#seq, apply }
-    const held = this.#changes.get(folder)
-    if (held === undefined) this.#changes.set(folder, [change])
-    else held.push(change)
-    apply(this.#names)
+    folder.change(this.#seq, apply)
   }
 
   get lastChange(): number {
     return this.#seq
   }
 
-  syncFolder(folder: string, seq: number): void {
-    const held = this.#changes.get(folder) ?? []
-    for (const change of held) if (change.seq <= seq) change.apply(this.#durable)
-    this.#changes.set(
-      folder,
-      held.filter((change) => change.seq > seq),
-    )
-  }
-
   /** The power fails. */
   crash(): void {
     const { random } = this
     let [lost, torn] = [0, 0]
-    for (const held of this.#changes.values()) {
-      const kept = random.chance(0.3) ? held.length : random.below(held.length + 1)
-      for (const change of held.slice(0, kept)) change.apply(this.#durable)
-      lost += held.length - kept
+    const walk = (folder: Folder): void => {
+      lost += folder.crash(random)
+      for (const node of folder.names.values()) {
+        if (node instanceof Folder) {
+          walk(node)
+          continue
+        }
+        const fate = node.crash(random)
+        if (fate === 'lost') lost += 1
+        if (fate === 'torn') torn += 1
+      }
     }
-    this.#changes.clear()
-    for (const path of [...this.#durable.keys()]) {
-      const parent = path.slice(0, path.lastIndexOf('/'))
-      if (parent !== '' && this.#durable.get(parent) !== 'folder') this.#durable.delete(path)
-    }
-    for (const inode of new Set(this.#durable.values())) {
-      if (inode === 'folder') continue
-      const fate = inode.crash(random)
-      if (fate === 'lost') lost += 1
-      if (fate === 'torn') torn += 1
-    }
-    this.#names = new Map(this.#durable)
+    walk(this.#root)
     if (lost > 0) this.count('unsynced-lost')
     if (torn > 0) this.count('torn-write')
   }
 
   /** All that is cached reaches the disk: the machine goes on, or is shut down in good order. */
   flush(): void {
-    for (const [folder, held] of this.#changes) this.syncFolder(folder, held.at(-1)?.seq ?? 0)
-    for (const inode of new Set(this.#names.values())) if (inode !== 'folder') inode.sync(inode.lastWrite)
+    const walk = (folder: Folder): void => {
+      folder.sync(this.#seq)
+      for (const node of folder.names.values()) {
+        if (node instanceof Folder) walk(node)
+        else node.sync(node.lastWrite)
+      }
+    }
+    walk(this.#root)
   }
 
-  /** A new disk, empty. */
+  /** A new disk, empty but for its mount point. */
   wipe(): void {
-    this.#names = new Map([[rootFolder, 'folder']])
-    this.#durable = new Map(this.#names)
-    this.#changes.clear()
+    this.#root = new Folder()
+    const mounted = new Folder()
+    this.change(this.#root, (names) => void names.set('data', mounted))
+    this.flush()
     this.replaced.clear()
   }
 
   remove(path: string): void {
+    this.change(this.folder(parentOf(path)), (names) => void names.delete(nameOf(path)))
     this.flush()
-    for (const names of [this.#names, this.#durable]) names.delete(path)
   }
 }
 
-/** There from the start, as a mount point is. */
-const rootFolder = '/data'
-
 function parentOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/'))
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
 }
 
 /** Never resolves: what a dead process waits for. */
@@ -310,19 +337,19 @@ class Mount implements Disk {
     await this.step('other')
     const { disk } = this
     const found = disk.get(path)
-    if (found === 'folder') return new Handle(this, path, null)
-    const creates = flags === 'w' || (typeof flags === 'number' && (flags & constants.O_CREAT) !== 0)
     if (found !== undefined) {
-      if (flags === 'w') found.write(0, null)
+      if (flags === 'w' && found instanceof Inode) found.write(0, null)
       return new Handle(this, path, found)
     }
-    if (!creates || disk.get(parentOf(path)) !== 'folder') throw errno('ENOENT', path)
+    const creates = flags === 'w' || (typeof flags === 'number' && (flags & constants.O_CREAT) !== 0)
+    if (!creates) throw errno('ENOENT', path)
+    const folder = disk.folder(parentOf(path))
     if (disk.faults.full) {
       disk.count('disk-full')
       throw errno('ENOSPC', path)
     }
     const inode = new Inode()
-    disk.change(parentOf(path), (names) => void names.set(path, inode))
+    disk.change(folder, (names) => void names.set(nameOf(path), inode))
     return new Handle(this, path, inode)
   }
 
@@ -342,17 +369,18 @@ class Mount implements Disk {
 
   async readdir(path: string): Promise<string[]> {
     await this.step('other')
-    return this.disk.list(path)
+    return [...this.disk.folder(path).names.keys()].sort()
   }
 
+  /** Within one folder: all that the store does. */
   async rename(from: string, to: string): Promise<void> {
     await this.step('other')
     const inode = this.disk.file(from)
     const over = this.disk.get(to)
-    if (over !== undefined && over !== 'folder') this.disk.replaced.set(to, Buffer.from(over.cache.view()))
-    this.disk.change(parentOf(to), (names) => {
-      names.delete(from)
-      names.set(to, inode)
+    if (over instanceof Inode) this.disk.replaced.set(to, Buffer.from(over.cache.view()))
+    this.disk.change(this.disk.folder(parentOf(to)), (names) => {
+      names.delete(nameOf(from))
+      names.set(nameOf(to), inode)
     })
   }
 
@@ -361,17 +389,16 @@ class Mount implements Disk {
     const parts = path.split('/').slice(1)
     for (let depth = 1; depth <= parts.length; depth += 1) {
       const each = `/${parts.slice(0, depth).join('/')}`
-      if (this.disk.get(each) === 'folder') continue
-      this.disk.change(parentOf(each), (names) => void names.set(each, 'folder'))
+      if (this.disk.get(each) !== undefined) continue
+      const folder = new Folder()
+      this.disk.change(this.disk.folder(parentOf(each)), (names) => void names.set(nameOf(each), folder))
     }
   }
 
   async rm(path: string): Promise<void> {
     await this.step('other')
     if (this.disk.get(path) === undefined) return
-    this.disk.change(parentOf(path), (names) => {
-      for (const each of [...names.keys()]) if (each === path || each.startsWith(`${path}/`)) names.delete(each)
-    })
+    this.disk.change(this.disk.folder(parentOf(path)), (names) => void names.delete(nameOf(path)))
   }
 }
 
@@ -380,14 +407,13 @@ export type SimMount = Mount
 class Handle implements DiskFile {
   readonly #mount: Mount
   readonly #path: string
-  /** null: a folder. */
-  readonly #inode: Inode | null
+  readonly #node: Inode | Folder
   #at = 0
 
-  constructor(mount: Mount, path: string, inode: Inode | null) {
+  constructor(mount: Mount, path: string, node: Inode | Folder) {
     this.#mount = mount
     this.#path = path
-    this.#inode = inode
+    this.#node = node
   }
 
   async read(buffer: Uint8Array, offset: number, length: number, position: number): Promise<{ bytesRead: number }> {
@@ -413,17 +439,16 @@ class Handle implements DiskFile {
 
   async sync(): Promise<void> {
     const { disk } = this.#mount
-    const inode = this.#inode
-    const seq = inode === null ? disk.lastChange : inode.lastWrite
+    const node = this.#node
+    const seq = node instanceof Folder ? disk.lastChange : node.lastWrite
     await this.#mount.step('sync')
     if (disk.faults.syncErrors > 0) {
       disk.faults.syncErrors -= 1
       disk.count('fsync-error')
-      inode?.syncFailed(seq, disk.random)
+      if (node instanceof Inode) node.syncFailed(seq, disk.random)
       throw errno('EIO', this.#path)
     }
-    if (inode === null) disk.syncFolder(this.#path, seq)
-    else inode.sync(seq)
+    node.sync(seq)
   }
 
   datasync(): Promise<void> {
@@ -447,7 +472,7 @@ class Handle implements DiskFile {
   }
 
   #file(): Inode {
-    if (this.#inode === null) throw errno('EISDIR', this.#path)
-    return this.#inode
+    if (this.#node instanceof Folder) throw errno('EISDIR', this.#path)
+    return this.#node
   }
 }

@@ -2,7 +2,6 @@
 import { decodeCommand } from '#replica/command.ts'
 import { EntryType, MessageType, type Entry, type HardState, type LogReader, type Membership, type Message } from '#raft/index.ts'
 import type { LogStore, Op, StateStore } from '#store/types.ts'
-import { Hash } from '../hash.ts'
 import { Oracle, OracleError } from '../oracle.ts'
 import { decodeValue, keyBytes } from './value.ts'
 
@@ -23,6 +22,7 @@ export class ClusterOracle {
   readonly #committed = new Map<number, { readonly term: number; readonly seenIn: number }>()
   readonly #attempts = new Map<number, { fate: Fate; index: number | null }>()
   readonly #checked = new Map<string, number>()
+  readonly #states = new Map<number, string>()
   readonly #leaders = new Map<number, string>()
   readonly #keys: readonly string[]
   committedMax = 0
@@ -79,9 +79,9 @@ export class ClusterOracle {
     for (const { index, term } of entries) {
       if (index > this.committedMax) break
       const committed = this.#committed.get(index)
-      // A node of an older term may still hold, and take, what will be overwritten.
-      if (committed !== undefined && committed.term !== term && nodeTerm >= committed.seenIn)
-        fail('committed never lost', `${id} writes ${index} of term ${term}, which was committed of term ${committed.term}`)
+      // A node of an older term may still hold, take and lose what is decided elsewhere.
+      if (committed !== undefined && committed.term !== term && log.term(index) === committed.term && nodeTerm >= committed.seenIn)
+        fail('committed never lost', `${id} replaces ${index}, committed of term ${committed.term}, by one of term ${term}`)
     }
   }
 
@@ -156,24 +156,27 @@ export class ClusterOracle {
 
   /** One state an index, on every node, for good. */
   state(id: string, state: StateStore): void {
-    const { applied, appliedTerm, membership } = state.meta
+    const { applied } = state.meta
     const digest = this.digest(state)
     if (this.#checked.get(id) === applied) return
     this.#checked.set(id, applied)
-    this.core.applied(id, { index: applied, term: appliedTerm, membership, digest })
+    const known = this.#states.get(applied)
+    if (known === undefined) this.#states.set(applied, digest)
+    else if (known !== digest) fail('state digest', `${id} differs at index ${applied}: ${digest}, elsewhere ${known}`)
   }
 
+  /** The whole state at the applied index, small as it is. */
   digest(state: StateStore): string {
     const view = state.view()
-    const hash = new Hash()
+    const parts: string[] = []
     for (const key of [...this.#keys.map(keyBytes), new Uint8Array([0x08])]) {
       const value = view.get(key)
-      hash.number(value === undefined ? 0 : 1)
-      if (value !== undefined) hash.bytes(value)
+      parts.push(value === undefined ? '-' : Buffer.from(value).toString('latin1'))
     }
     view.release()
-    hash.text(describeMembership(state.meta.membership)).number(state.meta.leaderTimeMs)
-    return hash.hex()
+    const { applied, appliedTerm, membership, leaderTimeMs } = state.meta
+    parts.push(describeMembership(membership), `${applied}/${appliedTerm}`, String(leaderTimeMs))
+    return parts.join(' ')
   }
 }
 
