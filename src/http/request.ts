@@ -1,6 +1,6 @@
 /** From an HTTP request to what the core takes: operation, path, namespace, token, headers. The body is read elsewhere. */
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseDurationSeconds } from '#base/duration.ts'
+import { parseDurationMs } from '#base/duration.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { Operation } from '#core/types.ts'
 import { bareRecord } from './bare-record.ts'
@@ -38,7 +38,7 @@ export function route(method: string, target: Target): Routed {
   if (!path.endsWith('/')) return { operation, path, query }
   if (operation === 'update' || operation === 'patch') throw new HoldfastError('ERR_BAD_REQUEST', "cannot write to a path ending in '/'")
   // 'DELETE secret/foo/' means a folder, which nothing can delete: deleting the key 'foo' instead would lose data.
-  if (operation === 'delete' && !/(?:^|\/)sys\//.test(path)) {
+  if (operation === 'delete' && !path.startsWith('sys/')) {
     throw new HoldfastError('ERR_BAD_REQUEST', "cannot delete a path ending in '/'")
   }
   return { operation, path: path.slice(0, -1), query }
@@ -91,11 +91,11 @@ export function namespaceOf(headers: IncomingHttpHeaders): string {
   return path === 'root' ? '' : path
 }
 
-/** X-Vault-Wrap-TTL in seconds, 0 when absent. @throws HoldfastError ERR_BAD_REQUEST. */
+/** X-Vault-Wrap-TTL in seconds, 0 when absent; a part of a second is one: cut to 0 it would send in the clear what was to be wrapped. @throws HoldfastError ERR_BAD_REQUEST. */
 export function wrapTtlOf(headers: IncomingHttpHeaders): number {
   const header = headers['x-vault-wrap-ttl']
   if (header === undefined || header === '') return 0
-  return parseDurationSeconds(String(header), { what: 'error parsing X-Vault-Wrap-TTL header: it' })
+  return Math.ceil(parseDurationMs(String(header), { what: 'error parsing X-Vault-Wrap-TTL header: it' }) / 1_000)
 }
 
 /** Credentials, and what belongs to this hop of the connection alone. */

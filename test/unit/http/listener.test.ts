@@ -114,6 +114,18 @@ describe('what is asked of the core', () => {
     expect(served.seen[0]?.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
   })
 
+  test.each([
+    ['0', 0],
+    ['60', 60],
+    ['1.5', 2],
+    ['500ms', 1],
+    ['1ns', 1],
+  ])('a wrap TTL of %s is %i seconds: whoever asks for wrapping gets it', async (header, seconds) => {
+    const served = await start(() => ok({}))
+    await ask(served, get('/v1/a', `X-Vault-Wrap-TTL: ${header}\r\n`))
+    expect(served.seen[0]?.wrapTtlSeconds).toBe(seconds)
+  })
+
   test('Bearer alone is a token; other schemes go to the core as a header', async () => {
     const served = await start(() => ok({}))
     await ask(served, get('/v1/a', 'Authorization: bearer s.two\r\n'))
@@ -191,6 +203,7 @@ describe('refusals before the core', () => {
     ['a long segment', get(`/v1/${'a'.repeat(2_000)}`), 400],
     ['a write to a folder', post('/v1/a/', '{}'), 400],
     ['a delete of a folder', 'DELETE /v1/secret/a/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
+    ['a delete of a folder that is called sys', 'DELETE /v1/secret/sys/a/ HTTP/1.1\r\nHost: a\r\n\r\n', 400],
     ['a namespace that climbs', get('/v1/a', 'X-Vault-Namespace: a/../b\r\n'), 400],
     ['a bad wrap TTL', get('/v1/a', 'X-Vault-Wrap-TTL: soon\r\n'), 400],
     ['malformed JSON', post('/v1/a', '{"a":'), 400],
