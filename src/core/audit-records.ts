@@ -2,7 +2,7 @@
 import type { AuditAuth, AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from '#audit/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { errorText } from './errors.ts'
-import type { LogicalResponse, MountEntry, Operation, Request } from './types.ts'
+import type { LogicalResponse, MountEntry, Operation, PathDef, Request } from './types.ts'
 import { fullPath } from './mounts.ts'
 
 /** What is known of a request by the time a record is written. */
@@ -14,10 +14,17 @@ export interface AuditFacts {
   readonly nowMs: number
 }
 
-export const nonHmacKeys = (mount: MountEntry | null): NonHmacKeys => ({
-  request: mount?.config.audit_non_hmac_request_keys ?? [],
-  response: mount?.config.audit_non_hmac_response_keys ?? [],
-})
+/** What the mount's tuning lets through, but for what the path's table calls sensitive: no tuning shows that. */
+export function nonHmacKeys(mount: MountEntry | null, def: PathDef | null): NonHmacKeys {
+  const request = mount?.config.audit_non_hmac_request_keys ?? noKeys
+  const isSensitive = (key: string): boolean => def !== null && Object.hasOwn(def.fields, key) && def.fields[key]!.sensitive === true
+  return {
+    request: request.length === 0 ? request : request.filter((key) => !isSensitive(key)),
+    response: mount?.config.audit_non_hmac_response_keys ?? noKeys,
+  }
+}
+
+const noKeys: readonly string[] = []
 
 export function requestRecord(facts: AuditFacts, error: unknown): AuditRecord {
   return {

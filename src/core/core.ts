@@ -164,8 +164,8 @@ class CoreRunner implements Core {
     }
     // Without its data: what init and unseal answer has no place in a record, hashed or not.
     const status = statusOf(request, trace, response, failure)
-    const done = failure === null && operation?.writes === true
-    await this.#auditDone(() => this.#record(trace, (facts) => responseRecord(facts, status, null, failure), request), done)
+    const harmless = operation?.writes !== true
+    await this.#auditDone(() => this.#record(trace, (facts) => responseRecord(facts, status, null, failure), request), failure, harmless)
     if (failure !== null) throw failure
     return renderResponse(request.id, request.operation, def, response)
   }
@@ -297,7 +297,7 @@ class CoreRunner implements Core {
       }
       const status = answer?.status ?? null
       const { leader } = replica.status()
-      await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure === null)
+      await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure)
       if (answer === null) throw failure
       return answer
     }
@@ -320,7 +320,7 @@ class CoreRunner implements Core {
       token: trace.token,
       nowMs: this.#deps.clock.nowMs(),
     }
-    await this.#deps.audit.record(build(facts), nonHmacKeys(trace.mount))
+    await this.#deps.audit.record(build(facts), nonHmacKeys(trace.mount, trace.def))
   }
 
   async #recordResponse(
@@ -333,16 +333,18 @@ class CoreRunner implements Core {
     const status = statusOf(request, trace, response, failure)
     await this.#auditDone(
       () => this.#record(trace, (facts) => responseRecord(facts, status, response, failure), request),
-      !harmless && failure === null,
+      failure,
+      harmless,
     )
   }
 
-  /** An unrecorded answer is not given. Where a write is already done, the client must learn that it is. */
-  async #auditDone(record: () => Promise<void>, done: boolean): Promise<void> {
+  /** An unrecorded answer is not given. Where a write is already done, or may be, the client must learn that it is. */
+  async #auditDone(record: () => Promise<void>, failure: unknown, harmless = false): Promise<void> {
     try {
       await record()
     } catch (error) {
-      if (!done || !isHoldfastError(error, 'ERR_AUDIT')) throw error
+      if (isHoldfastError(failure, 'ERR_OUTCOME_UNKNOWN')) throw failure
+      if (harmless || failure !== null || !isHoldfastError(error, 'ERR_AUDIT')) throw error
       throw new HoldfastError('ERR_DONE_NOT_AUDITED', 'internal error', {
         hint: 'the request was carried out, but no audit device could record its response',
         cause: error,

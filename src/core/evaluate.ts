@@ -160,7 +160,9 @@ async function identify(
   def: PathDef | null,
 ): Promise<Caller> {
   const open = def?.unauthenticated === true
-  const found = request.token === null || request.token === '' ? null : await deps.tokens.lookup(view, request.token)
+  const known = request.token === null || request.token === '' ? null : await deps.tokens.lookup(view, request.token)
+  // Where no token is needed, one from an address that it is not bound to is none: such paths show more to a good one.
+  const found = known && open && !addressAllowed(known, request.clientAddress) ? null : known
   trace.token = found
   if (!found) return { acl: null, error: open ? null : denied(wellKnown.permissionDenied), decision: () => null }
   if (found.numUses > 0 && !open) {

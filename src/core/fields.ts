@@ -87,11 +87,14 @@ function readMap(value: unknown): Record<string, unknown> {
   throw new Unreadable('an object')
 }
 
+/** The last second of the year 9999: a later one has no RFC 3339 text, and could never be shown again. */
+const unixSecondsMax = 253_402_300_799
+
 /** Milliseconds since the epoch, from RFC 3339 or Unix seconds. */
 function readTime(value: unknown): number {
-  if (typeof value === 'number' && Number.isFinite(value)) return Math.trunc(value * 1_000)
+  if (typeof value === 'number' && value >= 0 && value <= unixSecondsMax) return Math.trunc(value * 1_000)
   if (typeof value === 'string') {
-    if (/^\d{1,12}$/.test(value)) return Number(value) * 1_000
+    if (/^\d{1,12}$/.test(value)) return readTime(Number(value))
     const parsed = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})$/i.test(value) ? Date.parse(value) : Number.NaN
     if (Number.isFinite(parsed)) return parsed
   }

@@ -56,12 +56,13 @@ export function compileAcl(policies: readonly Policy[], options: CompileOptions 
     throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied', { hint: 'expected the root policy alone, got others beside it' })
   }
   let tables = buildTables(policies, options)
+  const at = (nowMs: number): Tables => {
+    if (nowMs >= tables.validUntilMs) tables = buildTables(policies, { ...options, nowMs })
+    return tables
+  }
   return {
-    decide(request) {
-      if (request.nowMs >= tables.validUntilMs) tables = buildTables(policies, { ...options, nowMs: request.nowMs })
-      return decide(tables, request)
-    },
-    capabilities: (path) => capabilitiesOf(findRule(tables, stripSlashes(path), true)),
+    decide: (request) => decide(at(request.nowMs), request),
+    capabilities: (path, nowMs) => capabilitiesOf(findRule(at(nowMs), stripSlashes(path), true)),
   }
 }
 

@@ -50,5 +50,5 @@ export interface Decision {
 export interface CompiledAcl {
   decide(request: AccessRequest): Decision
   /** For sys/capabilities: sorted as the peers answer; ['root'] for root; ['deny'] when none. */
-  capabilities(path: string): readonly string[]
+  capabilities(path: string, nowMs: number): readonly string[]
 }

@@ -189,7 +189,7 @@ async function tune(services: SystemServices, context: HandlerContext, table: Ta
   const options = asked ? { ...mount.options, ...asked } : mount.options
   if (asked) {
     services.engines.find((engine) => engine.kind === table && engine.type === mount.type)?.checkOptions?.(options)
-    if (mount.options?.version === '2' && options?.version === '1') {
+    if (mount.options?.version === '2' && options?.version !== '2') {
       throw new HoldfastError('ERR_BAD_REQUEST', 'cannot downgrade mount from version 2')
     }
   }

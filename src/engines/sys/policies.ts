@@ -96,6 +96,7 @@ async function put({ policies }: SystemServices, context: HandlerContext): Promi
   const cas = optional<number>(context, 'cas')
   const casRequired = optional<boolean>(context, 'cas_required')
   const ttl = optional<number>(context, 'ttl') ?? 0
+  if (ttl < 0) throw new HoldfastError('ERR_BAD_REQUEST', 'ttl must be positive')
   const expirationMs = optional<number>(context, 'expiration') ?? (ttl > 0 ? context.nowMs + ttl * 1_000 : null)
   await policies.put(transactionOf(context), name, decodePolicy(source), {
     ...(cas === undefined ? {} : { cas }),
@@ -191,7 +192,7 @@ function capabilitiesOf(context: HandlerContext, acl: CompiledAcl): LogicalRespo
   if (paths.length > pathsAskedMax)
     throw new HoldfastError('ERR_BAD_REQUEST', `paths expected at most ${pathsAskedMax}, got ${paths.length}`)
   const data: Record<string, unknown> = Object.create(null)
-  for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''))
+  for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''), context.nowMs)
   if (paths.length === 1) data.capabilities = data[paths[0]!]
   return answer(data)
 }

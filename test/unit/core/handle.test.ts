@@ -291,6 +291,15 @@ describe('audit', () => {
     expect(await write('a')).toMatchObject({ status: 500, body: { code: 'ERR_DONE_NOT_AUDITED' } })
     expect(await harness.ask({ path: 'notes/note/a' })).toMatchObject({ status: 500 })
   })
+
+  test('a write whose outcome nobody knows is not called undone since its record failed too', async () => {
+    harness.status.role = 'follower'
+    harness.forward = async () => {
+      throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'unknown', { hint: 'look' })
+    }
+    harness.auditFails = ({ type }) => type === 'forward'
+    expect(await write('a')).toMatchObject({ status: 500, body: { code: 'ERR_OUTCOME_UNKNOWN' } })
+  })
 })
 
 test('help needs a token but no policy', async () => {
