@@ -127,7 +127,10 @@ class CoreRunner implements Core {
     }
     if (this.#deps.barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
     if (!inRoot) {
-      throw new HoldfastError('ERR_NOT_FOUND', 'namespace not found', { hint: 'this version has the root namespace only' })
+      return this.#refuse(
+        request,
+        new HoldfastError('ERR_NOT_FOUND', 'namespace not found', { hint: 'this version has the root namespace only' }),
+      )
     }
     if (def?.local) return this.#answerHere(request)
     if (request.wrapTtlSeconds > 0 || this.#looksLikeWrite(request)) return this.#onLeader(request)
@@ -137,6 +140,14 @@ class CoreRunner implements Core {
       if (error instanceof NeedsTransaction) return this.#onLeader(request)
       throw error
     }
+  }
+
+  /** What is refused before anything was looked at leaves its records too. */
+  async #refuse(request: Request, error: HoldfastError): Promise<never> {
+    const trace = newTrace(request, this.#deps.clock.nowMs())
+    await this.#record(trace, (facts) => requestRecord(facts, error), request)
+    await this.#recordResponse(request, trace, null, error, true)
+    throw error
   }
 
   /** By the last table seen: only saves a read index before a request is forwarded; a wrong guess is put right in the view. */
@@ -194,7 +205,10 @@ class CoreRunner implements Core {
       return await this.#read(request)
     } catch (error) {
       if (error instanceof NeedsTransaction) {
-        throw new HoldfastError('ERR_BAD_REQUEST', 'expected a token without a use limit on a path that each node answers for itself')
+        return this.#refuse(
+          request,
+          new HoldfastError('ERR_BAD_REQUEST', 'expected a token without a use limit on a path that each node answers for itself'),
+        )
       }
       if (!isHoldfastError(error, 'ERR_NO_LEADER')) throw error
       // An operator must be able to seal or inspect a node that lost its majority; it serves no secret on these paths.

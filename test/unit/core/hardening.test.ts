@@ -64,6 +64,21 @@ describe('what would break or fool who comes later', () => {
 })
 
 describe('the audit', () => {
+  test('has every refusal, those from before anything was looked at too', async () => {
+    const types = () => node.audit.splice(0).map(({ type, error }) => [type, error])
+    types()
+    expect((await node.ask({ path: 'cubbyhole/a', namespace: 'other' })).status).toBe(404)
+    expect(types()).toEqual([
+      ['request', 'namespace not found'],
+      ['response', 'namespace not found'],
+    ])
+    const token = await tokenOf('auth/token/create', { num_uses: 3 })
+    types()
+    expect((await node.ask({ path: 'sys/host-info', token })).status).toBe(400)
+    expect(types().map(([type]) => type)).toEqual(['request', 'response'])
+    expect((await node.read('auth/token/lookup-self', token)).body.data.num_uses).toBe(2)
+  })
+
   test('shows no sensitive field, whatever the tuning of the mount says', async () => {
     const keys = ['token', 'accessor', 'id']
     const mount = newMount(systemRandom, { path: 'token/', table: 'auth', type: 'token' })
