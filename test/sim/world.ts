@@ -15,7 +15,7 @@ import { EventQueue } from './queue.ts'
 import { SimNode } from './replica.ts'
 
 /** Election timeouts within which a healed majority must serve. Sealed nodes wait up to five, votes may split several times. */
-const recoveryElectionsMax = 60
+const recoveryElectionsMax = 40
 const nodesMax = 9
 
 export interface Result {

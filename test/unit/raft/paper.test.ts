@@ -102,6 +102,15 @@ describe('5.2 Leader election', () => {
     expect(cluster.raft('a').status().role).toBe('leader')
   })
 
+  test('a candidate whose vote is not on disk yet does not campaign again, however slow the disk is', () => {
+    const cluster = new Cluster(['a'])
+    cluster.node('a').holdPersist = true
+    cluster.tick('a', 50)
+    expect(cluster.raft('a').status()).toMatchObject({ role: 'candidate', term: 1 })
+    cluster.write('a')
+    expect(cluster.raft('a').status()).toMatchObject({ role: 'leader', term: 1 })
+  })
+
   test('each server votes for one candidate a term, first come first served, also across a restart', () => {
     const cluster = new Cluster(three)
     const ask = (from: string): void => cluster.inject(message(from, 'c', 3, MessageType.vote, { logIndex: 0, logTerm: 0 }))
