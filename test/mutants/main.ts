@@ -17,7 +17,7 @@ const root = resolve(import.meta.dirname, '../..')
 const { values } = parseArgs({
   options: {
     only: { type: 'string' },
-    seconds: { type: 'string', default: '60' },
+    seconds: { type: 'string', default: '30' },
     ticks: { type: 'string', default: '500' },
     simulator: { type: 'string' },
     worktree: { type: 'boolean', default: false },
@@ -61,7 +61,7 @@ function row({ id, failures, killedBy, seconds, seed, evidence }: Verdict): stri
   return `${cells.join(' ')}  ${evidence.slice(0, 110)}\n`
 }
 
-function report(verdicts: readonly Verdict[], seconds: number): object {
+function report(verdicts: readonly Verdict[], unclean: ReadonlySet<string>, seconds: number): object {
   const git = (...args: string[]): string => execFileSync('git', args, { cwd: root }).toString().trim()
   const killed = verdicts.filter(({ killedBy }) => killedBy !== null)
   return {
@@ -75,6 +75,8 @@ function report(verdicts: readonly Verdict[], seconds: number): object {
     killed: killed.length,
     killedBySimulator: killed.filter(({ killedBy }) => killedBy === 'simulator').length,
     survivors: verdicts.filter(({ killedBy }) => killedBy === null).map(({ id }) => id),
+    /** Seeds that fail without any mutant, and were passed over. */
+    unclean: [...unclean],
     verdicts,
   }
 }
@@ -98,11 +100,15 @@ async function run(): Promise<number> {
   const json = values.json ?? (values.only === undefined ? 'bench/results/mutants.json' : null)
   if (json !== null) {
     mkdirSync(dirname(resolve(root, json)), { recursive: true })
-    writeFileSync(resolve(root, json), `${JSON.stringify(report(verdicts, (performance.now() - started) / 1_000), null, 2)}\n`)
+    writeFileSync(
+      resolve(root, json),
+      `${JSON.stringify(report(verdicts, trial.unclean, (performance.now() - started) / 1_000), null, 2)}\n`,
+    )
   }
   const survivors = verdicts.filter(({ killedBy }) => killedBy === null)
   const bySimulator = verdicts.filter(({ killedBy }) => killedBy === 'simulator').length
   process.stdout.write(`${verdicts.length - survivors.length} of ${verdicts.length} killed, ${bySimulator} by the simulator alone\n`)
+  for (const seed of trial.unclean) process.stdout.write(`fails without any mutant: ${seed}\n`)
   for (const { id, breaks, evidence } of survivors) process.stdout.write(`survivor ${id}: ${breaks} (${evidence})\n`)
   return survivors.length === 0 ? 0 : 1
 }

@@ -50,9 +50,9 @@ export const replicaMutants: readonly Mutant[] = [
     failures: [20, 22],
     file: 'src/replica/driver.ts',
     find: '      this.#queue = this.#queue.filter((entry) => entry.index > index)\n',
-    replace: '',
+    replace: '      this.#queue = this.#queue.filter((entry) => entry.index > Math.min(0, index))\n',
     breaks: 'entries that an installed snapshot covers are applied once more on top of it',
-    killedBy: { simulator: true },
+    killedBy: { test: 'test/unit/replica/install.test.ts::entries that an installed snapshot covers are not applied once more' },
   },
   {
     id: 'compacted-before-sync',
@@ -115,12 +115,12 @@ export const replicaMutants: readonly Mutant[] = [
     killedBy: { test: 'test/unit/replica/replica.test.ts::read, change and write back by many at once loses no update' },
   },
   {
-    id: 'in-flight-forgotten',
+    id: 'forgotten-changes-unmarked',
     failures: [26],
     file: 'src/replica/conflicts.ts',
-    find: 'if (oldest === undefined || oldest.index > applied) break',
-    replace: 'if (oldest === undefined) break',
-    breaks: 'changes that are in no view yet are forgotten, when many keys change',
+    find: '      this.#floor = oldest.index\n',
+    replace: '      this.#floor = Math.min(this.#floor, oldest.index)\n',
+    breaks: 'changes beyond the memory of the leader count as never made: an old view overwrites them',
     killedBy: {
       test: 'test/unit/replica/conflicts.test.ts::with a bounded memory it may call an old view conflicting, but never misses a change, and never forgets what is in flight',
     },

@@ -7,7 +7,7 @@ export const storeMutants: readonly Mutant[] = [
     failures: [17],
     file: 'src/store/log.ts',
     find: 'if (state.term !== term || state.vote !== vote) await',
-    replace: 'if (state.term !== term) await',
+    replace: 'if (state.term !== term || (state.vote !== vote && vote !== null)) await',
     breaks: 'a vote in a term that is on disk already never gets there',
     killedBy: { test: 'test/unit/store/durability.test.ts::a vote in a term that is on disk already is written too' },
   },

@@ -25,9 +25,16 @@ export interface Verdict {
   readonly seconds: number | null
 }
 
+interface Found {
+  readonly seed: number | null
+  readonly failure: string
+  readonly seconds: number
+}
+
 const compileSecondsMax = 120
 const calmSecondsMax = 60
 const testSecondsMax = 180
+const replaySecondsMax = 60
 /** Many seeds of a simulator that stops by itself at the time that it is given. */
 const seedsMax = 1_000_000
 /** A run that does not stop by itself hangs. */
@@ -41,6 +48,8 @@ const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--no-file-parallelism'
 export class Trial {
   readonly #sandbox: Sandbox
   readonly #options: TrialOptions
+  /** Simulators with seeds that fail without any mutant: they prove nothing here, and something elsewhere. */
+  readonly unclean = new Set<string>()
   /** Named tests that pass without any mutant. */
   readonly #sound = new Map<string, boolean>()
 
@@ -77,23 +86,52 @@ export class Trial {
     return existsSync(join(this.#sandbox.folder, clusterSimulator)) ? clusterSimulator : null
   }
 
+  /** Seed after seed until one fails that is clean without the mutant, or the time is up. */
   async #simulate(mutant: Mutant): Promise<Verdict | null> {
     const simulator = this.#simulatorFor(mutant)
     if (simulator === null) return null
-    const { seconds, ticks } = this.#options
-    const args = [simulator, '--seeds', String(seedsMax), '--ticks', String(ticks), '--seconds', String(seconds)]
-    const failed = /^seed (\d+) failed: (.*)/m
-    const ran = await this.#sandbox.with(mutant, () =>
-      this.#sandbox.run(args, { secondsMax: seconds + graceSeconds, stopAt: new RegExp(`${failed.source}\n`, 'm') }),
-    )
-    const found = failed.exec(ran.output)
-    if (found === null) return null
-    const [, seed = '', failure = ''] = found
-    // The same seed must be clean without the mutant, or it has found something else.
-    const healthy = await this.#sandbox.run([simulator, '--seeds', '1', '--seed', seed, '--ticks', String(ticks)], { secondsMax: seconds })
-    const evidence = healthy.code === 0 ? failure : `seed ${seed} fails without the mutant, too: ${failure}`
-    const killedBy = healthy.code === 0 ? ('simulator' as const) : null
-    return { ...named(mutant), killedBy, evidence: evidence.slice(0, 160), seed: Number(seed), seconds: rounded(ran.seconds) }
+    let left = this.#options.seconds
+    for (let first = 1; left >= 1;) {
+      const found = await this.#search(mutant, simulator, first, left)
+      left -= found.seconds
+      if (found.seed === null) return null
+      const { seed, failure } = found
+      const seconds = rounded(this.#options.seconds - left)
+      if (await this.#isClean(simulator, seed))
+        return { ...named(mutant), killedBy: 'simulator', evidence: failure.slice(0, 160), seed, seconds }
+      first = seed + 1
+    }
+    return null
+  }
+
+  async #search(mutant: Mutant, simulator: string, first: number, secondsMax: number): Promise<Found> {
+    const seconds = String(Math.ceil(secondsMax))
+    const args = [
+      simulator,
+      '--seeds',
+      String(seedsMax),
+      '--seed',
+      String(first),
+      '--ticks',
+      String(this.#options.ticks),
+      '--seconds',
+      seconds,
+    ]
+    const failed = /^seed (\d+) failed: (.*)\n/m
+    const options = { secondsMax: secondsMax + graceSeconds, stopAt: failed }
+    const ran = await this.#sandbox.with(mutant, () => this.#sandbox.run(args, options))
+    const [, seed = null, failure = ''] = failed.exec(ran.output) ?? []
+    return { seed: seed === null ? null : Number(seed), failure, seconds: ran.seconds }
+  }
+
+  /** Without the mutant: a seed that fails anyway has found something else. */
+  async #isClean(simulator: string, seed: number): Promise<boolean> {
+    const name = `${simulator} ${seed}`
+    if (this.unclean.has(name)) return false
+    const args = [simulator, '--seeds', '1', '--seed', String(seed), '--ticks', String(this.#options.ticks)]
+    const ran = await this.#sandbox.run(args, { secondsMax: replaySecondsMax })
+    if (ran.code !== 0) this.unclean.add(name)
+    return ran.code === 0
   }
 
   async #test(mutant: Mutant): Promise<Verdict | null> {
