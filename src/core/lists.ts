@@ -14,7 +14,9 @@ export function applyListLimits(
   paginationLimit: number,
 ): Pick<Request, 'body' | 'query'> {
   if (!listing.has(operation)) return request
-  const asked = request.query.limit ?? request.body.limit
+  const given = request.query.limit ?? request.body.limit
+  // An object has no number, and one of a client's may throw when asked for it.
+  const asked = typeof given === 'object' ? 0 : given
   const unlimited = asked === undefined || asked === 'max' || !(Number(asked) > 0)
   if (paginationLimit <= 0) return asked === 'max' ? { body: request.body, query: { ...request.query, limit: '0' } } : request
   return {

@@ -11,7 +11,7 @@ export function pageOf(after: unknown, limit: unknown): ListOptions {
   const options: { after?: string; limit?: number } = {}
   if (typeof after === 'string' && after !== '') options.after = after
   if (limit === undefined || limit === null || limit === '' || limit === 'max') return options
-  const count = Number(limit)
+  const count = typeof limit === 'object' ? Number.NaN : Number(limit)
   if (!Number.isSafeInteger(count)) throw new HoldfastError('ERR_BAD_REQUEST', `limit expected an integer or "max", got a ${typeof limit}`)
   if (count > 0) options.limit = count
   return options
