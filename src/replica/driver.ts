@@ -9,6 +9,7 @@ import type { Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { createRaft } from '#raft/index.ts'
 import { MessageType, Role, type Effects, type Entry, type Raft } from '#raft/types.ts'
+import { Announced } from './announced.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
 import { encodeHint, hintFrom, isUseful, type MembersHint } from './hints.ts'
@@ -39,6 +40,7 @@ export class Driver {
   readonly conflicting: AppliedWaiters
   readonly reads: ReadRounds
   readonly outgoing: OutgoingSnapshots
+  readonly #announced = new Announced()
   /** Members as of the applied index. */
   directory: Directory = emptyDirectory
   failure: HoldfastError | null = null
@@ -101,6 +103,8 @@ export class Driver {
 
   /** Reads the directory and begins to tick. */
   start(): void {
+    const { log, state } = this.options
+    this.#announced.scan(log, state.meta.applied)
     this.#loadDirectory()
     this.#arm()
     this.schedule()
@@ -274,6 +278,7 @@ export class Driver {
   }
 
   #startPersist(persist: Persist): void {
+    if (this.#announced.note(persist.entries)) this.#tellPeers()
     this.#persisting = this.#persist(persist)
       .catch((error: unknown) => void this.fail(error))
       .finally(() => {
@@ -383,10 +388,16 @@ export class Driver {
 
   #adoptDirectory(directory: Directory): void {
     this.directory = directory
-    const { peers, knownMembers } = this.options
-    if (directory.members.length > 0) peers.setPeers(directory.members)
-    else if (knownMembers !== undefined) peers.setPeers(knownMembers, { provisional: true })
+    this.#announced.forget(this.options.state.meta.applied)
+    this.#tellPeers()
     this.onStatus()
+  }
+
+  #tellPeers(): void {
+    const { peers, knownMembers } = this.options
+    const { members } = this.directory
+    if (members.length > 0) peers.setPeers(this.#announced.with(members))
+    else if (knownMembers !== undefined) peers.setPeers(knownMembers, { provisional: true })
   }
 
   #arm(): void {
