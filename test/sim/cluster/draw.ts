@@ -106,7 +106,7 @@ export function drawPlan(random: Prng): Plan {
     ]),
     requestMs: random.pick([100, 500, 2_000]),
     chances: drawChances(random),
-    damage: random.chance(0.75) ? random.pick([1, 1, 2]) : 0,
+    damage: random.chance(0.9) ? random.between(1, 5) : 0,
   }
 }
 

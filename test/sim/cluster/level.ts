@@ -59,7 +59,9 @@ export class SimLevel implements Level {
       for (const name of names) number = Math.max(number, Number(/\d+/.exec(name)?.[0] ?? 0))
       for (const name of names.filter((each) => /^\d+\.log$/.test(each)).sort()) {
         if (Number.parseInt(name, 10) < known.logNumber) continue
-        for (const record of readRecords(await mount.readFile(`${this.#path}/${name}`))) replay(this.#pairs, record)
+        const records = readRecords(await mount.readFile(`${this.#path}/${name}`))
+        const hole = this.#drawHole(records.length)
+        for (const [at, record] of records.entries()) if (at !== hole) replay(this.#pairs, record)
       }
     } else {
       await this.#writeManifest(number, 0, false)
@@ -67,6 +69,15 @@ export class SimLevel implements Level {
     }
     await this.#begin(number + 1)
     for (const name of names) if (name !== 'CURRENT') await mount.rm(`${this.#path}/${name}`)
+  }
+
+  /** A bit flipped after the store had checked the file: LevelDB drops the record and goes on. Only the raft log can prove it by itself. */
+  #drawHole(records: number): number {
+    const { faults, random } = this.#disk
+    if (faults.holes === 0 || records < 3 || !this.#path.endsWith('/log')) return -1
+    faults.holes -= 1
+    this.#disk.count('silent-hole')
+    return random.between(1, records - 2)
   }
 
   /** A new log with all that is held, then a manifest that names it. */
@@ -239,7 +250,7 @@ function varint(value: number): number[] {
 }
 
 /** count 4, then for each: type 1, key length 4, value length 4, key, value. */
-function encodeBatch(ops: readonly LevelOp[]): Uint8Array {
+export function encodeBatch(ops: readonly LevelOp[]): Buffer {
   let size = 4
   for (const op of ops) size += 9 + op.key.length + (op.type === 'put' ? op.value.length : 0)
   const out = Buffer.alloc(size)

@@ -8,7 +8,7 @@ import type { Promised } from './oracle.ts'
 import type { World } from './world.ts'
 
 /** What makes a store fail without a bug in it. */
-const excuses = ['fsync-error', 'disk-full', 'read-error', 'wrong-value']
+const excuses = ['fsync-error', 'disk-full', 'read-error', 'wrong-value', 'silent-hole']
 
 export class SimNode {
   readonly id: string

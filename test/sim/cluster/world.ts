@@ -23,7 +23,7 @@ import { Scheduler, settled } from './scheduler.ts'
 
 /** Election timeouts within which a healed majority must serve: sealed nodes wait several, votes may split, snapshots may be due. */
 const recoveryElectionsMax = 80
-const nodesMax = 9
+const nodesMax = 11
 const checkerStepsMax = 2_000_000
 
 export interface Result {
@@ -220,6 +220,7 @@ export class World {
       node.life?.run(() => node.life?.replica?.onUnreachable(peer))
     })
     this.#maybe(chances.transfer, 'transfer', () => this.#transfer())
+    if (random.chance(0.02)) this.#replaceLost()
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
     while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
       this.#damageDue = this.#damageDue.filter((due) => due > tick)
@@ -262,7 +263,10 @@ export class World {
 
   /** Would every majority that may be asked for still be there without `gone`, and with `promoted` counted in? */
   #survives(gone: readonly string[], changed: (voters: readonly string[]) => readonly string[] = (voters) => voters): boolean {
-    const dead = new Set([...gone, ...[...this.nodes.values()].filter((node) => node.lost || this.#wiped.has(node.id)).map(({ id }) => id)])
+    const dead = new Set([
+      ...gone,
+      ...[...this.nodes.values()].filter((node) => node.lost || node.damaged || this.#wiped.has(node.id)).map(({ id }) => id),
+    ])
     return this.#memberships().every((membership) =>
       [membership.voters, membership.votersOutgoing, [...membership.voters, ...membership.learners]].every((half) => {
         const voters = changed(half)
@@ -291,6 +295,20 @@ export class World {
     }
     this.count(`membership-${kind}`)
     return true
+  }
+
+  /** What an operator does about a node that refused to start: out with the old id, in with a new one. */
+  #replaceLost(): void {
+    const leader = this.#leader()
+    const replica = leader?.life?.replica
+    if (!leader || !replica || this.#quiet || this.nodes.size >= nodesMax) return
+    const lost = replica.status().members.find(({ id }) => this.nodes.get(id)?.lost === true || this.#wiped.has(id))
+    if (lost === undefined) return
+    this.count('replaced')
+    this.#operate(leader, `replace ${lost.id}`, async () => {
+      await replica.removeMember(lost.id)
+      this.#addLater(`n${this.nodes.size + 1}`, 5)
+    })
   }
 
   /** A new machine asks to join, until somebody lets it in. */
@@ -332,9 +350,9 @@ export class World {
     const node = candidates.find(({ id }) => this.#survives([id]))
     if (node === undefined || this.#memberships().length === 0) return
     node.kill('kill')
-    const kind = random.pick([...damageKinds, 'wipe'] as const)
-    if (kind === 'wipe') return this.#wipe(node)
-    if (!damage(node.disk, random, `/data/${node.id}`, kind)) return
+    if (random.chance(0.11)) return this.#wipe(node)
+    const kind = random.shuffled(damageKinds).find((each) => damage(node.disk, random, `/data/${node.id}`, each))
+    if (kind === undefined) return
     node.damaged = true
     this.count(kind)
     this.trace(kind, node.id, '', 0, 0)
@@ -403,14 +421,22 @@ export class World {
 
   #mend(node: SimNode): void {
     const { faults } = node.disk
-    Object.assign(faults, { syncErrors: 0, readErrors: 0, wrongValues: 0, full: false, crashIn: 0, latency: this.plan.diskLatency })
+    Object.assign(faults, {
+      syncErrors: 0,
+      readErrors: 0,
+      wrongValues: 0,
+      holes: 0,
+      full: false,
+      crashIn: 0,
+      latency: this.plan.diskLatency,
+    })
     node.setClock(1, node.wallOffsetMs)
     node.boot()
   }
 
   /** A majority of every membership that may be in force, drawn at random; null where there is none any more. */
   #drawCore(): SimNode[] | null {
-    const usable = [...this.nodes.values()].filter((node) => !node.lost && !this.#wiped.has(node.id))
+    const usable = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !this.#wiped.has(node.id))
     const order = this.random.shuffled(usable)
     const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [voters, votersOutgoing, [...voters, ...learners]])
     const core = new Set<SimNode>()
