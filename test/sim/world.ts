@@ -281,7 +281,8 @@ export class World {
     this.chances = { ...calm, write: 0, read: 0, compact: 0 }
     const { electionTicks, tickTime } = this.options
     // A slow state machine or a window of one message may have a backlog: it is given the time that it needs, within reason.
-    const behind = (node: SimNode): boolean => (node.status()?.applied ?? 0) < (node.status()?.lastIndex ?? 0)
+    const end = (): number => Math.max(...core.map((node) => node.status()?.lastIndex ?? 0))
+    const behind = (node: SimNode): boolean => this.#isMember(core, node) && (node.status()?.applied ?? 0) < end()
     for (let rounds = 0; rounds < 6 || (rounds < 1000 && core.some(behind)); rounds += 1) {
       this.queue.runUntil(this.queue.now + electionTicks * tickTime, () => {})
     }
@@ -295,6 +296,12 @@ export class World {
       if (node.openReads > 0) throw new OracleError(`reads: ${node.id} has ${node.openReads} unanswered reads at rest`)
     }
     return ticks
+  }
+
+  /** By the word of whoever leads; without a leader everybody is. */
+  #isMember(core: readonly SimNode[], node: SimNode): boolean {
+    const membership = core.find((each) => each.status()?.role === Role.leader)?.status()?.membership
+    return node.up && (membership === undefined || membersOf(membership).includes(node.id))
   }
 
   #describe(core: readonly SimNode[]): string {
