@@ -34,7 +34,8 @@ export async function checkLevelFiles(disk: Disk, directory: string, options: Le
         disk,
         directory,
         logs.slice(position).map((each) => each.name),
-        file.subarray(0, scan.goodBytes),
+        file,
+        scan.goodBytes,
         options.logger,
       )
     if (scan.state === 'damaged')
@@ -71,24 +72,40 @@ function numbered(names: readonly string[], extension: string): { readonly name:
     .sort((a, b) => a.number - b.number)
 }
 
-/** Keeps `good` of the first of `names`, and sets the damaged originals aside. */
-async function cut(disk: Disk, directory: string, names: readonly string[], good: Buffer, logger: Logger): Promise<void> {
-  const [first] = names
+/**
+ * Keeps the first `goodBytes` of `file`, the content of the first of `names`, and sets the damaged originals aside. A crash at any step leaves the
+ * damaged file in place, to be cut again, or the cut one with no later log behind it.
+ */
+async function cut(
+  disk: Disk,
+  directory: string,
+  names: readonly string[],
+  file: Buffer,
+  goodBytes: number,
+  logger: Logger,
+): Promise<void> {
+  const [first, ...later] = names
   if (first === undefined) return
   logger.warn(
-    { file: first, keptBytes: good.length, setAside: names.length },
+    { file: first, keptBytes: goodBytes, setAside: names.length },
     'state: an unreadable end of its log is cut off, and applied again from the raft log',
   )
-  // From the last to the first: a crash in between must not leave a later log without the cut one before it.
-  for (const name of names.toReversed()) await disk.rename(join(directory, name), join(directory, `${name}.damaged`))
-  const temporary = join(directory, `${first}.tmp`)
-  const handle = await disk.open(temporary, 'w', 0o600)
+  const path = join(directory, first)
+  await writeSynced(disk, `${path}.tmp`, file.subarray(0, goodBytes))
+  await writeSynced(disk, `${path}.damaged`, file)
+  // From the last to the first, and durably before the cut: a later log must never be in force behind it.
+  for (const name of later.toReversed()) await disk.rename(join(directory, name), join(directory, `${name}.damaged`))
+  await syncDirectory(disk, directory)
+  await disk.rename(`${path}.tmp`, path)
+  await syncDirectory(disk, directory)
+}
+
+async function writeSynced(disk: Disk, path: string, content: Uint8Array): Promise<void> {
+  const handle = await disk.open(path, 'w', 0o600)
   try {
-    await handle.writeFile(good)
+    await handle.writeFile(content)
     await handle.sync()
   } finally {
     await handle.close()
   }
-  await disk.rename(temporary, join(directory, first))
-  await syncDirectory(disk, directory)
 }
