@@ -9,13 +9,16 @@ import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
+import { Addresses, addressKind } from './addresses.ts'
 
 export interface ConsensusOptions {
   readonly dataDir: string
   readonly identity: Identity
   readonly incarnation: number
-  /** This node's own record when it founds a cluster; else null. */
-  readonly founder: Member | null
+  /** This node as its configuration has it. */
+  readonly self: Member
+  /** It founds the cluster. */
+  readonly founding: boolean
   readonly knownMembers: readonly Member[]
   readonly listenAddress: string
   readonly settings: Partial<ReplicaSettings>
@@ -39,6 +42,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
   const { clusterId, nodeId } = identity
   // Peers may call as soon as the port is open, and the replica sends as soon as it is made: what comes in between is refused, and comes again.
   let replica: StartedReplica | null = null
+  let addresses: Addresses | null = null
   const starting = (): HoldfastError => new HoldfastError('ERR_BUSY', 'this node is starting', { hint: 'try again in a moment' })
   const handlers: TransportHandlers = {
     message: (from, message) => replica?.onMessage(from, message),
@@ -46,7 +50,11 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       if (replica === null) throw starting()
       await replica.onSnapshot(from, header, body)
     },
-    request: (from, kind, body, signal) => options.onRequest(from, kind, body, signal),
+    request: async (from, kind, body, signal) => {
+      if (kind !== addressKind) return options.onRequest(from, kind, body, signal)
+      if (addresses === null) throw starting()
+      return addresses.answer(from, body)
+    },
     unreachable: (peer) => replica?.onUnreachable(peer),
   }
   // What was opened when a later step fails is closed again: the next try would find the stores locked, and the port taken.
@@ -58,6 +66,8 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     opened.push(() => state.close())
     const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
     opened.push(() => transport.close())
+    const known = new Addresses({ self: options.self, transport, clock, log })
+    addresses = known
     await transport.listen()
     const started = await startReplica({
       nodeId,
@@ -65,20 +75,22 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       incarnation: options.incarnation,
       log: logStore,
       state,
-      peers: transport,
+      peers: known.peers,
       clock,
       random,
       logger: log,
       knownMembers: options.knownMembers,
       settings: options.settings,
-      ...(options.founder === null ? {} : { bootstrap: options.founder }),
+      ...(options.founding ? { bootstrap: options.self } : {}),
     })
     replica = started
+    known.start(started)
     return {
       replica: started,
       transport,
       identity,
       stop: async () => {
+        known.stop()
         await started.stop()
         await transport.close()
       },

@@ -13,7 +13,7 @@ import { settingsFrom, type ReplicaOptions, type ReplicaSettings } from './optio
 import { bootstrap, reconcile } from './recover.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from './types.ts'
 
-export type { Peers, ReplicaOptions, ReplicaSettings } from './options.ts'
+export type { PeerAddress, Peers, ReplicaOptions, ReplicaSettings } from './options.ts'
 
 /** A replica, and where the transport hands in what arrives. */
 export interface StartedReplica extends Replica {

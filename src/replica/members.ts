@@ -1,6 +1,6 @@
 /** Changes of membership, as the leader carries them out: one at a time, learners first. */
 import { sleep } from '#base/clock.ts'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { Role, type MembershipChange, type MembershipStep, type NodeId, type ProposeResult } from '#raft/types.ts'
 import { encodeCommand } from './command.ts'
 import { encodeUpdate, findMember, memberFrom, memberRow, type DirectoryUpdate } from './directory.ts'
@@ -56,27 +56,31 @@ export class Members {
   promoteNext(): void {
     const { raft, role, directory, settings, options } = this.#driver
     if (role !== Role.leader || this.#promoting !== null || !directory.members.some((member) => member.voter)) return
-    const { membership, peers, commit, ready } = raft.status()
+    const { peers, commit, ready } = raft.status()
     if (!ready) return
+    // As applied, like the directory: the core's own counts from append on, and a demotion in between would look like a learner that is to vote.
+    const { learners } = options.state.meta.membership
     const candidate = directory.members.find((member) => {
-      const peer = member.voter && membership.learners.includes(member.id) ? peers.find(({ id }) => id === member.id) : undefined
+      const peer = member.voter && learners.includes(member.id) ? peers.find(({ id }) => id === member.id) : undefined
       return peer !== undefined && peer.state === 'replicate' && peer.recentActive && peer.match + settings.promoteLagMax >= commit
     })
     if (candidate === undefined) return
     this.#promoting = candidate.id
-    this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate })
+    // At once or not at all: what stands in the way may be its demotion or its removal.
+    this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate }, 0)
       .then(() => options.logger.info({ member: candidate.id }, 'learner promoted to voter'))
-      .catch((error: unknown) =>
-        options.logger.warn({ member: candidate.id, reason: String(error) }, 'promotion failed, it will be tried again'),
-      )
+      .catch((error: unknown) => {
+        const level = isHoldfastError(error, 'ERR_BUSY') ? 'debug' : 'warn'
+        options.logger[level]({ member: candidate.id, reason: String(error) }, 'promotion failed, it will be tried again')
+      })
       .finally(() => (this.#promoting = null))
       .catch(() => {})
   }
 
-  async #change(steps: readonly MembershipStep[], update: DirectoryUpdate): Promise<void> {
-    const { raft, proposals, settings } = this.#driver
+  async #change(steps: readonly MembershipStep[], update: DirectoryUpdate, waitMs = this.#driver.settings.membershipWaitMs): Promise<void> {
+    const { raft, proposals } = this.#driver
     const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update) }
-    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.input(() => raft.proposeMembership(change)))
+    const result = await this.#retried(waitMs, () => this.#driver.input(() => raft.proposeMembership(change)))
     await proposals.add(result.index, result.term)
   }
 
