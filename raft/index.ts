@@ -1,7 +1,6 @@
 /** Raft as a pure state machine: everything that drivers need, and nothing else. See README.md for the driver's duties. */
 export { RaftInvariantError } from './assert.ts'
-export { applyMembershipEntry, contextBytesMax, decodeMembershipChange, encodeMembershipChange } from './codec.ts'
+export { applyMembershipEntry, decodeMembershipChange, encodeMembershipChange } from './codec.ts'
 export { createRaft } from './core.ts'
-export { changeMembership, emptyMembership, isJoint, isMember, isVoter, membersMax, membersOf } from './membership.ts'
-export { entryOverheadBytes } from './log.ts'
+export { changeMembership, emptyMembership, isJoint, membersMax, membersOf } from './membership.ts'
 export * from './types.ts'

@@ -1,7 +1,6 @@
 /** One simulated node: a driver as raft/README.md asks for, on a disk that forgets and a clock that stalls. */
 import {
   createRaft,
-  MessageType,
   Role,
   type Effects,
   type Entry,
@@ -332,5 +331,3 @@ export class SimNode {
     return true
   }
 }
-
-export const messageNames = new Map<number, string>(Object.entries(MessageType).map(([name, type]) => [type, name]))
