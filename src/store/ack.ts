@@ -30,6 +30,7 @@ export class AckFile {
   #sequence: number
   #wanted: AckMark | null = null
   #writing: Promise<void> | null = null
+  #failure: Error | null = null
   mark: AckMark | null
 
   private constructor(handle: DiskFile, sequence: number, mark: AckMark | null) {
@@ -58,16 +59,23 @@ export class AckFile {
     }
   }
 
-  /** Notes that `mark` was acknowledged; written soon, not synced. Errors surface at the next `lower` or `close`. */
+  /** Notes that `mark` was acknowledged; written soon, not synced. An error of that surfaces at the next `checkWritten` or `lower`. */
   raise(mark: AckMark): void {
     this.mark = mark
+    if (this.#failure !== null) return
     this.#wanted = mark
     this.#writing ??= this.#drain()
+  }
+
+  /** @throws what a write failed with. Then nothing more is written: a failed write may have torn its slot, and the other one must stay whole. */
+  checkWritten(): void {
+    if (this.#failure !== null) throw this.#failure
   }
 
   /** Durably replaces the mark by an older one (null: none), in both slots. */
   async lower(mark: AckMark | null): Promise<void> {
     await this.#writing
+    this.checkWritten()
     this.#wanted = null
     const record = mark ?? { index: 0, chain: new Uint8Array(chainBytes) }
     await this.#write(record)
@@ -92,8 +100,10 @@ export class AckFile {
         this.#wanted = null
         await this.#write(mark)
       }
-    } catch {
-      // A lower bound may lag: the append itself was synced. A disk that fails here fails the next append too, which latches.
+    } catch (error) {
+      // A lower bound may lag: the append itself was synced. The next one is refused.
+      this.#failure = error instanceof Error ? error : new Error(String(error))
+      this.#wanted = null
     } finally {
       this.#writing = null
     }

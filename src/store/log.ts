@@ -188,7 +188,9 @@ class LevelLogStore implements LogStore {
   append(hardState: HardState | null, entries: readonly Entry[]): Promise<void> {
     return this.#guarded(async () => {
       if (hardState !== null) await this.#setHardState(hardState)
-      if (entries.length > 0) await this.#appendEntries(entries)
+      if (entries.length === 0) return
+      this.#ack.checkWritten()
+      await this.#appendEntries(entries)
     })
   }
 
