@@ -244,7 +244,8 @@ export class Life implements Mounter {
   }
 
   onDeath(task: () => void): void {
-    this.#deaths.push(task)
+    if (this.alive) this.#deaths.push(task)
+    else task()
   }
 
   die(): void {

@@ -66,6 +66,7 @@ export class Network {
   async sendSnapshot(from: Life, to: string, header: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<void> {
     const { scheduler, random, chunkLatency, lifeOf, count } = this.#options
     await scheduler.sleep(this.delay())
+    if (!from.alive) return await new Promise(() => {})
     const target = lifeOf(to)
     if (target === null || !this.isOpen(from.id, to) || !target.accepts(from) || !from.accepts(target)) throw unreachable(to)
     const pipe = new Pipe()
