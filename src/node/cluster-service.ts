@@ -99,8 +99,14 @@ export class NodeCluster implements ClusterService {
     return this.#options.granter.createToken(options)
   }
 
-  removePeer(nodeId: string): Promise<void> {
-    return this.#options.replica.removeMember(nodeId)
+  async removePeer(nodeId: string): Promise<void> {
+    const { replica } = this.#options
+    if (nodeId !== replica.nodeId || replica.status().members.length < 2) return replica.removeMember(nodeId)
+    // Removed, it could not even say that it is done, and the cluster would wait out an election: its successor removes it. The core asks there.
+    await replica.transferLeadership(null, stepDownTimeoutMs)
+    throw new HoldfastError('ERR_NOT_LEADER', 'leadership was handed over: the next leader removes this node', {
+      hint: 'send it to the leader',
+    })
   }
 
   setVoter(nodeId: string, voter: boolean): Promise<void> {
