@@ -9,7 +9,7 @@ import type { Operation } from './history.ts'
 /** Beyond this a browser takes too long; the part around the operation that could not be placed is drawn. */
 export const drawnMax = 600
 
-export const stepPx = 44
+export const stepPx = 64
 export const rowPx = 34
 export const topPx = 30
 

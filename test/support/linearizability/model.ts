@@ -46,7 +46,7 @@ export function whyNot(state: State, operation: Operation): string {
 function expectedAnswer(state: State, operation: Operation): string {
   if (operation.kind === 'get') return describeState(state)
   if (operation.kind === 'cas' && operation.input.expected !== state.version) return `refused at v${state.version}`
-  return `v${state.version + 1}`
+  return `${operation.kind === 'cas' ? 'applied ' : ''}v${state.version + 1}`
 }
 
 export function describeState({ version, value }: State): string {
@@ -63,7 +63,8 @@ export function describeOutput(operation: Operation): string {
   if (operation.returnAt === null) return 'unknown'
   if (operation.kind === 'delete' || operation.output === null) return 'done'
   if (operation.kind === 'get') return describeState(operation.output)
-  const version = operation.output.version === null ? '' : ` v${operation.output.version}`
-  if (operation.kind === 'cas' && !operation.output.applied) return `refused${version && ` at${version}`}`
-  return version.trim()
+  if (operation.kind === 'put') return `v${operation.output.version}`
+  const { applied, version } = operation.output
+  if (applied) return `applied v${version}`
+  return version === null ? 'refused' : `refused at v${version}`
 }

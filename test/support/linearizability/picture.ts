@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import type { HistoryResult, KeyResult } from './checker.ts'
 import { byKey } from './history.ts'
 import type { Operation } from './history.ts'
-import { layOut, rowPx, stepPx, topPx } from './layout.ts'
+import { layOut, rowPx } from './layout.ts'
 import type { Bar, Layout } from './layout.ts'
 import { apply, describeInput, describeOutput, describeState, empty, whyNot } from './model.ts'
 import type { State } from './model.ts'
@@ -133,10 +133,7 @@ function round(px: number): number {
 /** Values come from a store under test: they must not become markup. Control characters are not allowed in it at all. */
 function escape(text: string): string {
   const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
-  // oxlint-disable-next-line no-control-regex
-  return text
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, '\ufffd')
-    .replace(/[&<>"']/g, (character) => entities[character] as string)
+  return text.replace(/(?![\t\n\r])\p{Cc}/gu, '\ufffd').replace(/[&<>"']/g, (character) => entities[character] as string)
 }
 
 const css = `
