@@ -52,7 +52,10 @@ export class AckFile {
       if (newest === undefined && bytesRead > 0 && buffer.some((byte) => byte !== 0)) {
         throw storeCorrupt('acknowledged: expected a valid checksum in one of two slots, got none')
       }
-      return new AckFile(handle, newest?.sequence ?? 0, newest?.mark ?? null)
+      const file = new AckFile(handle, newest?.sequence ?? 0, newest?.mark ?? null)
+      // Both slots from the start: the first mark would have no other to spare, and torn it would keep the node out.
+      if (newest === undefined) await file.lower(null)
+      return file
     } catch (error) {
       await handle.close()
       throw error

@@ -70,7 +70,10 @@ async function openVerified(options: LogStoreOptions, disk: Disk, path: string):
   const hard = await openHardState(disk, directory, options.clusterId)
   // Without a term nothing was ever appended: what lies there is a creation that a crash cut short, in whatever state.
   const used = hard.current !== null && hard.current.term > 0
-  if (names !== null && hard.current !== null && !used) await disk.rm(path, { recursive: true, force: true })
+  if (hard.current !== null && !used) {
+    await disk.rm(path, { recursive: true, force: true })
+    await disk.rm(join(directory, ackFileName), { force: true })
+  }
   const exists = (used || hard.current === null) && (names?.includes('CURRENT') ?? false)
   if (exists && hard.current === null) throw storeCorrupt('hardstate: expected it beside the log, got none')
   if (!exists && (hard.current?.term ?? 0) > 0) throw storeCorrupt('log: expected it beside the hard state, got none')
