@@ -166,7 +166,7 @@ class Search {
       return true
     })
     if (blocker === -1) return undefined
-    const place = this.#place(blocker, open)
+    const place = this.#place(open)
     const choices = this.#seen.has(place) ? [] : this.#choices(blocker, open)
     this.#seen.add(place)
     return { state: this.#state, length: this.#taken.length, blocker, choices, tried: 0 }
@@ -228,12 +228,12 @@ class Search {
 
   /**
    * The set of linearised operations and the state, in words. The set is told by what is missing from it: everything
-   * called before the first return that is left (the blocker's) is in it, but for what is open, and nothing else can be.
+   * called before the first return among the open ones is in it, but for these themselves, and nothing else can be.
    */
-  #place(blocker: number, open: readonly number[]): string {
+  #place(open: readonly number[]): string {
     const used = this.#unknown.used()
     return (
-      String.fromCharCode(this.#state.version, open.length, blocker, ...open, ...used) +
+      String.fromCharCode(this.#state.version, open.length, ...open, ...used) +
       (this.#state.value ?? '') +
       (this.#state.value === null ? '-' : '+')
     )

@@ -118,6 +118,20 @@ test('a write kept for the version at which it was read is not spent on one that
   expect(result.keys[0]?.order.map(({ id }) => id)).toEqual([1, 2, 0, 3])
 })
 
+test('of several partial orders the longest is shown', () => {
+  // Tried first, the delete before put b leads to a dead end at operation 3; after it, it leads up to operation 4.
+  const history = [
+    operation(0, 1, 2, put('a', 1)),
+    operation(1, 3, 9, deleted),
+    operation(2, 4, 10, put('b', 2)),
+    operation(3, 11, 12, get(2, null)),
+    operation(4, 13, 14, get(7, 'x')),
+  ]
+  const result = check(...history)
+  expect(result.keys[0]?.order.map(({ id }) => id)).toEqual([0, 2, 1, 3])
+  expect(result.keys[0]?.blocked?.id).toBe(4)
+})
+
 test('keys are judged apart, and one violation makes the history one', () => {
   const good = operation(0, 1, 2, put('a', 1))
   const bad = { ...operation(1, 3, 4, get(5, 'x')), key: 'other' }

@@ -80,7 +80,10 @@ test('points of effect go to the right in order, each between its call and its r
 })
 
 test('bars of one row do not overlap', () => {
-  const history = generateHistory(new Prng(3), { ...shape, keys: 1, unknown: 0.5 })
+  // Half of the operations as if of one client, which then has several at a time.
+  const history = generateHistory(new Prng(3), { ...shape, keys: 1, unknown: 0.5 }).map((one, i) =>
+    i % 2 === 0 ? { ...one, client: 'busy' } : one,
+  )
   const [result] = checkHistory(history, budget).keys
   const { bars } = layOut(history, result ?? expect.fail('no key'))
   for (const row of Map.groupBy(bars, ({ y }) => y).values()) {
