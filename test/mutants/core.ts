@@ -11,7 +11,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '  if (!isReady(node)) {\n    return refuse',
     replace: '  if (!isReady(node) && node.sealed) {\n    return refuse',
     breaks: 'a leader proposes, memberships as well, before an entry of its term is committed: the single-server bug of 2015',
-    killedBy: simulator,
+    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::no change before this term has a commit: the single-server bug of 2015' },
   },
   {
     id: 'two-changes-at-once',
@@ -20,7 +20,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (node.history.pendingAt(node.log.commit) || autoLeaving) {',
     replace: 'if (autoLeaving) {',
     breaks: 'a second change of membership begins before the first is committed: their majorities need not overlap',
-    killedBy: simulator,
+    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::a second change waits until the first is committed' },
   },
   {
     id: 'committed-by-committed-config',
@@ -38,7 +38,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '  if (node.history.pendingAt(node.log.commit)) return\n  const data',
     replace: '  if (node.history.pendingAt(node.log.commit) || node.history.newest.index < node.termStart) return\n  const data',
     breaks: 'a joint membership is never left when the leader that entered it is gone',
-    killedBy: simulator,
+    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::is left once, by whoever leads' },
   },
   {
     id: 'joint-left-too-soon',
@@ -56,7 +56,10 @@ export const coreMutants: readonly Mutant[] = [
     find: '  node.history.truncateFrom(first.index)\n',
     replace: '',
     breaks: 'a membership stays in force after its entry was cut from the log',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/reconfiguration.test.ts::a change counts from the moment it is appended, and is undone when it is cut',
+    },
   },
   {
     id: 'config-forgotten-by-restart',
@@ -65,7 +68,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'for (let index = applied + 1; index <= log.lastIndex();) {',
     replace: 'for (let index = applied + 1; index < applied;) {',
     breaks: 'after a restart a membership that stands in the log, not applied yet, does not count',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/reconfiguration.test.ts::an uncommitted change survives a restart' },
   },
   {
     id: 'read-before-first-commit',
@@ -83,7 +86,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (!committedInTerm(node) || !node.reads.wantsRound()) return',
     replace: 'if ((!committedInTerm(node) && membership(node).voters.length > 1) || !node.reads.wantsRound()) return',
     breaks: 'a sole voter that restarts serves a stale index',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/readindex.test.ts::a sole voter answers at once when it is ready' },
   },
   {
     id: 'read-at-applied',
@@ -101,7 +104,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (round <= node.reads.round) progress.ackedRound = Math.max(progress.ackedRound, round)',
     replace: 'if (round <= node.reads.round) progress.ackedRound = node.reads.round',
     breaks: 'an answer to an earlier heartbeat confirms a read that came after it',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/readindex.test.ts::an acknowledgement of an earlier heartbeat does not count, however late it comes',
+    },
   },
   {
     id: 'read-joins-running-round',
@@ -110,7 +116,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'while ((this.#rounds[0]?.round ?? Infinity) <= round) {',
     replace: 'while ((this.#rounds[0]?.round ?? Infinity) <= round + 1) {',
     breaks: 'a round is confirmed by answers to the round before it',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/readindex.test.ts::a read repeated with the same context is confirmed by its own round only',
+    },
   },
   {
     id: 'commit-by-counting',
@@ -119,7 +128,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (index <= node.log.commit || index < node.termStart) return',
     replace: 'if (index <= node.log.commit) return',
     breaks: 'an entry of an older term is committed by counting (figure 8)',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/paper.test.ts::5.4.2, figure 8: an entry of an older term is not committed by counting, but by the first of the own term',
+    },
   },
   {
     id: 'follower-commits-own-tail',
@@ -128,7 +140,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'commitTo(node, Math.min(commit, previous + fresh.length))',
     replace: 'commitTo(node, Math.min(commit, node.log.lastIndex()))',
     breaks: "a follower commits entries of its own that the leader's log does not hold",
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/paper.test.ts::a follower commits up to the last new entry, not to the end of its own log',
+    },
   },
   {
     id: 'heartbeat-commit-uncapped',
@@ -175,7 +190,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'return messages.filter((message) => message.term === term || message.type === MessageType.preVoteReply)',
     replace: 'return messages.filter((message) => message.term <= term || message.type === MessageType.preVoteReply)',
     breaks: 'an acknowledgement that waited for the disk leaves after a newer leader has cut what it speaks of',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/paper.test.ts::an acknowledgement that waits for the disk is not sent once a newer leader has cut what it speaks of',
+    },
   },
   {
     id: 'commit-hint-before-entries',
@@ -184,7 +202,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'return this.#snapshot === null ? Math.min(this.commit, this.#offset - 1) : previous',
     replace: 'return this.#snapshot === null ? this.commit : previous',
     breaks: 'the hard state on disk counts entries as committed that a crash replaces by older ones',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/paper.test.ts::the commit hint on disk never speaks of entries that are not there' },
   },
   {
     id: 'late-install-of-older-snapshot',
@@ -193,7 +211,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (this.#snapshot !== write.snapshot) return',
     replace: 'if (this.#snapshot === null && write.snapshot !== null) return',
     breaks: 'of two snapshots in a row the second counts as installed with the first',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/log.test.ts::of two snapshots in a row the second one is asked for again' },
   },
   {
     id: 'stuck-behind-pending-snapshot',
@@ -222,7 +240,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (previousTerm === null || entries === null) return sendSnapshot(node, progress)',
     replace: 'if (previousTerm === null || entries === null) return void (progress.probeSent = true)',
     breaks: 'a peer that needs what is compacted away waits forever',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/snapshot.test.ts::a follower whose entries are compacted away is brought back by a snapshot',
+    },
   },
   {
     id: 'leader-counts-unwritten',
@@ -231,7 +252,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'own.match = Math.max(own.match, node.log.durableIndex())',
     replace: 'own.match = Math.max(own.match, node.log.lastIndex())',
     breaks: "the leader's own acknowledgement counts before its log is on disk",
-    killedBy: simulator,
+    killedBy: { ...simulator, test: "test/unit/raft/paper.test.ts::the leader's own acknowledgement counts only once its log is on disk" },
   },
   {
     id: 'applied-before-own-disk',
@@ -240,7 +261,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'const entries = log.entries(node.handed + 1, Math.min(log.commit, log.durableIndex()) + 1, config.committedBytesMax)',
     replace: 'const entries = log.entries(node.handed + 1, log.commit + 1, config.committedBytesMax)',
     breaks: 'entries are applied that are not on this disk yet: after a crash the state is ahead of its log',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/paper.test.ts::entries are handed out once, in order, and only from the own disk' },
   },
   {
     id: 'page-skips',
@@ -249,7 +270,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '    node.handed = last.index\n',
     replace: '    node.handed = Math.min(log.commit, log.durableIndex())\n',
     breaks: 'of committed entries that do not fit one page the rest is never applied',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/flow.test.ts::a slow state machine is handed one page at a time' },
   },
   {
     id: 'aba-append',
@@ -258,7 +279,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'this.#tail[count]?.term === write.entries[count]?.term',
     replace: 'this.#tail[count] !== undefined',
     breaks: 'a late write of entries that were replaced makes the new ones count as durable',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/log.test.ts::a late write of entries that were replaced meanwhile does not make the new ones durable (ABA)',
+    },
   },
   {
     id: 'window-leaks-bytes',
@@ -267,7 +291,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '      this.#bytes -= this.#sent.shift()?.bytes ?? 0\n    }\n  }\n\n  clear',
     replace: '      this.#sent.shift()\n    }\n  }\n\n  clear',
     breaks: 'acknowledged bytes are never taken off the window, until it is full for good',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/flow.test.ts::the count of bytes in flight never leaks' },
   },
   {
     id: 'lost-window-stalls',
@@ -276,7 +300,10 @@ export const coreMutants: readonly Mutant[] = [
     find: '  progress.owed ||= progress.match < node.log.lastIndex()\n',
     replace: '',
     breaks: 'when a whole window of appends is lost, nothing finds it out',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/flow.test.ts::throughput recovers after a whole window was lost, without new proposals',
+    },
   },
   {
     id: 'lost-probe-stalls',
@@ -285,7 +312,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '  progress.probeSent = false\n  progress.owed',
     replace: '  progress.owed',
     breaks: 'a single append that is lost while probing is never repeated',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/paper.test.ts::a lost append is made good without new proposals' },
   },
   {
     id: 'uncommitted-drifts',
@@ -294,7 +321,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '  node.uncommitted.committed(index)\n',
     replace: '',
     breaks: 'the count of uncommitted bytes only grows, until all proposals are refused',
-    killedBy: simulator,
+    killedBy: { ...simulator, test: 'test/unit/raft/flow.test.ts::stop at the cap of uncommitted bytes, and the counter returns to zero' },
   },
   {
     id: 'write-shares-tail',
@@ -303,7 +330,10 @@ export const coreMutants: readonly Mutant[] = [
     find: 'return { entries: this.#tail.slice(), snapshot: this.#snapshot }',
     replace: 'return { entries: this.#tail, snapshot: this.#snapshot }',
     breaks: 'entries appended while a write is under way slip into it, and count as written',
-    killedBy: simulator,
+    killedBy: {
+      ...simulator,
+      test: 'test/unit/raft/log.test.ts::the tail and the disk behave like one array, whatever is appended, cut and written when',
+    },
   },
   {
     id: 'removed-leader-stays',

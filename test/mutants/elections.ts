@@ -86,7 +86,7 @@ export const electionMutants: readonly Mutant[] = [
     find: 'return isMember(membership(node), id) || isMember(node.history.committedAt(node.log.commit), id)',
     replace: 'return isVoter(membership(node), id) && isMember(membership(node), id)',
     breaks: 'a node whose own log does not know yet that it is a voter refuses the vote that a majority needs',
-    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::a learner votes if a candidate that knows better asks' },
+    killedBy: { simulator: true, test: 'test/unit/raft/reconfiguration.test.ts::a learner votes if a candidate that knows better asks' },
   },
   {
     id: 'removed-voter-may-not-finish',
@@ -179,6 +179,7 @@ export const electionMutants: readonly Mutant[] = [
     replace: 'alone ? 1 : base + Math.min(0, randomBelow(electionTicks))',
     breaks: 'all election timeouts are equal, so that split votes repeat',
     killedBy: {
+      simulator: true,
       test: 'test/unit/raft/paper.test.ts::a follower that hears nothing for an election timeout campaigns, in a timeout drawn from [E, 2E)',
     },
   },
@@ -207,7 +208,9 @@ export const electionMutants: readonly Mutant[] = [
     find: 'if (transfer.elapsedTicks >= node.config.electionTicks) {',
     replace: 'if (transfer.elapsedTicks >= node.config.electionTicks && transfer.sentTicks === null) {',
     breaks: 'a transfer that fails blocks writes forever',
-    killedBy: simulator,
+    killedBy: {
+      test: 'test/unit/raft/transfer.test.ts::proposals are refused meanwhile, and writes resume after an election timeout without a successor',
+    },
   },
   {
     id: 'timeout-now-once',

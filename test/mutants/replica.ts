@@ -10,7 +10,10 @@ export const replicaMutants: readonly Mutant[] = [
     replace:
       '    for (const message of persist.messagesAfterPersist) this.options.peers.send(message.to, message)\n    this.#persisting = this.#persist(persist)\n',
     breaks: 'votes and acknowledgements leave before what they speak of is written',
-    killedBy: { test: 'test/unit/replica/replica.test.ts::no vote and no acknowledgement leaves before what it speaks of is on disk' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/replica/replica.test.ts::no vote and no acknowledgement leaves before what it speaks of is on disk',
+    },
   },
   {
     id: 'failed-disk-goes-on',
@@ -20,6 +23,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: '    this.#persisting = this.#persist(persist)\n      .catch(() => {})\n',
     breaks: 'a leader whose disk fails goes on to lead',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/replica.test.ts::a failed disk ends a leader: nothing is acknowledged after it, and the others go on',
     },
   },
@@ -61,7 +65,10 @@ export const replicaMutants: readonly Mutant[] = [
     find: 'const synced = await state.sync()',
     replace: 'const synced = await Promise.resolve(state.meta.applied)',
     breaks: 'the log forgets what the state does not hold durably: a power cut leaves neither',
-    killedBy: { test: 'test/unit/replica/compactor.test.ts::the log is compacted only up to what was made durable before' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/replica/compactor.test.ts::the log is compacted only up to what was made durable before',
+    },
   },
   {
     id: 'compacted-under-receiver',
@@ -80,6 +87,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: "new HoldfastError('ERR_NOT_LEADER',",
     breaks: 'a proposer is told that its write failed while it may yet be committed',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/replica.test.ts::a failed disk ends a leader: nothing is acknowledged after it, and the others go on',
     },
   },
@@ -91,6 +99,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: 'if (pending.term <= term) pending.resolve({ index })',
     breaks: 'a write is acknowledged though the entry at its index is of another leader',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/replica.test.ts::a lost leader that hears the next one learns that its write was not committed, and says so',
     },
   },
@@ -112,7 +121,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: 'return found > viewIndex ? found : null',
     replace: 'return found > viewIndex + 1 ? found : null',
     breaks: 'a repeated read-and-write does not see that its first attempt has just changed what it read',
-    killedBy: { test: 'test/unit/replica/replica.test.ts::read, change and write back by many at once loses no update' },
+    killedBy: { simulator: true, test: 'test/unit/replica/replica.test.ts::read, change and write back by many at once loses no update' },
   },
   {
     id: 'forgotten-changes-unmarked',
@@ -132,7 +141,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: '    this.advance(this.#applied)\n',
     replace: '    this.advance(Math.max(this.#applied, state.index))\n',
     breaks: 'a confirmed read is served before its index is applied here',
-    killedBy: { test: 'test/unit/replica/reads.test.ts::a confirmed read waits until its index is applied here' },
+    killedBy: { simulator: true, test: 'test/unit/replica/reads.test.ts::a confirmed read waits until its index is applied here' },
   },
   {
     id: 'reader-joins-running-round',

@@ -9,7 +9,7 @@ export const storeMutants: readonly Mutant[] = [
     find: 'if (state.term !== term || state.vote !== vote) await',
     replace: 'if (state.term !== term || (state.vote !== vote && vote !== null)) await',
     breaks: 'a vote in a term that is on disk already never gets there',
-    killedBy: { test: 'test/unit/store/durability.test.ts::a vote in a term that is on disk already is written too' },
+    killedBy: { simulator: true, test: 'test/unit/store/durability.test.ts::a vote in a term that is on disk already is written too' },
   },
   {
     id: 'entries-before-term',
@@ -29,6 +29,7 @@ export const storeMutants: readonly Mutant[] = [
     replace: '      if (sequence % 2 === 1) await writeOne(paths[1], bytes)\n',
     breaks: 'term and vote have one copy only: a damaged file takes them back',
     killedBy: {
+      simulator: true,
       test: 'test/unit/store/log.test.ts::every bit flip in one slot of the hard state is survived without falling back; in both it is refused',
     },
   },
@@ -39,7 +40,10 @@ export const storeMutants: readonly Mutant[] = [
     find: '    await disk.rename(`${path}.tmp`, path)\n    await syncDirectory(disk, directory)\n',
     replace: '    await disk.rename(`${path}.tmp`, path)\n    if (directory === name) await syncDirectory(disk, directory)\n',
     breaks: 'the folder that names the new hard state is not synced: a power cut brings the old term and vote back',
-    killedBy: { test: 'test/unit/store/durability.test.ts::term and vote are durable when they are acknowledged: file and folder' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/store/durability.test.ts::term and vote are durable when they are acknowledged: file and folder',
+    },
   },
   {
     id: 'slot-file-unsynced',
@@ -48,7 +52,10 @@ export const storeMutants: readonly Mutant[] = [
     find: '      await handle.writeFile(bytes)\n      await handle.sync()\n',
     replace: '      await handle.writeFile(bytes)\n',
     breaks: 'the new hard state is renamed into place before its bytes are on disk',
-    killedBy: { test: 'test/unit/store/durability.test.ts::term and vote are durable when they are acknowledged: file and folder' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/store/durability.test.ts::term and vote are durable when they are acknowledged: file and folder',
+    },
   },
   {
     id: 'append-unsynced',
@@ -57,7 +64,7 @@ export const storeMutants: readonly Mutant[] = [
     find: 'const synced = { sync: true } as const',
     replace: 'const synced = { sync: false } as const',
     breaks: 'appends are acknowledged without an fsync, as LevelDB does by default',
-    killedBy: { test: 'test/unit/store/durability.test.ts::every batch of the log is synced' },
+    killedBy: { simulator: true, test: 'test/unit/store/durability.test.ts::every batch of the log is synced' },
   },
   {
     id: 'failed-write-retried',
@@ -75,7 +82,10 @@ export const storeMutants: readonly Mutant[] = [
     find: '{ repairTornLogs: false,',
     replace: '{ repairTornLogs: true,',
     breaks: 'a corrupt record is taken for a torn tail, and cut off with the committed entries behind it',
-    killedBy: { test: 'test/unit/store/levelfiles.test.ts::a flipped bit anywhere in the .log of the raft log keeps the node out' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/store/levelfiles.test.ts::a flipped bit anywhere in the .log of the raft log keeps the node out',
+    },
   },
   {
     id: 'acknowledged-end-ignored',
@@ -84,7 +94,7 @@ export const storeMutants: readonly Mutant[] = [
     find: 'if (mark.index > this.#last) throw acknowledgedLost(mark.index)',
     replace: 'if (mark.index > this.#last + 1) throw acknowledgedLost(mark.index)',
     breaks: 'a log that lost its newest acknowledged entry is taken for whole',
-    killedBy: { test: 'test/unit/store/log.test.ts::is refused, not cut off' },
+    killedBy: { simulator: true, test: 'test/unit/store/log.test.ts::is refused, not cut off' },
   },
   {
     id: 'chain-unchecked',
@@ -122,7 +132,7 @@ export const storeMutants: readonly Mutant[] = [
     find: 'encodeMeta(this.#options.clusterId, meta) })\n      // The batch',
     replace: 'encodeMeta(this.#options.clusterId, this.#meta) })\n      // The batch',
     breaks: 'the applied index on disk is that of the batch before: after a crash entries are applied twice',
-    killedBy: { test: 'test/unit/store/state.test.ts::data and meta are applied together and survive a reopen' },
+    killedBy: { simulator: true, test: 'test/unit/store/state.test.ts::data and meta are applied together and survive a reopen' },
   },
   {
     id: 'sync-does-nothing',
@@ -131,7 +141,7 @@ export const storeMutants: readonly Mutant[] = [
     find: '      await syncLevelFiles(this.#disk, this.#generations.path(this.#generation.number))\n      return applied',
     replace: '      return applied',
     breaks: 'the state says that it is durable when it is not, and the log is compacted',
-    killedBy: { test: 'test/unit/store/durability.test.ts::a synced state is durable: its newest file and its folder' },
+    killedBy: { simulator: true, test: 'test/unit/store/durability.test.ts::a synced state is durable: its newest file and its folder' },
   },
   {
     id: 'snapshot-installed-unsynced',
@@ -140,7 +150,10 @@ export const storeMutants: readonly Mutant[] = [
     find: '    await syncLevelFiles(this.#disk, this.#generations.path(generation.number))\n    return meta',
     replace: '    return meta',
     breaks: 'a snapshot is installed before its files are durable: a power cut leaves neither the old state nor the new one',
-    killedBy: { test: 'test/unit/store/durability.test.ts::a received snapshot is durable before it is named, and so is its name' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/store/durability.test.ts::a received snapshot is durable before it is named, and so is its name',
+    },
   },
   {
     id: 'snapshot-name-unsynced',
@@ -149,6 +162,9 @@ export const storeMutants: readonly Mutant[] = [
     find: '    await this.#disk.rename(temporary, join(this.#directory, currentName))\n    await syncDirectory(this.#disk, this.#directory)\n',
     replace: '    await this.#disk.rename(temporary, join(this.#directory, currentName))\n',
     breaks: 'the log is reset behind a snapshot whose name a power cut takes back: the state is older than its log',
-    killedBy: { test: 'test/unit/store/durability.test.ts::a received snapshot is durable before it is named, and so is its name' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/store/durability.test.ts::a received snapshot is durable before it is named, and so is its name',
+    },
   },
 ]

@@ -90,13 +90,14 @@ export class Trial {
   async #simulate(mutant: Mutant): Promise<Verdict | null> {
     const simulator = this.#simulatorFor(mutant)
     if (simulator === null) return null
-    let left = this.#options.seconds
+    const budget = 'simulator' in mutant.killedBy ? this.#options.seconds : this.#options.seconds / 3
+    let left = budget
     for (let first = 1; left >= 1;) {
       const found = await this.#search(mutant, simulator, first, left)
       left -= found.seconds
       if (found.seed === null) return null
       const { seed, failure } = found
-      const seconds = rounded(this.#options.seconds - left)
+      const seconds = rounded(budget - left)
       if (await this.#isClean(simulator, seed))
         return { ...named(mutant), killedBy: 'simulator', evidence: failure.slice(0, 160), seed, seconds }
       first = seed + 1
@@ -135,8 +136,8 @@ export class Trial {
   }
 
   async #test(mutant: Mutant): Promise<Verdict | null> {
-    if (!('test' in mutant.killedBy)) return null
     const { test } = mutant.killedBy
+    if (test === undefined) return null
     if (!(await this.#isSound(test))) throw new Error(`mutant ${mutant.id}: expected its test to pass without it: ${test}`)
     const ran = await this.#sandbox.with(mutant, () => this.#runTest(test))
     if (ran.code === 0) return null

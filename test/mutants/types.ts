@@ -10,8 +10,11 @@ export interface Mutant {
   readonly replace: string
   /** What goes wrong, in one sentence. */
   readonly breaks: string
-  /** `test` is 'path::name'. The simulator always has its try first; a test is named where it is not expected to succeed in time. */
-  readonly killedBy: { readonly simulator: true } | { readonly test: string }
+  /**
+   * `test` is 'path::name'. The simulator always has its try first: all of its time where it is expected to succeed, a third otherwise. Then the
+   * named test has its own.
+   */
+  readonly killedBy: { readonly simulator: true; readonly test?: string } | { readonly test: string }
 }
 
 /** `text` with the mutant in it. @throws when its text does not occur exactly once, or the mutant changes nothing. */
