@@ -45,6 +45,8 @@ export class Generations {
       if (match === null || !folders.includes(name))
         throw storeCorrupt('state/current: expected the name of a folder that is there, got another')
       current = Number(match[1])
+      // A process that was killed right after the rename left it in the page cache: what is read here must be there after a power cut, too.
+      await syncDirectory(disk, directory)
     }
     // Without a pointer nothing is removed: a lost pointer must not cost the evidence as well.
     if (pointer !== null) {
