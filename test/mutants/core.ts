@@ -75,7 +75,7 @@ export const coreMutants: readonly Mutant[] = [
     failures: [9, 11],
     file: 'raft/readindex.ts',
     find: 'if (!committedInTerm(node) || !node.reads.wantsRound()) return',
-    replace: 'if (!node.reads.wantsRound()) return',
+    replace: 'if ((!committedInTerm(node) && node.sealed) || !node.reads.wantsRound()) return',
     breaks: 'a new leader serves reads before it knows what is committed',
     killedBy: simulator,
   },

@@ -15,9 +15,9 @@ export const storeMutants: readonly Mutant[] = [
     id: 'entries-before-term',
     failures: [19],
     file: 'src/store/log.ts',
-    find: '      if (hardState !== null) await this.#setHardState(hardState)\n      if (entries.length > 0) await this.#appendEntries(entries)\n',
+    find: '      if (hardState !== null) await this.#setHardState(hardState)\n      if (entries.length === 0) return\n',
     replace:
-      '      if (entries.length > 0) await this.#appendEntries(entries)\n      if (hardState !== null) await this.#setHardState(hardState)\n',
+      '      if (entries.length > 0) await this.#appendEntries(entries)\n      if (hardState !== null) await this.#setHardState(hardState)\n      if (entries.length >= 0) return\n',
     breaks: 'a crash in the middle of a write leaves entries of a term that the hard state does not know, and the node cannot start',
     killedBy: { test: 'test/unit/store/durability.test.ts::the term is on disk before the entries of that term are' },
   },
