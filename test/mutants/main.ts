@@ -61,11 +61,10 @@ function row({ id, failures, killedBy, seconds, seed, evidence }: Verdict): stri
   return `${cells.join(' ')}  ${evidence.slice(0, 110)}\n`
 }
 
-function report(verdicts: readonly Verdict[], unclean: ReadonlySet<string>, seconds: number): object {
-  const git = (...args: string[]): string => execFileSync('git', args, { cwd: root }).toString().trim()
+function report(commit: string, verdicts: readonly Verdict[], unclean: ReadonlySet<string>, seconds: number): object {
   const killed = verdicts.filter(({ killedBy }) => killedBy !== null)
   return {
-    commit: git('rev-parse', 'HEAD'),
+    commit,
     worktree: values.worktree,
     node: process.version,
     secondsPerMutant: whole('seconds'),
@@ -83,7 +82,8 @@ function report(verdicts: readonly Verdict[], unclean: ReadonlySet<string>, seco
 
 async function run(): Promise<number> {
   const started = performance.now()
-  const sandbox = new Sandbox(root, values.worktree)
+  const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root }).toString().trim()
+  const sandbox = new Sandbox(root, commit, values.worktree)
   // Stopped from outside: the copy goes, too.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   process.once('exit', () => sandbox.end())
@@ -102,7 +102,7 @@ async function run(): Promise<number> {
     mkdirSync(dirname(resolve(root, json)), { recursive: true })
     writeFileSync(
       resolve(root, json),
-      `${JSON.stringify(report(verdicts, trial.unclean, (performance.now() - started) / 1_000), null, 2)}\n`,
+      `${JSON.stringify(report(commit, verdicts, trial.unclean, (performance.now() - started) / 1_000), null, 2)}\n`,
     )
   }
   const survivors = verdicts.filter(({ killedBy }) => killedBy === null)

@@ -28,12 +28,12 @@ export class Sandbox {
   readonly #root: string
   #child: ChildProcess | null = null
 
-  /** Copies what git knows of `root`: as committed, or (`worktree`) as it lies there, new files included. */
-  constructor(root: string, worktree: boolean) {
+  /** Copies what git knows of `root`: as of `commit`, or (`worktree`) as it lies there, new files included. */
+  constructor(root: string, commit: string, worktree: boolean) {
     this.#root = root
     try {
       if (worktree) this.#copyWorktree()
-      else this.#copyCommit()
+      else this.#copyCommit(commit)
       symlinkSync(join(root, 'node_modules'), join(this.folder, 'node_modules'))
       const include = ['raft', 'src/base', 'src/store', 'src/replica', 'test/mutants']
       writeFileSync(join(this.folder, 'tsconfig.mutants.json'), JSON.stringify({ extends: './tsconfig.json', include }))
@@ -43,8 +43,8 @@ export class Sandbox {
     }
   }
 
-  #copyCommit(): void {
-    const archive = execFileSync('git', ['archive', 'HEAD'], { cwd: this.#root, maxBuffer: 2 ** 30 })
+  #copyCommit(commit: string): void {
+    const archive = execFileSync('git', ['archive', commit], { cwd: this.#root, maxBuffer: 2 ** 30 })
     execFileSync('tar', ['-x', '-C', this.folder], { input: archive })
   }
 
