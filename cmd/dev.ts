@@ -5,6 +5,8 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { LocalCluster } from './dev/local-cluster.ts'
 
+const parentPollMs = 500
+
 const usage = `usage: npm start -- [--nodes 1|3|5] [--api-port 8200] [--data DIR] [--cluster-json FILE] [--tls]
 
 Starts a development cluster on 127.0.0.1: initialises it (5 unseal shares, threshold 3), joins and unseals all nodes, and prints what to try next.
@@ -91,6 +93,17 @@ ${cluster.nodes.length === 1 ? '' : `  kill -9 ${first?.process?.pid}   # and re
 Ctrl-C stops all nodes; starting again finds the data.`)
 }
 
+/** Calls `then` once the process that started this one is gone. */
+function whenParentEnds(then: () => void): void {
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    then()
+  }, parentPollMs)
+  timer.unref()
+}
+
 async function main(): Promise<void> {
   const options = readOptions()
   const started = performance.now()
@@ -106,6 +119,8 @@ async function main(): Promise<void> {
   process.on('SIGINT', () => void stop(0))
   process.on('SIGTERM', () => void stop(0))
   process.on('SIGHUP', () => void stop(0))
+  // Killed hard, npm can pass nothing on: whoever kills `npm start` means the cluster too.
+  if (process.env['npm_lifecycle_event'] === 'start') whenParentEnds(() => void stop(0))
   try {
     if (options.clusterJson !== null) rmSync(options.clusterJson, { force: true })
     cluster = await LocalCluster.prepare({ ...options, say: (line) => console.log(`holdfast: ${line}`) })

@@ -137,6 +137,18 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
   await api.close()
 })
 
+test.each(['SIGTERM', 'SIGKILL'] as const)('%s to npm itself stops launcher and nodes', async (signal) => {
+  const args = ['start', '--', '--nodes', '1', '--api-port', String(port), '--data', join(dir, 'data'), '--cluster-json', json()]
+  const npm = spawn('npm', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  launched.push(npm)
+  let text = ''
+  npm.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  npm.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  const file = await clusterFile({ child: npm, output: () => text })
+  npm.kill(signal)
+  await expect.poll(() => file.nodes.filter(({ pid }) => alive(pid)).length, { timeout: 8_000 }).toBe(0)
+})
+
 test('one node with TLS: the certificate authority that it names is the one that signs', async () => {
   const running = launch('--nodes', '1', '--tls')
   const file = await clusterFile(running)
