@@ -95,7 +95,7 @@ async function simulate(seconds: number): Promise<void> {
   console.log(`\n== simulation, ${seconds} s`)
   const started = performance.now()
   const file = join(scratch, 'sim.json')
-  const code = await run(process.execPath, ['test/sim/main.ts', '--seconds', String(seconds), '--json', file])
+  const code = await run(process.execPath, ['test/sim/cluster/main.ts', '--seconds', String(seconds), '--json', file])
   try {
     const report = JSON.parse(readFileSync(file, 'utf8')) as SimReport
     const failed = report.failed.length + (code !== 0 && report.failed.length === 0 ? 1 : 0)

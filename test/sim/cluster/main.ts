@@ -42,13 +42,25 @@ interface Summary {
   operations: number
   seconds: number
   recoveryTicksMax: number
+  /** Of all seeds together, in whatever order they ran. */
+  traceHash: string
   /** Where a resumed run goes on. */
   next: number
 }
 
 const [first, ticks, shards] = [whole('seed'), whole('ticks'), Math.max(1, whole('shards'))]
 
-const fresh = (): Summary => ({ seeds: 0, ticks, failed: [], faults: {}, operations: 0, seconds: 0, recoveryTicksMax: 0, next: 0 })
+const fresh = (): Summary => ({
+  seeds: 0,
+  ticks,
+  failed: [],
+  faults: {},
+  operations: 0,
+  seconds: 0,
+  recoveryTicksMax: 0,
+  traceHash: '0',
+  next: 0,
+})
 
 function report({ seed, failure }: Result): void {
   process.stderr.write(
@@ -62,7 +74,12 @@ function add(sum: Summary, other: Summary): void {
   sum.operations += other.operations
   sum.seconds = Math.max(sum.seconds, other.seconds)
   sum.recoveryTicksMax = Math.max(sum.recoveryTicksMax, other.recoveryTicksMax)
+  sum.traceHash = mixed(sum.traceHash, other.traceHash)
   for (const [fault, count] of Object.entries(other.faults)) sum.faults[fault] = (sum.faults[fault] ?? 0) + count
+}
+
+function mixed(a: string, b: string): string {
+  return (BigInt(`0x${a}`) ^ BigInt(`0x${b}`)).toString(16)
 }
 
 function save(path: string, summary: Summary): void {
@@ -84,6 +101,7 @@ async function run(shard: number, progress: string | undefined): Promise<Summary
     summary.next += 1
     summary.seeds += 1
     summary.operations += result.operations
+    summary.traceHash = mixed(summary.traceHash, result.traceHash)
     summary.recoveryTicksMax = Math.max(summary.recoveryTicksMax, result.recoveryTicks)
     for (const [fault, count] of Object.entries(result.faults)) summary.faults[fault] = (summary.faults[fault] ?? 0) + count
     if (result.failure !== null) {
@@ -131,8 +149,11 @@ if (!values.worker) {
     operations,
     seconds,
     recoveryTicksMax: summary.recoveryTicksMax,
+    traceHash: summary.traceHash,
   }
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(out, null, 2)}\n`)
-  process.stdout.write(`${seeds} seeds of ${ticks} ticks, ${failed.length} failed, ${operations} operations, ${seconds} s\n`)
+  process.stdout.write(
+    `${seeds} seeds of ${ticks} ticks, ${failed.length} failed, ${operations} operations, ${seconds} s, trace ${summary.traceHash}\n`,
+  )
 }
 process.exitCode = summary.failed.length === 0 && summary.seeds > 0 ? 0 : 1
