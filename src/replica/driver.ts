@@ -59,6 +59,7 @@ export class Driver {
   #readyTerm = 0
   #timer: Timer | null = null
   #lastTickMs: number
+  #leaderlessTicks = 0
   #pumpDue = false
   #persisting: Promise<void> | null = null
   #applying: Promise<void> | null = null
@@ -146,9 +147,18 @@ export class Driver {
       peers.send(to, encodeHint({ index: applied, members: this.directory.members }))
   }
 
+  /** A learner asks for no votes: without a leader it asks for members instead, by telling which ones it knows. */
+  #seekMembers(): void {
+    const { electionTicks } = this.settings
+    this.#leaderlessTicks = this.#leader === null ? this.#leaderlessTicks + 1 : 0
+    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (2 * electionTicks) !== 0) return
+    for (const { id } of this.directory.members) if (id !== this.options.nodeId) this.#offerHint(id, -1)
+  }
+
   #followHint(from: string, hint: MembersHint): void {
     const { peers, state, nodeId, logger } = this.options
     const known = this.directory.members.some((member) => member.id === from)
+    if (known && hint.index < state.meta.applied) return this.#offerHint(from, hint.index)
     if (!known || this.#leader !== null || !isUseful(hint, from, nodeId, state.meta.applied)) return
     logger.info({ peer: from, index: hint.index }, 'reaching for the members that a peer named')
     peers.setPeers(hint.members)
@@ -419,6 +429,7 @@ export class Driver {
       for (let tick = 0; tick < Math.min(Math.max(1, due), ticksPerTimerMax); tick += 1) this.raft.tick()
       this.proposals.expire(nowMs - outcomeWaitMs)
       this.reads.tick(nowMs, this.#leader !== null)
+      this.#seekMembers()
       this.onTick()
     } catch (error) {
       this.fail(error)

@@ -1,7 +1,8 @@
 /**
  * How a node finds its way back after the members changed while it was away. Its transport accepts only the members that it knows; if the leader is
  * one that joined later, neither reaches the other, and nothing replicates. So whoever is asked for a vote by a member that has applied less than
- * itself answers with the members that it knows. The asker only uses them to be reachable (its transport's list), and only from a peer
+ * itself answers with the members that it knows. A learner asks for no votes: without a leader it tells those whom it knows of the members that it
+ * knows, and whoever knows better answers in the same way. The asker only uses them to be reachable (its transport's list), and only from a peer
  * that it has accepted: what its state says about members comes with the log, as ever.
  */
 import type { NodeId } from '#raft/types.ts'
