@@ -52,7 +52,6 @@ export class World {
   #damageDue: number[] = []
   /** Ids whose disk was replaced: no one may let them in again. */
   readonly #wiped = new Set<string>()
-  #founded = false
   #quiet = false
 
   constructor(seed: number, verbose: boolean) {
@@ -137,7 +136,6 @@ export class World {
     const members = [...this.nodes.values()].map((node) => node.member(true))
     for (const node of this.nodes.values()) await this.#foundOn(node, members)
     for (const node of this.nodes.values()) node.boot()
-    this.#founded = true
   }
 
   /** What `bootstrap` writes on one node, on all of them: a cluster that has always had these members. */
@@ -513,10 +511,6 @@ export class World {
         return `${node.id}${node.sealed ? ' sealed' : ''} ${status?.role} of ${status?.leader}, ${where} ${config} ${status?.failed ?? ''}`
       })
       .join('; ')
-  }
-
-  get founded(): boolean {
-    return this.#founded
   }
 
   end(): void {
