@@ -436,7 +436,13 @@ export class World {
   #drawCore(): SimNode[] | null {
     const usable = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !this.#wiped.has(node.id))
     const order = this.random.shuffled(usable)
-    const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [voters, votersOutgoing, [...voters, ...learners]])
+    // A learner may be promoted at any moment: one more voter, with whom the core must still be a majority.
+    const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [
+      voters,
+      votersOutgoing,
+      [...voters, ...learners],
+      ...learners.map((id) => [...voters, id]),
+    ])
     const core = new Set<SimNode>()
     for (const half of halves) {
       for (const node of order) {
