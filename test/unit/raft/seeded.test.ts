@@ -31,3 +31,18 @@ test('a joint membership is not left before it is committed', () => {
   cluster.run(4)
   expect(cluster.raft('a').status()).toMatchObject({ lastIndex: 3, commit: 3, membership: { voters: ['a', 'd', 'e'], votersOutgoing: [] } })
 })
+
+test('what is proposed while a write is under way is no part of it', () => {
+  const cluster = new Cluster(['a'])
+  cluster.elect('a')
+  const node = cluster.node('a')
+  node.holdPersist = true
+  cluster.propose('a', 'x')
+  expect(node.held?.entries.map(({ index }) => index)).toEqual([2])
+  cluster.propose('a', 'y')
+  // A driver may hand the array to its disk and look at it later: it must hold what it held.
+  expect(node.held?.entries.map(({ index }) => index)).toEqual([2])
+  cluster.write('a')
+  expect([node.disk.lastIndex(), cluster.raft('a').status().commit]).toEqual([2, 2])
+  expect(node.held?.entries.map(({ index }) => index)).toEqual([3])
+})
