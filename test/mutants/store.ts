@@ -83,8 +83,7 @@ export const storeMutants: readonly Mutant[] = [
     replace: '{ repairTornLogs: true,',
     breaks: 'a corrupt record is taken for a torn tail, and cut off with the committed entries behind it',
     killedBy: {
-      simulator: true,
-      test: 'test/unit/store/levelfiles.test.ts::a flipped bit anywhere in the .log of the raft log keeps the node out',
+      test: 'test/unit/store/durability.test.ts::a damaged record with others behind it is refused, also where the acknowledged mark lags behind it',
     },
   },
   {

@@ -1,4 +1,5 @@
 /** What is durable at the moment at which it is acknowledged: seen on a disk that takes notes, since a test cannot cut the power. */
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { nodeDisk, type Disk, type DiskFile } from '#store/disk.ts'
@@ -118,4 +119,26 @@ test('a received snapshot is durable before it is named, and so is its name', as
   expect(notes).toEqual(['sync state', 'write current.tmp', 'sync current.tmp', 'rename current', 'sync state'])
   await from.close()
   await to.close()
+})
+
+test('a damaged record with others behind it is refused, also where the acknowledged mark lags behind it', async () => {
+  const directory = temporaryFolder()
+  const [mark, kept] = [join(directory, 'acknowledged'), join(temporaryFolder(), 'kept')]
+  const first = await openLogStore({ directory, clusterId })
+  await first.append({ term: 1, vote: null, commit: 0 }, run(1, 5, 1))
+  await first.close()
+  copyFileSync(mark, kept)
+  const second = await openLogStore({ directory, clusterId })
+  for (let index = 6; index <= 20; index += 1) await second.append(null, [entry(index, 1)])
+  await second.close()
+  // The mark is written without an fsync of its own: a power cut may take it back to entry 5.
+  copyFileSync(kept, mark)
+  const name = readdirSync(join(directory, 'log')).findLast((each) => each.endsWith('.log')) ?? ''
+  const path = join(directory, 'log', name)
+  const content = readFileSync(path)
+  expect(content.length).toBeGreaterThan(1_000)
+  const middle = content.length >> 1
+  content[middle] = (content[middle] ?? 0) ^ 1
+  writeFileSync(path, content)
+  await expect(openLogStore({ directory, clusterId })).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
 })
