@@ -33,6 +33,7 @@ import { Granter } from './granting.ts'
 import { nodeIdOf } from './identity-name.ts'
 import { joinOptionsOf } from './retry-join.ts'
 import { LateReplica } from './late-replica.ts'
+import { expectShamir } from './seal-choice.ts'
 import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
@@ -89,6 +90,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
 }
 
 async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger, reload: () => ServerConfig): Promise<number> {
+  expectShamir(config.seals)
   const { log } = logger
   const audit = await openAudit(config, nodeId, log)
   const house = assemble(config, nodeId, log, audit)
