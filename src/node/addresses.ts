@@ -121,11 +121,10 @@ export class Addresses {
     if (this.#stopped) return
     this.#timer = this.#options.clock.setTimer(delayMs, () => {
       this.#announce()
-        .catch((error: unknown) => this.#options.log.error({ error: (error as Error).message }, 'announcing this node failed'))
         .finally(() => {
           if (!this.#isRecorded()) this.#arm(announceEveryMs)
         })
-        .catch(() => {})
+        .catch((error: unknown) => this.#options.log.error({ error: (error as Error).message }, 'announcing this node failed'))
     })
   }
 

@@ -69,12 +69,11 @@ export class Members {
     // At once or not at all: what stands in the way may be its demotion or its removal.
     this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate }, 0)
       .then(() => options.logger.info({ member: candidate.id }, 'learner promoted to voter'))
+      .finally(() => (this.#promoting = null))
       .catch((error: unknown) => {
         const level = isHoldfastError(error, 'ERR_BUSY') ? 'debug' : 'warn'
         options.logger[level]({ member: candidate.id, reason: String(error) }, 'promotion failed, it will be tried again')
       })
-      .finally(() => (this.#promoting = null))
-      .catch(() => {})
   }
 
   async #change(steps: readonly MembershipStep[], update: DirectoryUpdate, waitMs = this.#driver.settings.membershipWaitMs): Promise<void> {
