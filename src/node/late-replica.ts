@@ -5,16 +5,12 @@
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { Role } from '#raft/types.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 import type { StateView } from '#store/types.ts'
 
 /** The state of a node that belongs to no cluster: there is nothing in it. */
 const emptyView: StateView = {
-  meta: {
-    applied: 0,
-    appliedTerm: 0,
-    leaderTimeMs: 0,
-    membership: { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false },
-  },
+  meta: emptyMeta,
   get: () => undefined,
   async *entriesFrom() {},
   keyCursor: () => ({ next: async () => undefined, close: async () => {} }),

@@ -13,7 +13,7 @@ import type { Member } from './types.ts'
 export async function bootstrap(log: LogStore, state: StateStore, self: Member, incarnation: number): Promise<void> {
   if (state.meta.applied > 0 || log.lastIndex() > 0 || log.hardState.term > 0) return
   const directory = updateDirectory({ ...emptyDirectory, incarnation }, { put: { ...self, voter: true } })
-  const meta = { applied: 1, appliedTerm: 1, membership: { ...emptyMembership, voters: [self.id] }, leaderTimeMs: 0 }
+  const meta = { ...state.meta, applied: 1, appliedTerm: 1, membership: { ...emptyMembership, voters: [self.id] }, leaderTimeMs: 0 }
   await state.apply([directoryOp(directory)], meta)
   await state.sync()
 }

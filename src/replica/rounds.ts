@@ -40,7 +40,7 @@ export function buildRound(entries: readonly Entry[], meta: StateMeta, directory
     }
   }
   if (members !== directory) ops.push(directoryOp(members))
-  return { ops, meta: { applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members }
+  return { ops, meta: { ...meta, applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members }
 }
 
 function membersAfter(directory: Directory, data: Uint8Array, membership: Membership): Directory {

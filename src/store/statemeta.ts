@@ -5,14 +5,23 @@ import { storeCorrupt } from './errors.ts'
 import type { StateMeta } from './types.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
-const formatVersion = 1
+const formatVersion = 2
+const nothing = new Uint8Array(0)
 
 export const emptyMembership: Membership = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
-export const emptyMeta: StateMeta = { applied: 0, appliedTerm: 0, membership: emptyMembership, leaderTimeMs: 0 }
+export const emptyMeta: StateMeta = {
+  applied: 0,
+  appliedTerm: 0,
+  membership: emptyMembership,
+  leaderTimeMs: 0,
+  chain: nothing,
+  digest: nothing,
+}
 
 /** The record that lies beside the data and changes with it: msgpack, then its crc32c. */
 export function encodeMeta(clusterId: string, meta: StateMeta): Uint8Array {
-  const packed = packr.pack([formatVersion, clusterId, meta.applied, meta.appliedTerm, membershipRow(meta.membership), meta.leaderTimeMs])
+  const { applied, appliedTerm, membership, leaderTimeMs, chain, digest } = meta
+  const packed = packr.pack([formatVersion, clusterId, applied, appliedTerm, membershipRow(membership), leaderTimeMs, chain, digest])
   const out = Buffer.allocUnsafe(packed.length + 4)
   out.set(packed, 0)
   out.writeUInt32BE(crc32c(packed), packed.length)
@@ -29,13 +38,22 @@ export function decodeMeta(clusterId: string, value: Uint8Array): StateMeta {
   if (!Array.isArray(record) || record[0] !== formatVersion) {
     throw storeCorrupt(`state: expected format ${formatVersion}, got another`, 'this folder was written by a newer version')
   }
-  const [, cluster, applied, appliedTerm, membership, leaderTimeMs] = record as unknown[]
+  const [, cluster, applied, appliedTerm, membership, leaderTimeMs, chain, digest] = record as unknown[]
   if (cluster !== clusterId)
     throw storeCorrupt('state: expected this cluster, got the state of another', 'point this node at its own data folder')
   if (typeof applied !== 'number' || typeof appliedTerm !== 'number' || typeof leaderTimeMs !== 'number') {
     throw storeCorrupt('state: expected numbers in its meta record, got other types')
   }
-  return { applied, appliedTerm, membership: membershipFrom(membership), leaderTimeMs }
+  if (!(chain instanceof Uint8Array) || !(digest instanceof Uint8Array))
+    throw storeCorrupt('state: expected bytes in its meta record, got other types')
+  return {
+    applied,
+    appliedTerm,
+    membership: membershipFrom(membership),
+    leaderTimeMs,
+    chain: Uint8Array.from(chain),
+    digest: Uint8Array.from(digest),
+  }
 }
 
 function membershipRow(membership: Membership): unknown[] {

@@ -28,6 +28,10 @@ export interface StateMeta {
   readonly membership: Membership
   /** The leader's clock as last carried by a command, milliseconds; never runs backwards. */
   readonly leaderTimeMs: number
+  /** The MAC of the last authenticated entry that is applied: where the chain of commands goes on. Empty before the first. */
+  readonly chain: Uint8Array
+  /** Additive hash of all replicated pairs: equal on every node at the same index. Empty for none. */
+  readonly digest: Uint8Array
 }
 
 /** The state machine at one applied index. Shared and counted: call `release` once. */

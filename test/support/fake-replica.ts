@@ -5,6 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HoldfastError } from '#base/errors.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 import type { KeyCursor, Op, StateMeta, StateView } from '#store/types.ts'
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
@@ -184,7 +185,7 @@ export class FakeReplica implements Replica {
 
   view(): StateView {
     this.openViews++
-    const meta = { applied: this.#applied, appliedTerm: this.#cluster.term, membership, leaderTimeMs: this.#leaderTimeMs }
+    const meta = { ...emptyMeta, applied: this.#applied, appliedTerm: this.#cluster.term, membership, leaderTimeMs: this.#leaderTimeMs }
     return new FakeView(meta, this.#versions, () => this.openViews--)
   }
 

@@ -146,7 +146,7 @@ export class World {
     const directory = members.reduce((sum, put) => updateDirectory(sum, { put }), { ...emptyDirectory, incarnation: 1 })
     const voters = members.map(({ id }) => id)
     const membership: Membership = { voters, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }
-    await state.apply([directoryOp(directory)], { applied: 1, appliedTerm: 1, membership, leaderTimeMs: 0 })
+    await state.apply([directoryOp(directory)], { ...state.meta, applied: 1, appliedTerm: 1, membership })
     await state.sync()
     await state.close()
     await settled()

@@ -7,6 +7,7 @@ import { messageFrom } from '#replica/messages.ts'
 import { buildRound } from '#replica/rounds.ts'
 import { decodeHeader, encodeHeader } from '#replica/snapshots.ts'
 import { emptyMembership } from '#raft/index.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 
 const callerKey = fc.uint8Array({ minLength: 1, maxLength: 20 }).map((key) => new Uint8Array([0x10, ...key]))
 const member = { id: 'b', clusterAddress: 'host:1', apiAddress: 'http://host:2', fingerprint: 'ab', voter: true }
@@ -51,13 +52,13 @@ test('the clock of a state never goes back, and membership and directory change 
     data: encodeCommand({ timeMs, sections: [], directory: null }),
   })
   const change = { steps: [{ kind: 'add-learner' as const, node: 'b' }], joint: 'auto' as const, context: encodeUpdate({ put: member }) }
-  const meta = { applied: 4, appliedTerm: 1, membership: { ...emptyMembership, voters: ['a'] }, leaderTimeMs: 500 }
+  const meta = { ...emptyMeta, applied: 4, appliedTerm: 1, membership: { ...emptyMembership, voters: ['a'] }, leaderTimeMs: 500 }
   const added = buildRound(
     [time(5, 900), time(6, 700), { index: 7, term: 2, type: 2, data: encodeMembershipChange(change) }],
     meta,
     emptyDirectory,
   )
-  expect(added.meta).toEqual({
+  expect(added.meta).toMatchObject({
     applied: 7,
     appliedTerm: 2,
     membership: { ...emptyMembership, voters: ['a'], learners: ['b'] },

@@ -6,6 +6,7 @@ import type { Clock } from '#base/clock.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { emptyMembership } from '#raft/index.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 import { startReplica, type Peers } from '#replica/index.ts'
 import { encodeHeader } from '#replica/snapshots.ts'
 import { openLogStore } from '#store/log.ts'
@@ -59,7 +60,7 @@ test('entries that an installed snapshot covers are not applied once more', asyn
   })
   const sent = await openStateStore({ directory: join(folder, 'b'), clusterId })
   const membership = { ...emptyMembership, voters: ['a', 'b'] }
-  await sent.apply([], { applied: 10, appliedTerm: 2, membership, leaderTimeMs: 0 })
+  await sent.apply([], { ...emptyMeta, applied: 10, appliedTerm: 2, membership, leaderTimeMs: 0 })
   try {
     // Five committed entries, of which the first two are being applied.
     const entries = [2, 3, 4, 5, 6].map((index) => ({ index, term: 2, type: 1, data: new Uint8Array(0) }))

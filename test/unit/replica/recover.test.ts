@@ -7,12 +7,14 @@ import { readDirectory } from '#replica/directory.ts'
 import { bootstrap, reconcile } from '#replica/recover.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 import type { LogStore, StateMeta, StateStore } from '#store/types.ts'
 import { TestCluster, read, write } from './cluster.ts'
 
 const clusterId = 'cluster-1'
 const self = { id: 'a', clusterAddress: 'a:1', apiAddress: 'http://a:2', fingerprint: 'f', voter: true }
 const meta = (applied: number, appliedTerm: number): StateMeta => ({
+  ...emptyMeta,
   applied,
   appliedTerm,
   membership: { ...emptyMembership, voters: ['a'] },

@@ -1,7 +1,7 @@
 /** Appends and applies until it is killed, saying after each what was acknowledged. Arguments: folder, cluster id. */
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
-import { emptyMembership } from '#store/statemeta.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 
 const [directory = '', clusterId = ''] = process.argv.slice(2)
 const log = await openLogStore({ directory, clusterId })
@@ -25,7 +25,7 @@ for (let index = log.lastIndex() + 1; ;) {
     await log.append(null, [{ index: index - 1, term, type: 0, data: Buffer.from(`entry ${index - 1} of ${term}`) }])
   } else index += count
   const applied = { key: Buffer.from('\x10applied'), value: Buffer.from(String(index - 1)) }
-  await state.apply([applied], { applied: index - 1, appliedTerm: term, membership: emptyMembership, leaderTimeMs: 0 })
+  await state.apply([applied], { ...emptyMeta, applied: index - 1, appliedTerm: term })
   if (index % 50 === 0) await log.compact(Math.min(await state.sync(), index - 20))
   process.stdout.write(`index ${index - 1}\n`)
 }

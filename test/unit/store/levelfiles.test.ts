@@ -9,7 +9,7 @@ import { readManifest, scanLog, tableProblem } from '#store/levelfiles.ts'
 import { openLogStore } from '#store/log.ts'
 import { uncompress } from '#store/snappy.ts'
 import { openStateStore } from '#store/state.ts'
-import { emptyMembership } from '#store/statemeta.ts'
+import { emptyMeta } from '#store/statemeta.ts'
 import { bytes, run, temporaryFolder } from './helpers.ts'
 
 const clusterId = 'cluster-1'
@@ -111,7 +111,7 @@ test("a hole in the middle of the state's .log cuts off what follows: the state 
       { key: bytes('n'), value: bytes(String(at)) },
       { key: bytes(`k${at}`), value: bytes('x'.repeat(300)) },
     ]
-    await store.apply(ops, { applied: at, appliedTerm: 1, membership: emptyMembership, leaderTimeMs: at })
+    await store.apply(ops, { ...emptyMeta, applied: at, appliedTerm: 1, leaderTimeMs: at })
   }
   await store.close()
   const seen = new Set<number>()
@@ -140,7 +140,7 @@ test('a flipped bit in a table of the state, or a lost one, keeps the node out',
   const directory = temporaryFolder()
   const store = await openStateStore({ directory, clusterId })
   const ops = Array.from({ length: 300 }, (_, at) => ({ key: bytes(`k${at}`), value: bytes('x'.repeat(300)) }))
-  await store.apply(ops, { applied: 1, appliedTerm: 1, membership: emptyMembership, leaderTimeMs: 1 })
+  await store.apply(ops, { ...emptyMeta, applied: 1, appliedTerm: 1, leaderTimeMs: 1 })
   await store.close()
   // A reopen turns its log into a table.
   await (await openStateStore({ directory, clusterId })).close()

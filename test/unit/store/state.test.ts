@@ -4,13 +4,14 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { classicLevel, type LevelFactory } from '#store/level.ts'
 import { openStateStore } from '#store/state.ts'
-import { emptyMembership } from '#store/statemeta.ts'
+import { emptyMembership, emptyMeta } from '#store/statemeta.ts'
 import type { Op, StateMeta, StateStore, StateView } from '#store/types.ts'
 import { bytes, temporaryFolder, text } from './helpers.ts'
 
 const clusterId = 'cluster-1'
 const open = (directory: string, more: object = {}) => openStateStore({ directory, clusterId, ...more })
 const meta = (applied: number): StateMeta => ({
+  ...emptyMeta,
   applied,
   appliedTerm: 1,
   membership: { ...emptyMembership, voters: ['a'] },
@@ -33,7 +34,7 @@ async function filled(store: StateStore, count: number, valueBytes = 100): Promi
 test('data and meta are applied together and survive a reopen', async () => {
   const directory = temporaryFolder()
   const store = await open(directory)
-  expect(store.meta).toEqual({ applied: 0, appliedTerm: 0, membership: emptyMembership, leaderTimeMs: 0 })
+  expect(store.meta).toEqual(emptyMeta)
   await store.apply([put('a', '1'), put('b', '2')], meta(4))
   await store.apply([del('a'), put('c', '3'), put('c', '4')], meta(5))
   expect(await store.sync()).toBe(5)
