@@ -1,5 +1,7 @@
 /** What a seed draws before anything happens: the cluster, its limits, and how bad the weather is. */
-import type { Prng } from './prng.ts'
+import type { LeaseConfig } from '#raft/index.ts'
+import { Prng } from './prng.ts'
+import type { FaultRows } from './result.ts'
 
 export interface Options {
   readonly voters: number
@@ -14,6 +16,10 @@ export interface Options {
   readonly pendingReadsMax: number
   readonly preVote: boolean
   readonly checkQuorum: boolean
+  /** In time units. A node's clock is off by a factor of 0.85 to 1.15: lease reads must be safe where the bound covers that. */
+  readonly lease: LeaseConfig | undefined
+  /** How often a driver forgets to hand in the time: that may cost a lease, never a stale read. */
+  readonly timeForgotten: number
   /** Time units: one tick is `tickTime` on a node whose clock is right. */
   readonly tickTime: number
   readonly latency: readonly [number, number]
@@ -48,8 +54,13 @@ export interface Chances {
   readonly read: number
 }
 
+const tickTime = 100
+
 /** Each kind of fault is off in some seeds and frequent in others: a mix that is always the same finds only one kind of bug. */
-export function drawOptions(random: Prng): Options {
+export function drawOptions(random: Prng, seed: number): Options {
+  // Drawn apart, so that a seed without a lease is the run that it was before there were leases.
+  const leases = new Prng(seed + 0x1ea5e)
+  const leaseReads = leases.chance(0.4)
   const slow = random.chance(0.2)
   // An answer must fit well into an election timeout (Raft, 5.6), or no leader stays one, and rightly so.
   const electionTicks = slow ? 20 : random.pick([5, 10, 10, 20])
@@ -68,8 +79,10 @@ export function drawOptions(random: Prng): Options {
     committedBytesMax: random.pick([1, 200, 10_000]),
     pendingReadsMax: random.pick([1, 4, 100]),
     preVote: random.chance(0.9),
-    checkQuorum: random.chance(0.9),
-    tickTime: 100,
+    checkQuorum: random.chance(0.9) || leaseReads,
+    lease: leaseReads ? { promiseMs: electionTicks * tickTime, clockDriftMax: leases.pick([0.36, 0.5, 1]) } : undefined,
+    timeForgotten: leases.pick([0, 0.2, 0.6]),
+    tickTime,
     latency: slow
       ? [20, 250]
       : random.pick([
@@ -142,4 +155,12 @@ export const calm: Chances = {
   campaign: 0,
   write: 0.3,
   read: 0.3,
+}
+
+/** What must happen in a long run of the core's simulator. */
+export const faultRows: FaultRows = {
+  messages: ['drop', 'duplicate', 'late', 'unreachable'],
+  partitions: ['partition-halves', 'partition-isolate', 'partition-one-way', 'partition-bridge', 'partition-link', 'partition-leader'],
+  crashes: ['crash', 'crash-writing', 'crash-all', 'pause', 'slow-disk'],
+  operators: ['membership', 'transfer', 'campaign', 'seal', 'unseal'],
 }

@@ -39,6 +39,7 @@ export class SimNode {
   #inbox: Message[] = []
   #pausedTicks = 0
   #pausedUntil = 0
+  /** Length of this node's tick, where 1 is right. */
   #clockRate: number
   #nextRead = 1
   sealed = false
@@ -136,10 +137,17 @@ export class SimNode {
 
   #pump(life: Life): void {
     this.#checkLeader(life)
+    this.#handInTime(life)
     for (let rounds = 0; life.raft.hasEffects(); rounds += 1) {
       if (rounds > 10_000) throw new Error(`${this.id} never runs out of effects`)
       this.#carryOut(life, life.raft.takeEffects())
     }
+  }
+
+  #handInTime(life: Life): void {
+    const { options, queue } = this.#world
+    if (options.lease === undefined || this.#random.chance(options.timeForgotten)) return
+    life.raft.setMonotonicTime(queue.now / this.#clockRate)
   }
 
   /** In the order that the README demands of drivers. */

@@ -13,20 +13,11 @@ import { Oracle, OracleError } from './oracle.ts'
 import { Prng } from './prng.ts'
 import { EventQueue } from './queue.ts'
 import { SimNode } from './replica.ts'
+import type { Result } from './result.ts'
 
 /** Election timeouts within which a healed majority must serve. Sealed nodes wait up to five, votes may split several times. */
 const recoveryElectionsMax = 40
 const nodesMax = 9
-
-export interface Result {
-  readonly seed: number
-  readonly failure: string | null
-  readonly faults: Readonly<Record<string, number>>
-  readonly operations: number
-  readonly traceHash: string
-  /** Ticks that recovery took. */
-  readonly recoveryTicks: number
-}
 
 export class World {
   readonly random: Prng
@@ -44,7 +35,7 @@ export class World {
 
   constructor(seed: number, verbose = false) {
     this.random = new Prng(seed)
-    this.options = drawOptions(this.random)
+    this.options = drawOptions(this.random, seed)
     this.chances = this.options.chances
     this.log = verbose ? [] : null
     const count = (fault: string): void => this.#count(fault)
@@ -317,8 +308,8 @@ export class World {
 }
 
 /** Runs one seed from start to end. Never throws for what the oracles find; the failure is in the result. */
-export function runSeed(seed: number, ticks: number): Result {
-  const world = new World(seed)
+export function runSeed(seed: number, ticks: number, trace?: (line: string) => void): Result {
+  const world = new World(seed, trace !== undefined)
   let failure: string | null = null
   let recoveryTicks = 0
   try {
@@ -327,6 +318,7 @@ export function runSeed(seed: number, ticks: number): Result {
   } catch (error) {
     failure = error instanceof OracleError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
   }
+  if (trace !== undefined) for (const line of world.log ?? []) trace(line)
   const { faults, operations } = world
-  return { seed, failure, faults, operations, traceHash: world.traceHash(), recoveryTicks }
+  return { seed, failure, faults, operations, traceHash: world.traceHash(), recoveryTicks, picture: null }
 }

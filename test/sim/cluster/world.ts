@@ -9,9 +9,11 @@ import { isJoint, membersOf, type Membership } from '#raft/index.ts'
 import { directoryOp, emptyDirectory, updateDirectory } from '#replica/directory.ts'
 import type { Member } from '#replica/types.ts'
 import { openStateStore } from '#store/state.ts'
-import { checkHistory, describeResult } from '#test/support/linearizability/checker.ts'
+import { checkHistory, describeResult, type HistoryResult } from '#test/support/linearizability/checker.ts'
+import { renderHistoryHtml } from '#test/support/linearizability/picture.ts'
 import { Hash } from '../hash.ts'
 import { Prng } from '../prng.ts'
+import type { Result } from '../result.ts'
 import { Clients, keys } from './clients.ts'
 import { damage, damageKinds } from './damage.ts'
 import { drawPlan, tickTime, type Chances, type Plan } from './draw.ts'
@@ -25,15 +27,6 @@ import { Scheduler, settled } from './scheduler.ts'
 const recoveryElectionsMax = 80
 const nodesMax = 11
 const checkerStepsMax = 2_000_000
-
-export interface Result {
-  readonly seed: number
-  readonly failure: string | null
-  readonly faults: Readonly<Record<string, number>>
-  readonly operations: number
-  readonly traceHash: string
-  readonly recoveryTicks: number
-}
 
 export class World {
   readonly random: Prng
@@ -53,6 +46,7 @@ export class World {
   /** Ids whose disk was replaced: no one may let them in again. */
   readonly #wiped = new Set<string>()
   #quiet = false
+  #verdict: HistoryResult | null = null
 
   constructor(seed: number, verbose: boolean) {
     this.random = new Prng(seed)
@@ -503,8 +497,19 @@ export class World {
 
   /** Every history is judged; one that the checker can't decide counts as failed. */
   judge(): void {
-    const result = checkHistory(this.clients?.recorder.history() ?? [], { stepsMax: checkerStepsMax })
-    if (result.outcome !== 'linearizable') throw new OracleError(`linearizability: ${describeResult(result)}`)
+    this.#verdict = this.#check()
+    if (this.#verdict.outcome !== 'linearizable') throw new OracleError(`linearizability: ${describeResult(this.#verdict)}`)
+  }
+
+  #check(): HistoryResult {
+    return checkHistory(this.clients?.recorder.history() ?? [], { stepsMax: checkerStepsMax })
+  }
+
+  /** The history as a page: when it is what failed, and whenever somebody wants to see (`always`). */
+  picture(always: boolean): string | null {
+    const failed = this.#verdict !== null && this.#verdict.outcome !== 'linearizable'
+    if (!failed && !always) return null
+    return renderHistoryHtml(this.clients?.recorder.history() ?? [], this.#verdict ?? this.#check())
   }
 
   #describe(core: readonly SimNode[]): string {
@@ -553,8 +558,16 @@ const calm: Chances = {
   chunkRots: 0,
 }
 
-/** Runs one seed from start to end. Never throws for what the oracles find; the failure is in the result. */
-export async function runSeed(seed: number, ticks: number, trace?: (line: string) => void): Promise<Result> {
+/**
+ * Runs one seed from start to end. Never throws for what the oracles find; the failure is in the result. `beforeJudgement` is for tests of the
+ * simulator itself: it may tell the recorder of what never happened.
+ */
+export async function runSeed(
+  seed: number,
+  ticks: number,
+  trace?: (line: string) => void,
+  beforeJudgement: (clients: Clients | null) => void = () => {},
+): Promise<Result> {
   const world = new World(seed, trace !== undefined)
   const unhandled = (error: unknown): void => world.fail(error)
   process.on('unhandledRejection', unhandled)
@@ -564,6 +577,7 @@ export async function runSeed(seed: number, ticks: number, trace?: (line: string
     await world.found()
     await world.breakThings(ticks)
     recoveryTicks = await world.recover()
+    beforeJudgement(world.clients)
     world.judge()
   } catch (error) {
     failure = error instanceof OracleError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)
@@ -573,5 +587,7 @@ export async function runSeed(seed: number, ticks: number, trace?: (line: string
     process.off('unhandledRejection', unhandled)
   }
   if (trace !== undefined) for (const line of world.lines ?? []) trace(line)
-  return { seed, failure, faults: world.faults, operations: world.clients?.operations ?? 0, traceHash: world.traceHash(), recoveryTicks }
+  const { faults, clients } = world
+  const picture = world.picture(trace !== undefined)
+  return { seed, failure, faults, operations: clients?.operations ?? 0, traceHash: world.traceHash(), recoveryTicks, picture }
 }
