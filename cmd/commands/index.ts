@@ -9,6 +9,7 @@ import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
 import { mountCommands } from './mounts.ts'
 import { membersCommand } from './operator/members.ts'
+import { autopilotCommands } from './operator/autopilot.ts'
 import { raftCommands } from './operator/raft.ts'
 import { sealCommands } from './operator/seal.ts'
 import { policyCommands } from './policy.ts'
@@ -31,5 +32,6 @@ export const commands: readonly Command[] = [
   ...sealCommands,
   membersCommand,
   ...raftCommands,
+  ...autopilotCommands,
   ...localCommands,
 ]

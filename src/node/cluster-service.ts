@@ -35,6 +35,8 @@ export interface ClusterServiceOptions {
 export class NodeCluster implements ClusterService {
   readonly #options: ClusterServiceOptions
   #leadsSinceMs: number | null = null
+  /** The same on the monotonic clock. */
+  #leadingSinceMs: number | null = null
   /** On the monotonic clock; null while there is a majority. */
   #withoutMajoritySinceMs: number | null = null
   #stopped = false
@@ -111,6 +113,24 @@ export class NodeCluster implements ClusterService {
 
   setVoter(nodeId: string, voter: boolean): Promise<void> {
     return this.#options.replica.setVoter(nodeId, voter)
+  }
+
+  silentMs(nodeId: string): number | null {
+    return this.#options.birth.transport?.lastContactMs(nodeId) ?? null
+  }
+
+  leadingMs(): number {
+    return this.#leadingSinceMs === null ? 0 : this.#options.clock.monotonicMs() - this.#leadingSinceMs
+  }
+
+  async removeDead(nodeId: string): Promise<void> {
+    const { log, replica } = this.#options
+    try {
+      await replica.removeMember(nodeId)
+      log.warn({ member: nodeId, silent_ms: this.silentMs(nodeId) }, 'removed a dead member: it can come back only under a new id')
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_BUSY')) throw error
+    }
   }
 
   stepDown(): Promise<void> {
@@ -200,8 +220,11 @@ export class NodeCluster implements ClusterService {
 
   #noteRole(status: ReplicaStatus): void {
     const leads = status.role === 'leader' && status.ready
-    if (!leads) this.#leadsSinceMs = null
-    else this.#leadsSinceMs ??= this.#options.clock.nowMs()
+    if (!leads) this.#leadsSinceMs = this.#leadingSinceMs = null
+    else {
+      this.#leadsSinceMs ??= this.#options.clock.nowMs()
+      this.#leadingSinceMs ??= this.#options.clock.monotonicMs()
+    }
     if (status.hasQuorum) this.#withoutMajoritySinceMs = null
     else this.#withoutMajoritySinceMs ??= this.#options.clock.monotonicMs()
   }

@@ -1,7 +1,6 @@
-/** operator raft: list-peers, join, join-token, remove-peer, autopilot state. */
+/** operator raft: list-peers, join, join-token, remove-peer, promote, demote. */
 import { existsSync } from 'node:fs'
 import { call, fieldFlag, firstArg, given, printWritten, readData } from '../../cli/common.ts'
-import type { Row } from '../../cli/output.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
 
 type Data = Readonly<Record<string, unknown>>
@@ -64,14 +63,11 @@ async function removePeer(context: CommandContext): Promise<void> {
   )
 }
 
-async function autopilot(context: CommandContext): Promise<void> {
-  const state = await readData(context, 'sys/storage/raft/autopilot/state')
-  const servers = Object.entries((state['servers'] ?? {}) as Readonly<Record<string, Data>>)
-  const top: Row[] = (['healthy', 'failure_tolerance', 'leader', 'voters', 'non_voters'] as const).flatMap((key): Row[] =>
-    state[key] === undefined ? [] : [[key, state[key]]],
-  )
-  const sections = servers.map(([id, server]) => [`Node ${id}`, Object.entries(server)] as const)
-  await context.output.sections([['Autopilot', top], ...sections], state)
+async function setVoter(context: CommandContext, verb: 'promote' | 'demote'): Promise<void> {
+  const node = firstArg(context)
+  const answered = await call(context, { method: 'POST', path: `sys/storage/raft/${verb}`, body: { server_id: node } })
+  const done = verb === 'promote' ? `Node ${node} votes as soon as it has caught up.` : `Node ${node} does not vote any more.`
+  await printWritten(context, answered, done)
 }
 
 const file = (description: string) => ({ type: 'string', placeholder: 'PEM|FILE', description }) as const
@@ -129,12 +125,21 @@ export const raftCommands: readonly Command[] = [
     run: removePeer,
   },
   {
-    path: ['operator', 'raft', 'autopilot', 'state'],
-    synopsis: 'Show the health of the members as the leader sees it',
-    args: '',
-    argsMin: 0,
-    argsMax: 0,
-    examples: ['holdfast operator raft autopilot state'],
-    run: autopilot,
+    path: ['operator', 'raft', 'promote'],
+    synopsis: 'Make a learner a voter, once it has caught up',
+    args: 'NODE',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast operator raft promote node4'],
+    run: (context) => setVoter(context, 'promote'),
+  },
+  {
+    path: ['operator', 'raft', 'demote'],
+    synopsis: 'Make a voter a learner, which copies but does not vote',
+    args: 'NODE',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast operator raft demote node4'],
+    run: (context) => setVoter(context, 'demote'),
   },
 ]

@@ -1,6 +1,7 @@
 /** The system engine: everything under sys/. One file a family; the table is made once, when the node is put together. */
 import type { EngineDef, PathDef } from '#core/types.ts'
 import { auditPaths } from './audit.ts'
+import { autopilotJobs, autopilotPaths } from './autopilot.ts'
 import { keyPaths } from './keys.ts'
 import { lifecyclePaths } from './lifecycle.ts'
 import { mountPaths } from './mounts.ts'
@@ -23,8 +24,15 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...auditPaths(services),
     ...keyPaths(services),
     ...raftPaths(services),
+    ...autopilotPaths(services),
     ...toolPaths(),
     ...wrappingPaths(services),
   ]
-  return { type: 'system', kind: 'secret', description: 'system endpoints used for control, policy and debugging', paths: () => paths }
+  return {
+    type: 'system',
+    kind: 'secret',
+    description: 'system endpoints used for control, policy and debugging',
+    paths: () => paths,
+    jobs: autopilotJobs(services),
+  }
 }

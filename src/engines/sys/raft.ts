@@ -35,33 +35,7 @@ function readPaths(cluster: ClusterService): PathDef[] {
         return answer({ config: { index: status.commit, servers } })
       }),
     }),
-    path('storage/raft/autopilot/state', 'How the members are doing.', flags, {
-      // On the leader, since only it knows how far the others are.
-      read: effects('Read', async () => answer(autopilotState(statusOf(cluster)))),
-    }),
   ]
-}
-
-function autopilotState(status: ReplicaStatus): Record<string, unknown> {
-  const servers = status.members.map((member) => {
-    const isLeader = member.id === status.leader
-    return {
-      id: member.id,
-      name: member.id,
-      address: member.clusterAddress,
-      node_status: 'alive',
-      node_type: member.voter ? 'voter' : 'non-voter',
-      status: isLeader ? 'leader' : member.voter ? 'voter' : 'non-voter',
-    }
-  })
-  const voters = status.members.filter((member) => member.voter)
-  return {
-    healthy: status.hasQuorum,
-    leader: status.leader ?? '',
-    voters: voters.map((member) => member.id),
-    failure_tolerance: Math.max(0, Math.ceil(voters.length / 2) - 1),
-    servers: Object.fromEntries(servers.map((server) => [server.id, server])),
-  }
 }
 
 const joinFields = {

@@ -78,6 +78,12 @@ export interface ClusterService {
   }): Promise<{ readonly token: string; readonly expiresMs: number }>
   removePeer(nodeId: string): Promise<void>
   setVoter(nodeId: string, voter: boolean): Promise<void>
+  /** Since anything was heard from a member, ms; null when nothing was in this node's life. */
+  silentMs(nodeId: string): number | null
+  /** For how long this node has been leading, on its monotonic clock, ms; 0 when it does not. */
+  leadingMs(): number
+  /** As `removePeer`, decided by autopilot: it says so in the log. Nothing while another change is under way. */
+  removeDead(nodeId: string): Promise<void>
   /** Hands leadership over. */
   stepDown(): Promise<void>
 }

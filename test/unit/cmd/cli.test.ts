@@ -409,6 +409,21 @@ describe('operator', () => {
     })
     const state = { json: { data: { healthy: true, servers: { n1: { status: 'leader' } } } } }
     expect((await against({ 'GET sys/storage/raft/autopilot/state': state }, 'operator raft autopilot state')).out).toContain('Node n1')
+    for (const verb of ['promote', 'demote']) {
+      const changed = await against({ [`POST sys/storage/raft/${verb}`]: {} }, `operator raft ${verb} n4`)
+      expect([changed.code, changed.last?.body]).toEqual([0, { server_id: 'n4' }])
+    }
+  })
+  test('raft autopilot get-config, set-config: only what was given is sent, and a wrong value is named', async () => {
+    const at = 'sys/storage/raft/autopilot/configuration'
+    const shown = await against({ [`GET ${at}`]: { json: { data: { min_quorum: 3 } } } }, 'operator raft autopilot get-config')
+    expect(shown.out).toMatch(/min_quorum +3/)
+    const set = (flags: string) => against({ [`POST ${at}`]: {} }, `operator raft autopilot set-config ${flags}`)
+    const changed = await set('-cleanup-dead-servers=false -min-quorum=5 -last-contact-threshold=20s')
+    expect([changed.code, changed.last?.body]).toEqual([0, { cleanup_dead_servers: false, last_contact_threshold: '20s', min_quorum: 5 }])
+    expect((await set('-min-quorum=x')).err).toContain("-min-quorum expected a whole number, got 'x'")
+    expect((await set('-cleanup-dead-servers=maybe')).err).toContain('expected true or false')
+    expect((await set('')).err).toContain('expected at least one setting')
   })
   test('members: role and address from the cluster, seal and lag from each node, without the token', async () => {
     const dead = await closedAddress()
