@@ -5,6 +5,7 @@ import { campaign } from './election.ts'
 import { snapshotReceived } from './follower.ts'
 import { MembershipHistory } from './history.ts'
 import { propose, proposeMembership, quorumActive, settleLeader } from './leader.ts'
+import { Lease } from './lease.ts'
 import { Log } from './log.ts'
 import { isVoter, membershipProblem } from './membership.ts'
 import { hearsLeader, isReady, membership, type Node } from './node.ts'
@@ -47,6 +48,8 @@ export function createRaft(config: RaftConfig, initial: InitialState, log: LogRe
     setLeaderTime: (timeMs) => {
       node.leaderTimeMs = timeMs
     },
+    setMonotonicTime: (timeMs) => node.lease?.setTime(timeMs),
+    doubtLease: () => node.lease?.forget(),
     snapshotReceived: (from, term, meta) => settled(snapshotReceived(node, from, term, meta)),
     snapshotSent: (to, ok) => snapshotSent(node, to, ok),
     unreachable: (peer) => unreachable(node, peer),
@@ -64,6 +67,7 @@ function checkConfig(config: RaftConfig): void {
   invariant(sealedElectionFactor >= 2, 'expected sealedElectionFactor >= 2: sealed nodes must wait until every unsealed one had its turn')
   invariant(config.inflightMessagesMax >= 1 && config.inflightBytesMax >= 1, 'expected a window of at least one message')
   invariant(config.appendBytesMax >= 1 && config.committedBytesMax >= 1, 'expected positive page sizes')
+  invariant(config.lease === undefined || config.checkQuorum, 'expected checkQuorum with a lease: voters must honour it')
   invariant(config.pendingReadsMax >= 1 && config.id !== '', 'expected pendingReadsMax >= 1 and an id')
 }
 
@@ -94,6 +98,7 @@ function createNode(config: RaftConfig, initial: InitialState, reader: LogReader
     leader: null,
     sealed: false,
     leaderTimeMs: 0,
+    lease: config.lease === undefined ? null : new Lease(config.lease),
     handed: applied,
     applied,
     electionElapsed: 0,
@@ -142,6 +147,7 @@ function statusOf(node: Node): RaftStatus {
     transferee: node.transfer?.to ?? null,
     quorumActive: leads ? quorumActive(node) : hearsLeader(node),
     uncommittedBytes: node.uncommitted.bytes,
+    readsConfirmed: { ...node.reads.confirmed },
     dropped: Object.fromEntries(node.dropped),
     peers: leads ? peersOf(node) : [],
   }

@@ -1,5 +1,5 @@
 /** Campaigns and votes, with the pre-vote phase and the leader's lease on votes. */
-import { drop, hearsLeader, isPromotable, mayVote, membership, send, sendDurable, sendInTerm, type Node } from './node.ts'
+import { drop, hearsLeader, isPromised, isPromotable, mayVote, membership, send, sendDurable, sendInTerm, type Node } from './node.ts'
 import { membersOf } from './membership.ts'
 import { voteResult } from './quorum.ts'
 import { lead } from './leader.ts'
@@ -10,6 +10,8 @@ import { counterMax } from './assert.ts'
 /** Campaigns if this node may. `force`: the leader asked for it, so skip the pre-vote and pass the voters' lease. */
 export function campaign(node: Node, force = false): void {
   if (node.role === Role.leader) return
+  // Its own vote is worth as much as any other voter's, and an operator may ask at any time.
+  if (!force && isPromised(node)) return drop(node, 'leader-lease')
   if (!isPromotable(node)) return restartElectionTimer(node)
   if (node.term >= counterMax) return drop(node, 'term-exhausted')
   if (node.config.preVote && !force) askPreVotes(node)
@@ -74,6 +76,17 @@ export function leaseForbids(node: Node, message: Message): boolean {
   if (message.force === true && message.type === MessageType.vote) return false
   if (!node.config.checkQuorum && message.type === MessageType.vote) return false
   return hearsLeader(node) && message.term > node.term
+}
+
+/**
+ * Does this node's promise to a leader that it heard forbid an answer? Unlike the lease above it outlives the term: a node that has learned of a newer term
+ * from somewhere knows no leader, but the one that it acknowledged may still count on it.
+ */
+export function promiseForbids(node: Node, message: Message): boolean {
+  if (!isPromised(node)) return false
+  // A pre-vote binds nobody; one that lags in terms gets its refusal, which carries the term.
+  if (message.type === MessageType.preVote) return message.term > node.term
+  return message.term >= node.term && message.force !== true
 }
 
 /** A real vote: at most one a term, on disk before it is told, and only for a log that holds all that may be committed. */

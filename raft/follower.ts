@@ -16,6 +16,7 @@ export function followLeader(node: Node, from: NodeId): boolean {
   }
   if (node.role !== Role.follower || node.leader === null) becomeFollower(node, node.term, from)
   node.electionElapsed = 0
+  node.lease?.promise()
   return true
 }
 

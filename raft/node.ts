@@ -3,6 +3,7 @@
  * reads ...) are functions over it; `core.ts` is the only one that calls them in order.
  */
 import type { MembershipHistory } from './history.ts'
+import type { Lease } from './lease.ts'
 import type { Log } from './log.ts'
 import { isMember, isVoter } from './membership.ts'
 import type { Outbox } from './outbox.ts'
@@ -29,6 +30,8 @@ export interface Node {
   leader: NodeId | null
   sealed: boolean
   leaderTimeMs: number
+  /** What clocks say of leaders; null where lease reads are off. */
+  readonly lease: Lease | null
   /** Highest index whose entry the driver has been given. Invariant: applied <= handed <= log.commit. */
   handed: number
   applied: number
@@ -115,6 +118,11 @@ export function isJoining(node: Node): boolean {
 /** Has this node, or the leader it follows, been confirmed recently? Then nobody needs an election. */
 export function hearsLeader(node: Node): boolean {
   return node.role === Role.leader || (node.leader !== null && node.electionElapsed < node.config.electionTicks)
+}
+
+/** Has this node promised, lately enough, to help no other leader into office? */
+export function isPromised(node: Node): boolean {
+  return node.lease?.promised() ?? false
 }
 
 export function committedInTerm(node: Node): boolean {

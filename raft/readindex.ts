@@ -8,13 +8,15 @@ import { MessageType, Role, type Message } from './types.ts'
 /** A read of this node's own. Without a leader it is refused at once; the caller asks again or says so. */
 export function readIndex(node: Node, context: number): void {
   const queued = node.role === Role.leader ? node.reads.add({ from: null, context }) : node.leader !== null && node.forwarded.add(context)
-  if (!queued) refuse(node, { from: null, context })
+  if (!queued) return refuse(node, { from: null, context })
+  node.lease?.readArrived()
 }
 
 /** Another node's reads. They wait here like our own until this term has a commit and a round is confirmed. */
 export function handleReadIndex(node: Node, message: Message): void {
   const read = { from: message.from, context: message.context ?? 0 }
-  if (node.role !== Role.leader || !node.reads.add(read)) refuse(node, read)
+  if (node.role !== Role.leader || !node.reads.add(read)) return refuse(node, read)
+  node.lease?.readArrived()
 }
 
 function refuse(node: Node, { from, context }: PendingRead): void {
@@ -43,18 +45,38 @@ export function flushReads(node: Node): void {
  * leader acknowledged. That holds for a sole voter that restarts, too.
  */
 function startRound(node: Node): void {
-  if (!committedInTerm(node) || !node.reads.wantsRound()) return
+  if (!committedInTerm(node)) return
+  if (node.reads.hasWaiting() && holdsLease(node)) {
+    for (const read of node.reads.takeWaiting()) answer(node, read, node.log.commit)
+    return
+  }
+  if (!node.reads.wantsRound()) return
   node.reads.startRound(node.log.commit)
   broadcastHeartbeat(node, 'voters')
   settleReads(node)
 }
 
+/**
+ * May reads be answered at the commit index of now, with no round? Not while leadership is being handed over: whoever takes it passes all promises.
+ * The majority is that of the membership in force now, so each of its halves has promised, and neighbouring memberships' majorities overlap: nothing
+ * need be cleared when a change enters. While it is not committed rounds are taken all the same: changes are rare, and nobody then has to
+ * believe that argument for nodes that decide by the one and by the other at the same time.
+ */
+function holdsLease(node: Node): boolean {
+  if (node.lease === null || node.transfer !== null || node.history.pendingAt(node.log.commit)) return false
+  return node.lease.holds(acknowledgedRound(node))
+}
+
+/** The newest round that a majority (of each half) has acknowledged, this node itself counted. */
+function acknowledgedRound(node: Node): number {
+  const { id } = node.config
+  return committedIndex(membership(node), (peer) => (peer === id ? node.reads.round : (node.progress.get(peer)?.ackedRound ?? 0)))
+}
+
 /** Answers the reads whose round a majority (of each half) has acknowledged. */
 export function settleReads(node: Node): void {
   if (node.role !== Role.leader) return
-  const { id } = node.config
-  const round = committedIndex(membership(node), (peer) => (peer === id ? node.reads.round : (node.progress.get(peer)?.ackedRound ?? 0)))
-  for (const { index, reads } of node.reads.confirm(round)) {
+  for (const { index, reads } of node.reads.confirm(acknowledgedRound(node))) {
     for (const read of reads) answer(node, read, index)
   }
 }

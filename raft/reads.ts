@@ -33,6 +33,8 @@ export class ReadQueue {
   #waiting: PendingRead[] = []
   #rounds: Round[] = []
   #count = 0
+  /** How many reads were confirmed, and by what, since the start. */
+  readonly confirmed = { byLease: 0, byRound: 0 }
   /** Number of the newest round. Only grows while this process lives, so that no number is ever used twice in a term. */
   round = 0
 
@@ -70,6 +72,15 @@ export class ReadQueue {
     this.#waiting = []
   }
 
+  /** Takes out all that wait: a lease answers them without a round. */
+  takeWaiting(): readonly PendingRead[] {
+    const reads = this.#waiting
+    this.#waiting = []
+    this.#count -= reads.length
+    this.confirmed.byLease += reads.length
+    return reads
+  }
+
   /** Takes out what a majority's acknowledgement of `round` confirms. */
   confirm(round: number): ConfirmedReads[] {
     const confirmed: Round[] = []
@@ -77,7 +88,10 @@ export class ReadQueue {
       const first = this.#rounds.shift()
       if (first !== undefined) confirmed.push(first)
     }
-    for (const { reads } of confirmed) this.#count -= reads.length
+    for (const { reads } of confirmed) {
+      this.#count -= reads.length
+      this.confirmed.byRound += reads.length
+    }
     return confirmed
   }
 

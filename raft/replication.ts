@@ -88,6 +88,11 @@ function sendSnapshot(node: Node, progress: Progress): void {
 /** Tells every peer that this node leads, and lets their answers confirm reads up to the newest round. */
 export function broadcastHeartbeat(node: Node, to: 'all' | 'voters'): void {
   node.heartbeatElapsed = to === 'all' ? 0 : node.heartbeatElapsed
+  if (node.lease !== null) {
+    // Each round gets a number of its own: an acknowledgement of a number used twice could be one of its first use, and says no more than that.
+    if (to === 'all') node.reads.round += 1
+    node.lease.roundSent(node.reads.round)
+  }
   for (const progress of node.progress.values()) {
     if (progress.id === node.config.id || (to === 'voters' && !isVoter(membership(node), progress.id))) continue
     // Capped at what this peer is known to hold: its log may differ behind that, and it would commit what it should drop.

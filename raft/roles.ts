@@ -50,6 +50,7 @@ function reset(node: Node, term: number, leader: NodeId | null): void {
   node.uncommitted.clear()
   node.heartbeatElapsed = 0
   node.termStart = 0
+  node.lease?.reset()
   // A transfer is the business of one leader in one term: a flag that outlived it would block a later leadership (hashicorp#696).
   node.transfer = null
   node.failedTransferee = null

@@ -1,5 +1,13 @@
 /** Where a message goes: first by its term (Raft, 5.1), then by its kind. */
-import { handlePreVote, handlePreVoteReply, handleTimeoutNow, handleVote, handleVoteReply, leaseForbids } from './election.ts'
+import {
+  handlePreVote,
+  handlePreVoteReply,
+  handleTimeoutNow,
+  handleVote,
+  handleVoteReply,
+  leaseForbids,
+  promiseForbids,
+} from './election.ts'
 import { answerStaleLeader, handleAppend, handleHeartbeat } from './follower.ts'
 import { messageProblem } from './messages.ts'
 import { drop, mayVote, sendDurable, type Node } from './node.ts'
@@ -22,6 +30,7 @@ function refusal(node: Node, message: Message): string | null {
   if (to !== node.config.id || from === node.config.id) return 'misdirected'
   if (type !== MessageType.vote && type !== MessageType.preVote) return isStranger(node, message) ? 'stranger' : null
   if (!mayVote(node)) return 'no-vote'
+  if (promiseForbids(node, message)) return 'leader-lease'
   return term > node.term && leaseForbids(node, message) ? 'leader-lease' : null
 }
 

@@ -1,7 +1,7 @@
 /** What the passing of one tick means in each role. */
 import { awaitsOwnVote, campaign } from './election.ts'
 import { quorumActive } from './leader.ts'
-import { drop, isPromotable, type Node } from './node.ts'
+import { drop, isPromised, isPromotable, type Node } from './node.ts'
 import { tickReads } from './readindex.ts'
 import { broadcastHeartbeat } from './replication.ts'
 import { becomeFollower, restartElectionTimer } from './roles.ts'
@@ -17,6 +17,8 @@ function tickOther(node: Node): void {
   tickReads(node)
   node.electionElapsed += 1
   if (node.electionElapsed < node.electionTimeout || awaitsOwnVote(node)) return
+  // Its ticks came in a burst, and the clock says that it is too early: the next tick asks again, not the next timeout.
+  if (isPromised(node)) return
   restartElectionTimer(node)
   if (isPromotable(node)) return campaign(node)
   // A learner has lost its leader like anybody else. If it went on to believe in it, each restart of its timer would renew a lease,

@@ -53,6 +53,7 @@ export function settleTransfer(node: Node): void {
   const progress = transfer === null ? undefined : node.progress.get(transfer.to)
   if (transfer === null || progress === undefined || transfer.sentTicks !== null) return
   if (progress.match < node.log.lastIndex()) return
+  node.lease?.bar()
   send(node, { type: MessageType.timeoutNow, to: transfer.to })
   transfer.sentTicks = 0
 }

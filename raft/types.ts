@@ -173,6 +173,17 @@ export interface Effects {
   readonly roleChange: { readonly role: Role; readonly term: number; readonly leader: NodeId | null } | null
 }
 
+/**
+ * Lease reads rest on clocks: no two nodes' clocks may differ in rate by more than the declared factor. All nodes of a cluster must be given the same
+ * values: a lease is worth what the others promise, and one that promises less (or nothing, having no lease configured) can elect a second leader under it.
+ */
+export interface LeaseConfig {
+  /** How long a node that heard a leader helps no other into office, by its own clock. At most the election timeout, or elections only wait for it. */
+  readonly promiseMs: number
+  /** 0.1: while one clock counts 1000 ms, no other counts more than 1100 or less than 909. */
+  readonly clockDriftMax: number
+}
+
 export interface RaftConfig {
   readonly id: NodeId
   /** A follower campaigns after a random number of ticks in [electionTicks, 2*electionTicks). */
@@ -189,6 +200,8 @@ export interface RaftConfig {
   readonly pendingReadsMax: number
   readonly preVote: boolean
   readonly checkQuorum: boolean
+  /** Answers reads from a lease where it can; needs `checkQuorum`. Absent: off, every read costs a (shared) round. */
+  readonly lease?: LeaseConfig | undefined
   /** Uniform in [0, n). Seeded by the caller, so that a seed replays every election. */
   readonly randomBelow: (n: number) => number
 }
@@ -221,6 +234,8 @@ export interface RaftStatus {
   /** On the leader: is a quorum in contact, itself counted. On others: has the leader been heard within an election timeout. */
   readonly quorumActive: boolean
   readonly uncommittedBytes: number
+  /** Read indexes that this node has confirmed as leader since it started, its own and others'. A question that another node asks for many readers counts once. */
+  readonly readsConfirmed: { readonly byLease: number; readonly byRound: number }
   /** Messages and refusals by reason code since the start: malformed, unknown-peer, stale-term ... Codes with a count of zero are absent. */
   readonly dropped: Readonly<Record<string, number>>
   readonly peers: readonly PeerStatus[]
@@ -242,6 +257,13 @@ export interface Raft {
   setSealed(sealed: boolean): void
   /** The clock that read-index answers carry when this node leads. */
   setLeaderTime(timeMs: number): void
+  /**
+   * What the monotonic clock says at this moment; of use with `lease` only. To be handed in after inputs, before their effects are taken: a read
+   * that arrived since the last time is not answered from a lease.
+   */
+  setMonotonicTime(timeMs: number): void
+  /** The clock may have stood still for a while (the machine was suspended): no lease is older than now. */
+  doubtLease(): void
   /** A snapshot from `from` has arrived in full and was verified: hand it to the core, which may ask for its installation. */
   snapshotReceived(from: NodeId, term: number, meta: SnapshotMeta): void
   snapshotSent(to: NodeId, ok: boolean): void

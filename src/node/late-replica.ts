@@ -65,6 +65,7 @@ export class LateReplica implements Replica {
         members: [],
         peers: [],
         logEntries: 0,
+        readsConfirmed: { byLease: 0, byRound: 0 },
       }
     )
   }

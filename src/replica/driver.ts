@@ -19,6 +19,7 @@ import { Proposals } from './proposals.ts'
 import { ReadRounds } from './reads.ts'
 import { logReader } from './recover.ts'
 import { buildRound } from './rounds.ts'
+import { SleepWatch } from './sleepwatch.ts'
 import { OutgoingSnapshots, receiveSnapshot } from './snapshots.ts'
 import type { AppliedChange } from './types.ts'
 import { AppliedWaiters } from './waiters.ts'
@@ -57,6 +58,7 @@ export class Driver {
   #leader: string | null = null
   /** The last term in which this node was seen ready to serve as leader. */
   #readyTerm = 0
+  readonly #sleepWatch: SleepWatch
   #timer: Timer | null = null
   #lastTickMs: number
   #leaderlessTicks = 0
@@ -85,8 +87,15 @@ export class Driver {
       { readersMax: settings.readsMax, noLeaderMs: settings.noLeaderElections * electionMs, roundMs: 2 * electionMs, start },
       state.meta.applied,
     )
+    this.#sleepWatch = new SleepWatch(options.clock, settings.tickMs)
     this.raft = createRaft(
-      { ...settings, id: options.nodeId, pendingReadsMax: settings.readsMax, randomBelow: (n) => randomBelow(random.bytes(6), n) },
+      {
+        ...settings,
+        id: options.nodeId,
+        pendingReadsMax: settings.readsMax,
+        lease: settings.leaseReads ? { promiseMs: electionMs, clockDriftMax: settings.clockDriftMax } : undefined,
+        randomBelow: (n) => randomBelow(random.bytes(6), n),
+      },
       { hardState, membership: state.meta.membership, applied: state.meta.applied },
       logReader(log, state),
     )
@@ -235,13 +244,26 @@ export class Driver {
 
   #pump(): void {
     try {
-      for (let turn = 0; this.running && this.raft.hasEffects(); turn += 1) {
+      for (let turn = 0; this.running && this.#hasEffects(); turn += 1) {
         if (turn >= turnsMax) return this.schedule()
         this.#carryOut(this.raft.takeEffects())
       }
     } catch (error) {
       this.fail(error)
     }
+  }
+
+  /** With the time of this turn: a read that came with the last one must not be answered from a clock that was read before it came. */
+  #hasEffects(): boolean {
+    this.#handInTime()
+    return this.raft.hasEffects()
+  }
+
+  #handInTime(): void {
+    if (!this.settings.leaseReads) return
+    // The clock first: if the machine falls asleep between the two, the time that the core is given is one from before, at which the lease held.
+    this.raft.setMonotonicTime(this.options.clock.monotonicMs())
+    if (this.#sleepWatch.slept()) this.raft.doubtLease()
   }
 
   #carryOut(effects: Effects): void {
@@ -425,6 +447,7 @@ export class Driver {
     const due = Math.floor((nowMs - this.#lastTickMs) / tickMs)
     this.#lastTickMs = due > ticksPerTimerMax ? nowMs : this.#lastTickMs + Math.max(1, due) * tickMs
     try {
+      this.#handInTime()
       this.raft.setLeaderTime(Math.max(state.meta.leaderTimeMs, clock.nowMs()))
       for (let tick = 0; tick < Math.min(Math.max(1, due), ticksPerTimerMax); tick += 1) this.raft.tick()
       this.proposals.expire(nowMs - outcomeWaitMs)

@@ -73,7 +73,7 @@ class NodeReplica implements StartedReplica {
 
   status(): ReplicaStatus {
     const { raft, directory, failure } = this.#driver
-    const { role, term, leader, commit, lastIndex, ready, quorumActive, peers } = raft.status()
+    const { role, term, leader, commit, lastIndex, ready, quorumActive, peers, readsConfirmed } = raft.status()
     const alive = failure === null
     return {
       nodeId: this.nodeId,
@@ -93,6 +93,7 @@ class NodeReplica implements StartedReplica {
       members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
       peers,
       logEntries: this.#options.log.stats().entries,
+      readsConfirmed,
     }
   }
 

@@ -52,6 +52,10 @@ export interface ReplicaSettings {
   readonly sealedElectionFactor: number
   readonly preVote: boolean
   readonly checkQuorum: boolean
+  /** Answers reads from a lease on clocks, without a round of heartbeats. The same on every node of a cluster. */
+  readonly leaseReads: boolean
+  /** By what part the rates of two nodes' clocks may differ: 0.1 is a tenth. Beyond it a lease may serve what is no longer true. */
+  readonly clockDriftMax: number
   readonly entryBytesMax: number
   readonly appendBytesMax: number
   readonly uncommittedBytesMax: number
@@ -84,6 +88,8 @@ export const settingsDefault: ReplicaSettings = {
   sealedElectionFactor: 3,
   preVote: true,
   checkQuorum: true,
+  leaseReads: false,
+  clockDriftMax: 0.1,
   entryBytesMax: limits.entryBytesMax,
   appendBytesMax: 1024 * 1024,
   uncommittedBytesMax: limits.uncommittedBytesMax,
@@ -108,6 +114,9 @@ export function settingsFrom(given: Partial<ReplicaSettings> | undefined): Repli
   const settings = { ...settingsDefault, ...given }
   assert(settings.tickMs > 0 && settings.heartbeatTicks > 0, 'ticks must take time')
   assert(settings.electionTicks >= 3 * settings.heartbeatTicks, 'two heartbeats lost in a row must not depose a leader')
+  const { leaseReads, checkQuorum, clockDriftMax, electionTicks, heartbeatTicks } = settings
+  assert(!leaseReads || checkQuorum, 'a lease is what voters keep: it needs checkQuorum')
+  assert(clockDriftMax >= 0 && electionTicks / (1 + clockDriftMax) > heartbeatTicks, 'a lease must last longer than a heartbeat')
   assert(settings.appendBytesMax <= limits.appendBytesMax, 'one append must fit a frame')
   return settings
 }

@@ -61,6 +61,8 @@ export interface ReplicaStatus {
   readonly members: readonly Member[]
   readonly peers: readonly PeerStatus[]
   readonly logEntries: number
+  /** Read indexes that this node has confirmed as leader since it started: from its lease, or by a round of heartbeats. */
+  readonly readsConfirmed: { readonly byLease: number; readonly byRound: number }
 }
 
 /**

@@ -170,6 +170,7 @@ export class FakeReplica implements Replica {
       members,
       peers: [],
       logEntries: log.length,
+      readsConfirmed: { byLease: 0, byRound: 0 },
     }
   }
 

@@ -1,6 +1,6 @@
 /** What a seed draws before anything happens. Each kind of fault is off in some seeds and frequent in others: one mix for all finds one kind of bug. */
 import type { ReplicaSettings } from '#replica/index.ts'
-import type { Prng } from '../prng.ts'
+import { Prng } from '../prng.ts'
 
 /** Microseconds of a tick on a node whose clock is right. */
 export const tickTime = 10_000
@@ -47,12 +47,32 @@ export interface Plan {
   readonly chunkLatency: Span
   readonly thinkTime: Span
   readonly requestMs: number
+  /** How fast clocks go when their rate changes, in percent of the right one. */
+  readonly clockRates: Span
   readonly chances: Chances
   /** Ticks at which something on one disk is damaged, or the disk is replaced by an empty one. */
   readonly damage: number
 }
 
-export function drawPlan(random: Prng): Plan {
+/** Lease reads, in some seeds: how far clocks may be off is declared, and the rates stay within. */
+interface Leases {
+  readonly settings: Pick<ReplicaSettings, 'leaseReads' | 'clockDriftMax'>
+  readonly clockRates: Span
+}
+
+function drawLeases(random: Prng): Leases {
+  const leaseReads = random.chance(0.4)
+  const clockDriftMax = leaseReads ? random.pick([0.05, 0.3, 0.3, 1]) : 0
+  const widest = Math.sqrt(1 + clockDriftMax) * 100
+  return {
+    settings: { leaseReads, clockDriftMax },
+    clockRates: leaseReads ? [Math.ceil(10_000 / widest), Math.floor(widest)] : [60, 150],
+  }
+}
+
+export function drawPlan(random: Prng, seed: number): Plan {
+  // Drawn apart, so that a seed without leases is the run that it was before there were any; those of seeds.json are such.
+  const leases = drawLeases(new Prng(seed + 0x1eede))
   const slow = random.chance(0.15)
   const electionTicks = slow ? 20 : random.pick([6, 10, 10, 16])
   const trailingEntries = random.pick([0, 4, 20, 1_000])
@@ -66,7 +86,8 @@ export function drawPlan(random: Prng): Plan {
       heartbeatTicks: random.pick([1, 2, 2]),
       sealedElectionFactor: random.pick([2, 3, 3]),
       preVote: random.chance(0.9),
-      checkQuorum: random.chance(0.9),
+      checkQuorum: random.chance(0.9) || leases.settings.leaseReads,
+      ...leases.settings,
       appendBytesMax: random.pick([1, 200, 2_000, 100_000]),
       uncommittedBytesMax: random.pick([400, 5_000, 1_000_000]),
       inflightMessagesMax: random.pick([1, 4, 64]),
@@ -105,6 +126,7 @@ export function drawPlan(random: Prng): Plan {
       [100_000, 500_000],
     ]),
     requestMs: random.pick([100, 500, 2_000]),
+    clockRates: leases.clockRates,
     chances: drawChances(random),
     damage: random.chance(0.9) ? random.between(1, 5) : 0,
   }

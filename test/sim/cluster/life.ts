@@ -250,6 +250,7 @@ export class Life implements Mounter {
 
   die(): void {
     if (!this.alive) return
+    this.#world.count('read-by-lease', this.replica?.status().readsConfirmed.byLease)
     this.alive = false
     for (const task of this.#deaths) task()
   }

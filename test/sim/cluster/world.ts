@@ -50,7 +50,7 @@ export class World {
 
   constructor(seed: number, verbose: boolean) {
     this.random = new Prng(seed)
-    this.plan = drawPlan(this.random)
+    this.plan = drawPlan(this.random, seed)
     this.chances = this.plan.chances
     this.lines = verbose ? [] : null
     this.network = new Network(
@@ -67,8 +67,8 @@ export class World {
     this.say(() => JSON.stringify(this.plan))
   }
 
-  count(fault: string): void {
-    this.faults[fault] = (this.faults[fault] ?? 0) + 1
+  count(fault: string, times = 1): void {
+    if (times > 0) this.faults[fault] = (this.faults[fault] ?? 0) + times
   }
 
   /** Everything that leaves a node or changes its state goes into the hash: two runs of one seed must agree on it. */
@@ -199,7 +199,7 @@ export class World {
     this.#maybe(chances.clockJump, 'clock-jump', (node) =>
       node.setClock(node.clockRate, node.wallOffsetMs + random.between(-60_000, 60_000)),
     )
-    this.#maybe(chances.clockRate, 'clock-rate', (node) => node.setClock(random.between(60, 150) / 100, node.wallOffsetMs))
+    this.#maybe(chances.clockRate, 'clock-rate', (node) => node.setClock(random.between(...plan.clockRates) / 100, node.wallOffsetMs))
     this.#maybe(chances.slowDisk, 'slow-disk', (node) => node.slowDisk(spell()))
     this.#maybe(chances.syncError, 'sync-error-armed', (node) => void (node.disk.faults.syncErrors = 1))
     this.#maybe(chances.diskFull, 'disk-full-armed', (node) => node.fullDisk(spell()))
