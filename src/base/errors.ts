@@ -20,6 +20,7 @@ export const errorCodes = {
   ERR_RELATIVE_PATH: 400,
   ERR_CONFIG: 400,
   ERR_MEMBERSHIP: 400,
+  ERR_REQUEST_ID_REUSED: 400,
   ERR_PERMISSION_DENIED: 403,
   ERR_NOT_FOUND: 404,
   ERR_NO_ROUTE: 404,
@@ -34,6 +35,7 @@ export const errorCodes = {
   ERR_AUDIT: 500,
   ERR_DONE_NOT_AUDITED: 500,
   ERR_OUTCOME_UNKNOWN: 500,
+  ERR_ANSWER_NOT_KEPT: 500,
   ERR_UPSTREAM: 502,
   ERR_SEALED: 503,
   ERR_NO_LEADER: 503,
@@ -47,6 +49,7 @@ export const errorCodes = {
   ERR_DECRYPT: 500,
   ERR_FRAME: 400,
   ERR_PEER_REFUSED: 403,
+  ERR_UPGRADE_REQUIRED: 503,
 } as const
 
 export type ErrorCode = keyof typeof errorCodes

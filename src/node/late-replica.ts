@@ -3,6 +3,7 @@
  * and the barrier, the seal and the core are built once, over this; `attach` lets them reach the real one from then on.
  */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { Role } from '#raft/types.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
@@ -65,6 +66,9 @@ export class LateReplica implements Replica {
         members: [],
         peers: [],
         logEntries: 0,
+        level: releasedFormats.min,
+        formats: releasedFormats,
+        memberFormats: {},
         readsConfirmed: { byLease: 0, byRound: 0 },
       }
     )
@@ -98,8 +102,8 @@ export class LateReplica implements Replica {
     this.#replica?.setSealed(sealed)
   }
 
-  async addMember(member: Member): Promise<void> {
-    return this.#real().addMember(member)
+  async addMember(member: Member, formats?: FormatRange): Promise<void> {
+    return this.#real().addMember(member, formats)
   }
 
   async removeMember(id: string): Promise<void> {

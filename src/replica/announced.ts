@@ -3,18 +3,24 @@
  * entry is not applied here may be needed before that entry can be: whoever is elected needs it, and it must be reachable and heard. It was
  * let in by a leader; what the state says of members still comes with the apply loop alone.
  */
-import { decodeMembershipChange } from '#raft/index.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { EntryType, type Entry } from '#raft/types.ts'
 import type { LogStore } from '#store/types.ts'
 import { decodeUpdate } from './directory.ts'
+import { membershipChangeIn } from './entries.ts'
 import type { Member } from './types.ts'
 
 const pageBytes = 1024 * 1024
 
 export class Announced {
   readonly #members = new Map<string, { readonly index: number; readonly member: Member }>()
+  readonly #formats: FormatRange
 
-  /** Reads the log behind `applied`, as a node does that starts. */
+  constructor(formats: FormatRange = releasedFormats) {
+    this.#formats = formats
+  }
+
+  /** Reads the log behind `applied`, as a node does that starts. @throws ERR_UPGRADE_REQUIRED for a membership of a version that it does not know */
   scan(log: LogStore, applied: number): void {
     const end = log.lastIndex() + 1
     for (let index = applied + 1; index < end;) {
@@ -25,13 +31,13 @@ export class Announced {
     }
   }
 
-  /** Takes note of entries that are about to be stored. Returns whether they name anybody. */
+  /** Takes note of entries that are about to be stored. Returns whether they name anybody. @throws ERR_UPGRADE_REQUIRED */
   note(entries: readonly Entry[]): boolean {
     let named = false
     for (const { index, type, data } of entries) {
       if (type !== EntryType.membership) continue
-      const change = decodeMembershipChange(data)
-      const update = change === null ? null : decodeUpdate(change.context)
+      const change = membershipChangeIn(data)
+      const update = change === null ? null : decodeUpdate(change.context, this.#formats)
       if (update === null || !('put' in update)) continue
       this.#members.set(update.put.id, { index, member: update.put })
       named = true

@@ -1,10 +1,11 @@
 /**
  * The replicated command: a batch of writes on ciphertext, in sections, never a request to be evaluated again.
- * version byte 1, then msgpack [timeMs, [[section, [key, value | null, ...]], ...], directory update | null, mac | null].
+ * version byte (1 at level 1), then msgpack [timeMs, [[section, [key, value | null, ...]], ...], directory update | null, mac | null].
  * `mac` is reserved for the barrier's authenticator (architecture, decision 2); it is null until that stands.
  */
 import { Packr } from 'msgpackr'
 import { HoldfastError } from '#base/errors.ts'
+import { firstLevel, laidOut, levelOf, releasedFormats, versionAt, type FormatRange } from '#base/formats.ts'
 import type { Op } from '#store/types.ts'
 import { decodeUpdate, encodeUpdate, firstCallerKeyByte, type DirectoryUpdate } from './directory.ts'
 import type { SectionBatch } from './types.ts'
@@ -21,32 +22,31 @@ export interface Command {
   readonly directory: DirectoryUpdate | null
 }
 
-/** Encodes a command for the log; the buffer is the caller's, and must not change afterwards. */
-export function encodeCommand(command: Command): Uint8Array {
+/** Encodes a command for the log of a cluster at `level`; the buffer is the caller's, and must not change afterwards. */
+export function encodeCommand(command: Command, level: number = firstLevel): Uint8Array {
   const sections = command.sections.map(({ section, ops }) => [section, ops.flatMap(({ key, value }) => [key, value ?? null])])
   const bytes = packr.pack(
-    [command.timeMs, sections, command.directory === null ? null : encodeUpdate(command.directory), null],
+    laidOut([command.timeMs, sections, command.directory === null ? null : encodeUpdate(command.directory, level), null], level),
     reserveOneByte,
   )
-  bytes[0] = commandVersion
+  bytes[0] = versionAt(commandVersion, level)
   return bytes
 }
 
 /**
  * Decodes a command. Keys and values are views into `data`.
- * @throws ERR_STORE_CORRUPT for another version or a malformed command: applying it would be guessing, and nodes would differ.
+ * @throws ERR_UPGRADE_REQUIRED for a version outside `formats`, ERR_STORE_CORRUPT for a malformed command: applying either would be guessing, and
+ *   nodes would differ.
  */
-export function decodeCommand(data: Uint8Array): Command {
-  if (data[0] !== commandVersion) {
-    throw new HoldfastError('ERR_STORE_CORRUPT', `command: expected version ${commandVersion}, got ${data[0] ?? 'nothing'}`, {
-      hint: 'the leader runs a newer version than this node: upgrade this node',
-    })
-  }
+export function decodeCommand(data: Uint8Array, formats: FormatRange = releasedFormats): Command {
+  const level = levelOf('command', commandVersion, data[0], formats)
+  if (level === null) throw malformed('a version')
   const record = unpack(data.subarray(1))
   if (!Array.isArray(record)) throw malformed('a list')
-  const [timeMs, sections, directory] = record as unknown[]
+  const [timeMs, sections, directory] = laidOut(record as unknown[], level)
   if (typeof timeMs !== 'number' || !Number.isFinite(timeMs) || !Array.isArray(sections)) throw malformed('a time and sections')
-  return { timeMs, sections: sections.map(sectionFrom), directory: directory instanceof Uint8Array ? decodeUpdate(directory) : null }
+  const update = directory instanceof Uint8Array ? decodeUpdate(directory, formats) : null
+  return { timeMs, sections: sections.map(sectionFrom), directory: update }
 }
 
 function sectionFrom(row: unknown): SectionBatch {

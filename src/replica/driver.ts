@@ -7,13 +7,15 @@
  */
 import type { Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { createRaft } from '#raft/index.ts'
-import { MessageType, Role, type Effects, type Entry, type Raft } from '#raft/types.ts'
+import { MessageType, Role, type Effects, type Entry, type Message, type Raft } from '#raft/types.ts'
 import { Announced } from './announced.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
 import { encodeHint, hintFrom, isUseful, type MembersHint } from './hints.ts'
-import { messageFrom } from './messages.ts'
+import { encodeFormats, formatsFrom, Levels } from './levels.ts'
+import { encodeMessage, messageFrom } from './messages.ts'
 import type { ReplicaOptions, ReplicaSettings } from './options.ts'
 import { Proposals } from './proposals.ts'
 import { ReadRounds } from './reads.ts'
@@ -28,6 +30,8 @@ type Persist = NonNullable<Effects['persist']>
 
 /** Ticks made up for after a stall: enough to keep time on a busy machine, too few for a stall to cause an election. */
 const ticksPerTimerMax = 2
+/** For how many election timeouts what a member said of its formats counts; it says so several times in each. */
+const formatsFreshElections = 2
 /** Effects taken in one turn before others get one. */
 const turnsMax = 256
 
@@ -41,7 +45,10 @@ export class Driver {
   readonly conflicting: AppliedWaiters
   readonly reads: ReadRounds
   readonly outgoing: OutgoingSnapshots
-  readonly #announced = new Announced()
+  /** What this node understands. */
+  readonly formats: FormatRange
+  readonly levels: Levels
+  readonly #announced: Announced
   /** Members as of the applied index. */
   directory: Directory = emptyDirectory
   failure: HoldfastError | null = null
@@ -62,6 +69,7 @@ export class Driver {
   #timer: Timer | null = null
   #lastTickMs: number
   #leaderlessTicks = 0
+  #ticks = 0
   #pumpDue = false
   #persisting: Promise<void> | null = null
   #applying: Promise<void> | null = null
@@ -73,6 +81,9 @@ export class Driver {
   constructor(options: ReplicaOptions, settings: ReplicaSettings) {
     this.options = options
     this.settings = settings
+    this.formats = options.formats ?? releasedFormats
+    this.levels = new Levels(this.formats, formatsFreshElections * settings.electionTicks * settings.tickMs)
+    this.#announced = new Announced(this.formats)
     this.#defer = options.defer ?? ((task) => void setImmediate(task))
     const { log, state, random } = options
     const { hardState } = log
@@ -136,8 +147,10 @@ export class Driver {
     if (!this.running) return
     const hint = hintFrom(value)
     if (hint !== null) return this.#followHint(from, hint)
+    const formats = formatsFrom(value)
+    if (formats !== null) return this.levels.hear(from, formats, this.options.clock.monotonicMs())
     try {
-      const message = messageFrom(value, from, this.options.nodeId)
+      const message = messageFrom(value, from, this.options.nodeId, this.formats)
       this.raft.step(message)
       if (message.type === MessageType.preVote) this.#offerHint(from, message.logIndex ?? 0)
     } catch (error) {
@@ -180,7 +193,10 @@ export class Driver {
     this.#receiving = true
     try {
       const { state, clusterId, logger } = this.options
-      const { term, meta } = await receiveSnapshot(state, clusterId, header, body)
+      const { term, meta } = await receiveSnapshot(state, clusterId, header, body, this.formats).catch((error: unknown) => {
+        // It will never be able to read what the cluster writes: better told now than at each try.
+        throw isHoldfastError(error, 'ERR_UPGRADE_REQUIRED') ? this.fail(error) : error
+      })
       this.checkRunning()
       logger.info({ peer: from, index: meta.index }, 'received a snapshot')
       this.input(() => this.raft.snapshotReceived(from, term, meta))
@@ -267,8 +283,8 @@ export class Driver {
   }
 
   #carryOut(effects: Effects): void {
-    const { peers, clock } = this.options
-    for (const message of effects.messages) peers.send(message.to, message)
+    const { clock } = this.options
+    for (const message of effects.messages) this.#send(message)
     if (effects.persist !== null) this.#startPersist(effects.persist)
     if (effects.roleChange !== null) this.#changeRole(effects.roleChange)
     if (effects.committed.length > 0) {
@@ -282,9 +298,33 @@ export class Driver {
     for (const { to } of effects.snapshotsToSend) this.#sendSnapshot(to)
   }
 
+  #send(message: Message): void {
+    this.options.peers.send(message.to, encodeMessage(message, this.directory.level))
+  }
+
+  /** Tells the leader which formats this node understands, twice in an election timeout. */
+  #tellFormats(): void {
+    const { peers, nodeId } = this.options
+    this.#ticks += 1
+    if (this.#ticks % Math.ceil(this.settings.electionTicks / 2) !== 0) return
+    if (this.#leader !== null && this.#leader !== nodeId) peers.send(this.#leader, encodeFormats(this.formats))
+  }
+
+  /** What each member understands, as far as this node knows: of others only the leader does. */
+  memberFormats(): Readonly<Record<string, FormatRange>> {
+    const { nodeId } = this.options
+    const found: Record<string, FormatRange> = { [nodeId]: this.formats }
+    if (this.#role !== Role.leader) return found
+    for (const { id } of this.directory.members) {
+      const formats = id === nodeId ? null : this.levels.of(id)
+      if (formats !== null) found[id] = formats
+    }
+    return found
+  }
+
   #sendSnapshot(to: string): void {
     this.outgoing
-      .send(to, this.#term)
+      .send(to, this.#term, this.directory.level)
       ?.then((ok) => {
         if (this.running) this.input(() => this.raft.snapshotSent(to, ok))
       })
@@ -301,7 +341,10 @@ export class Driver {
       this.conflicting.rejectAll(notLeader(this.#term))
     }
     // A view from before this leadership knows nothing of the entries that it inherited: whoever read in it must read again.
-    if (leads && (!led || change.term !== this.#term)) this.conflicts.reset(this.raft.status().lastIndex)
+    if (leads && (!led || change.term !== this.#term)) {
+      this.conflicts.reset(this.raft.status().lastIndex)
+      this.levels.forget()
+    }
     this.#role = change.role
     this.#term = change.term
     this.#leader = change.leader
@@ -320,7 +363,7 @@ export class Driver {
   }
 
   async #persist(persist: Persist): Promise<void> {
-    const { log, state, peers } = this.options
+    const { log, state } = this.options
     const { snapshot } = persist
     if (snapshot === null) await log.append(persist.hardState, persist.entries)
     else {
@@ -331,7 +374,7 @@ export class Driver {
       if (persist.entries.length > 0) await log.append(null, persist.entries)
     }
     if (!this.running) return
-    for (const message of persist.messagesAfterPersist) peers.send(message.to, message)
+    for (const message of persist.messagesAfterPersist) this.#send(message)
     this.raft.persisted(persist.persistId)
   }
 
@@ -373,7 +416,7 @@ export class Driver {
     const { state } = this.options
     while (this.running && !this.#installing && this.#queue.length > 0) {
       const entries = this.#takeRound()
-      const round = buildRound(entries, state.meta, this.directory)
+      const round = buildRound(entries, state.meta, this.directory, this.formats)
       await state.apply(round.ops, round.meta, () => {
         if (!this.running) return
         const { applied, leaderTimeMs } = round.meta
@@ -412,7 +455,7 @@ export class Driver {
   #loadDirectory(): void {
     const view = this.options.state.view()
     try {
-      this.#adoptDirectory(readDirectory(view))
+      this.#adoptDirectory(readDirectory(view, this.formats))
     } finally {
       view.release()
     }
@@ -453,6 +496,7 @@ export class Driver {
       this.proposals.expire(nowMs - outcomeWaitMs)
       this.reads.tick(nowMs, this.#leader !== null)
       this.#seekMembers()
+      this.#tellFormats()
       this.onTick()
     } catch (error) {
       this.fail(error)

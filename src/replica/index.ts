@@ -2,6 +2,7 @@
 import { sleep } from '#base/clock.ts'
 import { assert } from '#base/assert.ts'
 import { HoldfastError } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import { Role, type NodeId } from '#raft/types.ts'
 import type { StateView } from '#store/types.ts'
 import { encodeCommand } from './command.ts'
@@ -30,13 +31,14 @@ export interface StartedReplica extends Replica {
 
 /**
  * Starts this node's part in consensus; it takes over `options.log` and `options.state`.
- * @throws ERR_STORE_CORRUPT when log and state can't be brought into agreement; ERR_STORE_FAILED.
+ * @throws ERR_STORE_CORRUPT when log and state can't be brought into agreement; ERR_STORE_FAILED; ERR_UPGRADE_REQUIRED when the cluster is at a format
+ *   level that `options.formats` does not reach.
  */
 export async function startReplica(options: ReplicaOptions): Promise<StartedReplica> {
   const settings = settingsFrom(options.settings)
   if (options.bootstrap !== undefined) {
     assert(options.bootstrap.id === options.nodeId, 'bootstrap expected this node itself')
-    await bootstrap(options.log, options.state, options.bootstrap, options.incarnation)
+    await bootstrap(options.log, options.state, options.bootstrap, options.incarnation, options.formats?.max)
   }
   await reconcile(options.log, options.state)
   return new NodeReplica(options, settings)
@@ -93,6 +95,9 @@ class NodeReplica implements StartedReplica {
       members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
       peers,
       logEntries: this.#options.log.stats().entries,
+      level: directory.level,
+      formats: this.#driver.formats,
+      memberFormats: this.#driver.memberFormats(),
       readsConfirmed,
     }
   }
@@ -121,7 +126,7 @@ class NodeReplica implements StartedReplica {
       throw new HoldfastError('ERR_CONFLICT', 'something that was read has changed since', { hint: 'evaluate the request again' })
     }
     checkProposal(proposal)
-    const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null })
+    const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null }, this.#driver.directory.level)
     const result = this.#driver.input(() => raft.propose(proposal.term, [data]))
     if (!result.ok) throw refusal(result)
     conflicts.note(result.index, keysOf(proposal))
@@ -143,9 +148,9 @@ class NodeReplica implements StartedReplica {
     this.#tellStatus()
   }
 
-  async addMember(member: Member): Promise<void> {
+  async addMember(member: Member, formats?: FormatRange): Promise<void> {
     this.#checkOpen()
-    await this.#members.add(member)
+    await this.#members.add(member, formats)
   }
 
   async updateMember(member: Member): Promise<void> {
@@ -230,7 +235,7 @@ class NodeReplica implements StartedReplica {
     this.#ticks += 1
     this.#tellStatus()
     this.#compactor.tick()
-    if (this.#ticks % this.#settings.heartbeatTicks === 0) this.#members.promoteNext()
+    if (this.#ticks % this.#settings.heartbeatTicks === 0) this.#members.tend()
   }
 
   #tellStatus(): void {

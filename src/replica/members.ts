@@ -1,6 +1,8 @@
 /** Changes of membership, as the leader carries them out: one at a time, learners first. */
 import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { checkLevel, type FormatRange } from '#base/formats.ts'
+import { membersOf } from '#raft/index.ts'
 import { Role, type MembershipChange, type MembershipStep, type NodeId, type ProposeResult } from '#raft/types.ts'
 import { encodeCommand } from './command.ts'
 import { encodeUpdate, findMember, memberFrom, memberRow, type DirectoryUpdate } from './directory.ts'
@@ -10,12 +12,14 @@ import type { Member } from './types.ts'
 export class Members {
   readonly #driver: Driver
   #promoting: NodeId | null = null
+  /** The level that is being raised to. */
+  #raising: number | null = null
 
   constructor(driver: Driver) {
     this.#driver = driver
   }
 
-  async add(member: Member): Promise<void> {
+  async add(member: Member, formats?: FormatRange): Promise<void> {
     if (memberFrom(memberRow(member)) === null)
       throw refusedChange('expected a member with an id, addresses and a fingerprint of sensible length')
     const { directory } = this.#driver
@@ -23,6 +27,7 @@ export class Members {
       throw refusedChange(`node '${member.id}' was removed: its id can't come back`, 'wipe the node and let it join under a new id')
     }
     const known = findMember(directory, member.id)
+    if (formats !== undefined) checkLevel(Math.max(directory.level, this.#raising ?? 0), formats)
     if (known === undefined) return this.#change([{ kind: 'add-learner', node: member.id }], { put: member })
     if (known.fingerprint !== member.fingerprint) {
       throw refusedChange(`node '${member.id}' is a member with another key`, 'a new disk means a new node id')
@@ -34,7 +39,7 @@ export class Members {
   async update(member: Member): Promise<void> {
     const { directory, term, raft, proposals, settings } = this.#driver
     if (findMember(directory, member.id) === undefined) throw unknownMember(member.id)
-    const data = encodeCommand({ timeMs: 0, sections: [], directory: { put: member } })
+    const data = encodeCommand({ timeMs: 0, sections: [], directory: { put: member } }, this.#driver.directory.level)
     const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.input(() => raft.propose(term, [data])))
     await proposals.add(result.index, result.term)
   }
@@ -52,8 +57,36 @@ export class Members {
     await this.#change([{ kind: 'add-learner', node: id }], { put: { ...member, voter: false } })
   }
 
-  /** Called now and then: promotes one learner that is to vote and has caught up. */
-  promoteNext(): void {
+  /** Called now and then: what a leader does for its members by itself. */
+  tend(): void {
+    this.#promoteNext()
+    this.#raiseLevel()
+  }
+
+  /** Raises the cluster's format level once every member understands a higher one. */
+  #raiseLevel(): void {
+    const { raft, role, term, directory, levels, proposals, options } = this.#driver
+    if (role !== Role.leader || this.#raising !== null || this.#driver.formats.max <= directory.level) return
+    const { ready, membership } = raft.status()
+    if (!ready) return
+    // As the core counts them, from the append on: a member whose entry is not applied yet will have to understand what follows it.
+    const to = levels.next(directory.level, options.nodeId, membersOf(membership), options.clock.monotonicMs())
+    if (to === null) return
+    this.#raising = to
+    // Written in the old level: whoever can't follow must be able to read that it can't.
+    const data = encodeCommand({ timeMs: 0, sections: [], directory: { level: to } }, directory.level)
+    const result = this.#driver.input(() => raft.propose(term, [data]))
+    const done = result.ok ? proposals.add(result.index, result.term) : Promise.reject(refusal(result))
+    done
+      .then(() => options.logger.info({ level: to }, 'format level raised: older releases can take no part any more'))
+      .finally(() => (this.#raising = null))
+      .catch((error: unknown) =>
+        options.logger.debug({ level: to, reason: String(error) }, 'format level not raised, it will be tried again'),
+      )
+  }
+
+  /** Promotes one learner that is to vote and has caught up. */
+  #promoteNext(): void {
     const { raft, role, directory, settings, options } = this.#driver
     if (role !== Role.leader || this.#promoting !== null || !directory.members.some((member) => member.voter)) return
     const { peers, commit, ready } = raft.status()
@@ -78,7 +111,7 @@ export class Members {
 
   async #change(steps: readonly MembershipStep[], update: DirectoryUpdate, waitMs = this.#driver.settings.membershipWaitMs): Promise<void> {
     const { raft, proposals } = this.#driver
-    const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update) }
+    const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update, this.#driver.directory.level) }
     const result = await this.#retried(waitMs, () => this.#driver.input(() => raft.proposeMembership(change)))
     await proposals.add(result.index, result.term)
   }

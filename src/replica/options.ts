@@ -4,6 +4,7 @@ import { limits } from '#base/limits.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { NodeId } from '#raft/types.ts'
+import type { FormatRange } from '#base/formats.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Member } from './types.ts'
 
@@ -41,6 +42,8 @@ export interface ReplicaOptions {
   /** For a node that joins: whom its join answer named, until replicated membership is here. */
   readonly knownMembers?: readonly Member[]
   readonly settings?: Partial<ReplicaSettings>
+  /** The format levels that this node understands; by default what this release does. Tests start nodes of the next one with it. */
+  readonly formats?: FormatRange
   /** Runs `task` soon, after the inputs that are already waiting. Default: setImmediate. A simulation hands in its own. */
   readonly defer?: (task: () => void) => void
 }

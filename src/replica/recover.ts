@@ -1,20 +1,27 @@
 /** Brings log and state into agreement before consensus starts: after a crash each is right by itself, but one may be ahead. */
 import { HoldfastError } from '#base/errors.ts'
+import { firstLevel } from '#base/formats.ts'
 import type { LogReader, SnapshotMeta } from '#raft/types.ts'
 import { emptyMembership } from '#raft/index.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
-import { directoryOp, emptyDirectory, updateDirectory } from './directory.ts'
+import { directoryOp, emptyDirectory, levelOp, updateDirectory } from './directory.ts'
 import type { Member } from './types.ts'
 
 /**
- * Makes `self` the only voter of a new cluster. The first state is a snapshot at index 1 and not an entry: the log then begins behind it, and whoever
+ * Makes `self` the only voter of a new cluster, which begins at `level`. The first state is a snapshot at index 1 and not an entry: the log then begins behind it, and whoever
  * joins is brought there by a snapshot that carries the membership, which no entry of the log could tell him.
  */
-export async function bootstrap(log: LogStore, state: StateStore, self: Member, incarnation: number): Promise<void> {
+export async function bootstrap(
+  log: LogStore,
+  state: StateStore,
+  self: Member,
+  incarnation: number,
+  level: number = firstLevel,
+): Promise<void> {
   if (state.meta.applied > 0 || log.lastIndex() > 0 || log.hardState.term > 0) return
-  const directory = updateDirectory({ ...emptyDirectory, incarnation }, { put: { ...self, voter: true } })
+  const directory = updateDirectory({ ...emptyDirectory, incarnation, level }, { put: { ...self, voter: true } })
   const meta = { ...state.meta, applied: 1, appliedTerm: 1, membership: { ...emptyMembership, voters: [self.id] }, leaderTimeMs: 0 }
-  await state.apply([directoryOp(directory)], meta)
+  await state.apply([directoryOp(directory), levelOp(level)], meta)
   await state.sync()
 }
 

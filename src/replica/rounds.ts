@@ -1,10 +1,11 @@
 /** From committed entries to one state batch. Pure: the same entries on the same state give the same batch on every node. */
 import { applyMembershipEntry } from '#raft/index.ts'
 import { EntryType, type Entry, type Membership } from '#raft/types.ts'
-import { decodeMembershipChange } from '#raft/index.ts'
+import { checkLevel, releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Op, StateMeta } from '#store/types.ts'
 import { decodeCommand } from './command.ts'
-import { decodeUpdate, directoryOp, followMembership, updateDirectory, type Directory } from './directory.ts'
+import { decodeUpdate, directoryOp, followMembership, levelOp, updateDirectory, type Directory } from './directory.ts'
+import { membershipChangeIn } from './entries.ts'
 
 export interface ApplyRound {
   readonly ops: readonly Op[]
@@ -14,8 +15,16 @@ export interface ApplyRound {
   readonly directory: Directory
 }
 
-/** @throws ERR_STORE_CORRUPT for a command of a version that this node does not know. */
-export function buildRound(entries: readonly Entry[], meta: StateMeta, directory: Directory): ApplyRound {
+/**
+ * @throws ERR_UPGRADE_REQUIRED for an entry of a version that this node does not know, or that the cluster was not raised to before it, and for the
+ *   entry that raises it beyond `formats`; ERR_STORE_CORRUPT for a malformed one.
+ */
+export function buildRound(
+  entries: readonly Entry[],
+  meta: StateMeta,
+  directory: Directory,
+  formats: FormatRange = releasedFormats,
+): ApplyRound {
   const ops: Op[] = []
   const keys: Uint8Array[] = []
   let { applied, appliedTerm, membership, leaderTimeMs } = meta
@@ -25,9 +34,10 @@ export function buildRound(entries: readonly Entry[], meta: StateMeta, directory
     appliedTerm = entry.term
     if (entry.type === EntryType.membership) {
       membership = applyMembershipEntry(membership, entry.data)
-      members = membersAfter(members, entry.data, membership)
+      members = membersAfter(members, entry.data, membership, formats)
     } else if (entry.type === EntryType.command) {
-      const command = decodeCommand(entry.data)
+      // Not this node's own maximum: whatever is written in a level follows the entry that raised the cluster to it.
+      const command = decodeCommand(entry.data, { min: formats.min, max: members.level })
       for (const { ops: sectionOps } of command.sections) {
         for (const op of sectionOps) {
           ops.push(op)
@@ -35,15 +45,18 @@ export function buildRound(entries: readonly Entry[], meta: StateMeta, directory
         }
       }
       if (command.directory !== null) members = updateDirectory(members, command.directory)
+      checkLevel(members.level, formats)
       // The clock that TTLs run on never goes back, whatever clock a new leader has.
       leaderTimeMs = Math.max(leaderTimeMs, command.timeMs)
     }
   }
   if (members !== directory) ops.push(directoryOp(members))
+  if (members.level !== directory.level) ops.push(levelOp(members.level))
   return { ops, meta: { ...meta, applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members }
 }
 
-function membersAfter(directory: Directory, data: Uint8Array, membership: Membership): Directory {
-  const change = decodeMembershipChange(data)
-  return change === null ? directory : followMembership(directory, decodeUpdate(change.context), membership)
+function membersAfter(directory: Directory, data: Uint8Array, membership: Membership, { min }: FormatRange): Directory {
+  const change = membershipChangeIn(data)
+  if (change === null) return directory
+  return followMembership(directory, decodeUpdate(change.context, { min, max: directory.level }), membership)
 }

@@ -1,6 +1,7 @@
 /** Snapshots on their way: out to peers that need what is compacted away, and in from a leader. */
 import { Packr } from 'msgpackr'
 import { HoldfastError } from '#base/errors.ts'
+import { firstLevel, laidOut, levelOf, releasedFormats, versionAt, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { NodeId, SnapshotMeta } from '#raft/types.ts'
 import type { StateStore } from '#store/types.ts'
@@ -17,20 +18,19 @@ export interface SnapshotHeader {
   readonly index: number
 }
 
-export function encodeHeader({ clusterId, term, index }: SnapshotHeader): Uint8Array {
-  return packr.pack([headerVersion, clusterId, term, index])
+export function encodeHeader({ clusterId, term, index }: SnapshotHeader, level: number = firstLevel): Uint8Array {
+  return packr.pack([versionAt(headerVersion, level), ...laidOut([clusterId, term, index], level)])
 }
 
-/** @throws ERR_FRAME */
-export function decodeHeader(bytes: Uint8Array): SnapshotHeader {
+/** @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for a version outside `formats`. */
+export function decodeHeader(bytes: Uint8Array, formats: FormatRange = releasedFormats): SnapshotHeader {
   const record = bytes.length <= headerBytesMax ? unpack(bytes) : null
-  const [version, clusterId, term, index] = Array.isArray(record) ? (record as unknown[]) : []
+  const [version, ...row] = Array.isArray(record) ? (record as unknown[]) : []
+  const level = levelOf('snapshot header', headerVersion, version, formats)
+  const [clusterId, term, index] = laidOut(row, level ?? firstLevel)
   const counts = [term, index].every((count) => typeof count === 'number' && Number.isSafeInteger(count) && count > 0)
-  if (version !== headerVersion || typeof clusterId !== 'string' || !counts) {
-    throw new HoldfastError(
-      'ERR_FRAME',
-      `snapshot header: expected version ${headerVersion} with cluster, term and index, got something else`,
-    )
+  if (level === null || typeof clusterId !== 'string' || !counts) {
+    throw new HoldfastError('ERR_FRAME', 'snapshot header: expected a version with cluster, term and index, got something else')
   }
   return { clusterId, term: term as number, index: index as number }
 }
@@ -63,21 +63,22 @@ export class OutgoingSnapshots {
     return Math.min(Infinity, ...this.#sending.values())
   }
 
-  /** Streams the newest state to `to`; resolves with whether it arrived. Null when one is on its way there already. */
-  send(to: NodeId, term: number): Promise<boolean> | null {
+  /** Streams the newest state to `to`, written in `level`; resolves with whether it arrived. Null when one is on its way there already. */
+  send(to: NodeId, term: number, level: number): Promise<boolean> | null {
     if (this.#sending.has(to)) return null
-    const snapshot = this.#state.snapshot()
+    const snapshot = this.#state.snapshot(level)
     this.#sending.set(to, snapshot.meta.index)
-    return this.#stream(to, term, snapshot).finally(() => {
+    const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index }, level)
+    return this.#stream(to, header, snapshot).finally(() => {
       snapshot.release()
       this.#sending.delete(to)
     })
   }
 
-  async #stream(to: NodeId, term: number, { meta, stream }: ReturnType<StateStore['snapshot']>): Promise<boolean> {
+  async #stream(to: NodeId, header: Uint8Array, { meta, stream }: ReturnType<StateStore['snapshot']>): Promise<boolean> {
     this.#logger.info({ peer: to, index: meta.index }, 'sending a snapshot')
     try {
-      await this.#peers.sendSnapshot(to, encodeHeader({ clusterId: this.#clusterId, term, index: meta.index }), stream)
+      await this.#peers.sendSnapshot(to, header, stream)
       return true
     } catch (error) {
       this.#logger.warn({ peer: to, reason: error instanceof Error ? error.message : 'unknown' }, 'sending a snapshot failed')
@@ -86,16 +87,17 @@ export class OutgoingSnapshots {
   }
 }
 
-/** Stores a peer's snapshot beside the state. @throws ERR_FRAME */
+/** Stores a peer's snapshot beside the state. @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for one of a version outside `formats` */
 export async function receiveSnapshot(
   state: StateStore,
   clusterId: string,
   header: Uint8Array,
   body: AsyncIterable<Uint8Array>,
+  formats: FormatRange,
 ): Promise<{ readonly term: number; readonly meta: SnapshotMeta }> {
-  const { clusterId: cluster, term, index } = decodeHeader(header)
+  const { clusterId: cluster, term, index } = decodeHeader(header, formats)
   if (cluster !== clusterId) throw new HoldfastError('ERR_FRAME', 'snapshot: expected one of this cluster, got that of another')
-  const meta = await state.receive(body)
+  const meta = await state.receive(body, formats)
   if (meta.index !== index) throw new HoldfastError('ERR_FRAME', `snapshot: expected the state at ${index}, got ${meta.index}`)
   return { term, meta }
 }

@@ -1,3 +1,4 @@
+import type { FormatRange } from '#base/formats.ts'
 import type { Op, StateView } from '#store/types.ts'
 import type { NodeId, PeerStatus, Role } from '#raft/types.ts'
 
@@ -61,6 +62,12 @@ export interface ReplicaStatus {
   readonly members: readonly Member[]
   readonly peers: readonly PeerStatus[]
   readonly logEntries: number
+  /** The format level of the cluster: what is replicated or sent is written in it. Raised once every member understands the next, never lowered. */
+  readonly level: number
+  /** The levels that this node understands. */
+  readonly formats: FormatRange
+  /** Those of the members, by id, as each last said; on the leader. Elsewhere only this node's own. */
+  readonly memberFormats: Readonly<Record<NodeId, FormatRange>>
   /** Read indexes that this node has confirmed as leader since it started: from its lease, or by a round of heartbeats. */
   readonly readsConfirmed: { readonly byLease: number; readonly byRound: number }
 }
@@ -92,8 +99,8 @@ export interface Replica {
   onStatus(listener: (status: ReplicaStatus) => void): () => void
   /** Tells consensus whether this node's barrier is sealed: sealed nodes vote, replicate, campaign last and propose nothing. */
   setSealed(sealed: boolean): void
-  /** Leader only. Adds `member` as a learner (it is promoted to voter by itself when caught up, if `member.voter`). */
-  addMember(member: Member): Promise<void>
+  /** Leader only. Adds `member` as a learner (it is promoted to voter by itself when caught up, if `member.voter`). `formats`: what it understands. @throws ERR_UPGRADE_REQUIRED when that is not the cluster's level. */
+  addMember(member: Member, formats?: FormatRange): Promise<void>
   removeMember(id: NodeId): Promise<void>
   /** Voter to learner, learner to voter. */
   setVoter(id: NodeId, voter: boolean): Promise<void>

@@ -6,6 +6,7 @@
 import { join } from 'node:path'
 import { assert } from '#base/assert.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { firstLevel, releasedFormats, type FormatRange } from '#base/formats.ts'
 import { silentLogger, type Logger } from '#base/logger.ts'
 import type { SnapshotMeta } from '#raft/types.ts'
 import { nodeDisk, type Disk } from './disk.ts'
@@ -146,18 +147,18 @@ class LevelStateStore implements StateStore {
     return this.#shareCurrent().take()
   }
 
-  snapshot(): { meta: SnapshotMeta; stream: AsyncIterable<Uint8Array>; release(): void } {
+  snapshot(level: number = firstLevel): { meta: SnapshotMeta; stream: AsyncIterable<Uint8Array>; release(): void } {
     const view = this.view()
     const { applied, appliedTerm, membership } = view.meta
     const header = { clusterId: this.#options.clusterId, meta: encodeMeta(this.#options.clusterId, view.meta) }
     return {
       meta: { index: applied, term: appliedTerm, membership },
-      stream: encodeSnapshot(header, view.entriesFrom(firstDataKey, endOfKeys)),
+      stream: encodeSnapshot(header, view.entriesFrom(firstDataKey, endOfKeys), level),
       release: () => view.release(),
     }
   }
 
-  async receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta> {
+  async receive(stream: AsyncIterable<Uint8Array>, formats: FormatRange = releasedFormats): Promise<SnapshotMeta> {
     if (this.#receiving) throw new HoldfastError('ERR_BUSY', 'another snapshot is being received')
     this.#checkUsable()
     this.#receiving = true
@@ -165,7 +166,7 @@ class LevelStateStore implements StateStore {
       await this.#dropReceived()
       const generation = await openGeneration(this.#options, this.#generations, this.#generations.next(), true)
       try {
-        const meta = await this.#fill(generation, stream)
+        const meta = await this.#fill(generation, stream, formats)
         this.#received = { generation, meta }
         return { index: meta.applied, term: meta.appliedTerm, membership: meta.membership }
       } catch (error) {
@@ -207,7 +208,7 @@ class LevelStateStore implements StateStore {
   }
 
   /** Writes a verified stream into `generation`, and makes it durable. */
-  async #fill(generation: Generation, stream: AsyncIterable<Uint8Array>): Promise<StateMeta> {
+  async #fill(generation: Generation, stream: AsyncIterable<Uint8Array>, formats: FormatRange): Promise<StateMeta> {
     let meta = emptyMeta
     let batch: LevelOp[] = []
     let bytes = 0
@@ -230,6 +231,7 @@ class LevelStateStore implements StateStore {
         }
         if (bytes >= receiveBatchBytes) await flush()
       },
+      formats,
     )
     batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
     await flush()

@@ -7,6 +7,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { crc32c } from '@node-rs/crc32'
 import { Packr } from 'msgpackr'
 import { HoldfastError } from '#base/errors.ts'
+import { firstLevel, laidOut, levelOf, releasedFormats, versionAt, type FormatRange } from '#base/formats.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 const formatVersion = 1
@@ -39,9 +40,13 @@ function frame(kind: number, payload: Uint8Array): Buffer {
   return out
 }
 
-/** Encodes `pairs`, which come in key order. Holds one chunk at a time. */
-export async function* encodeSnapshot(header: SnapshotHeader, pairs: AsyncIterable<Pair>): AsyncGenerator<Uint8Array, void, undefined> {
-  yield frame(kinds.header, packr.pack([formatVersion, header.clusterId, header.meta]))
+/** Encodes `pairs`, which come in key order, as it is written in `level`. Holds one chunk at a time. */
+export async function* encodeSnapshot(
+  header: SnapshotHeader,
+  pairs: AsyncIterable<Pair>,
+  level: number = firstLevel,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield frame(kinds.header, packr.pack([versionAt(formatVersion, level), ...laidOut([header.clusterId, header.meta], level)]))
   const digest = createHash('sha256')
   let chunk: Pair[] = []
   let chunkBytes = 0
@@ -96,12 +101,13 @@ function unpackChunk(payload: Buffer, expectedNumber: number, digest: Hash): Pai
 
 /**
  * Decodes a stream, verifying everything: first `onHeader`, then `onPairs` for each chunk, in key order; resolves after a valid trailer.
- * What was handed out before a throw must be thrown away. @throws ERR_FRAME
+ * What was handed out before a throw must be thrown away. @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for a version outside `formats`.
  */
 export async function decodeSnapshot(
   stream: AsyncIterable<Uint8Array>,
   onHeader: (header: SnapshotHeader) => void,
   onPairs: (pairs: Pair[]) => Promise<void>,
+  formats: FormatRange = releasedFormats,
 ): Promise<void> {
   const digest = createHash('sha256')
   const totals = { chunks: 0, pairs: 0 }
@@ -112,7 +118,7 @@ export async function decodeSnapshot(
     if (ended) throw refuseStream('expected the end after its trailer, got more')
     if (!begun) {
       if (kind !== kinds.header) throw refuseStream('expected a header first, got another frame')
-      onHeader(headerFrom(payload))
+      onHeader(headerFrom(payload, formats))
       begun = true
     } else if (kind === kinds.chunk) {
       const pairs = unpackChunk(payload, totals.chunks, digest)
@@ -131,10 +137,11 @@ export async function decodeSnapshot(
   if (!ended) throw refuseStream('expected a trailer, got the end of the stream')
 }
 
-function headerFrom(payload: Buffer): SnapshotHeader {
+function headerFrom(payload: Buffer, formats: FormatRange): SnapshotHeader {
   const record: unknown = unpack(payload)
-  if (!Array.isArray(record) || record[0] !== formatVersion) throw refuseStream(`expected format ${formatVersion}, got another`)
-  const [, clusterId, meta] = record as unknown[]
+  const level = Array.isArray(record) ? levelOf('snapshot', formatVersion, record[0], formats) : null
+  if (level === null) throw refuseStream('expected a header with a version, got something else')
+  const [clusterId, meta] = laidOut((record as unknown[]).slice(1), level)
   if (typeof clusterId !== 'string' || !(meta instanceof Uint8Array))
     throw refuseStream('expected a cluster and a meta record, got other types')
   return { clusterId, meta }

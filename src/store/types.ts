@@ -1,3 +1,4 @@
+import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, LogReader, Membership, SnapshotMeta } from '#raft/types.ts'
 
 /** A change to one key of the state machine; `value: null` deletes. Ciphertext, both. */
@@ -64,10 +65,13 @@ export interface StateStore {
   sync(): Promise<number>
   /** A view at the newest applied index. Cheap: views of one index are shared. */
   view(): StateView
-  /** Streams the whole state at one index: a header first, then chunks, each checksummed; constant memory. */
-  snapshot(): { readonly meta: SnapshotMeta; readonly stream: AsyncIterable<Uint8Array>; release(): void }
-  /** Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet. */
-  receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta>
+  /** Streams the whole state at one index: a header first, then chunks, each checksummed; constant memory. Written in `level`, by default the first. */
+  snapshot(level?: number): { readonly meta: SnapshotMeta; readonly stream: AsyncIterable<Uint8Array>; release(): void }
+  /**
+   * Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet.
+   * @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for one of a version outside `formats`, by default what this release understands.
+   */
+  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange): Promise<SnapshotMeta>
   /**
    * Replaces the state by the received snapshot; a crash at any step leaves the old or the new state. Views taken before stay readable until they
    * are released (they hold the old generation's folder). `onVisible` as in `apply`.

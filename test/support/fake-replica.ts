@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HoldfastError } from '#base/errors.ts'
+import { releasedFormats } from '#base/formats.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { KeyCursor, Op, StateMeta, StateView } from '#store/types.ts'
@@ -171,6 +172,9 @@ export class FakeReplica implements Replica {
       peers: [],
       logEntries: log.length,
       readsConfirmed: { byLease: 0, byRound: 0 },
+      level: releasedFormats.max,
+      formats: releasedFormats,
+      memberFormats: { [this.nodeId]: releasedFormats },
     }
   }
 

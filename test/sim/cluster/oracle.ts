@@ -116,8 +116,8 @@ export class ClusterOracle {
         }
       }
     }
-    // The members' record may follow.
-    if (ops.length > at + 1) fail('applied exactly once', `${id} applies ${ops.length} changes, its entries have ${at}`)
+    // The members' record may follow, and the level.
+    if (ops.length > at + 2) fail('applied exactly once', `${id} applies ${ops.length} changes, its entries have ${at}`)
   }
 
   #commit(entry: Entry, seenIn: number): void {
@@ -169,7 +169,7 @@ export class ClusterOracle {
   digest(state: StateStore): string {
     const view = state.view()
     const parts: string[] = []
-    for (const key of [...this.#keys.map(keyBytes), new Uint8Array([0x08])]) {
+    for (const key of [...this.#keys.map(keyBytes), new Uint8Array([0x08]), new Uint8Array([0x09])]) {
       const value = view.get(key)
       parts.push(value === undefined ? '-' : Buffer.from(value).toString('latin1'))
     }

@@ -1,4 +1,5 @@
 /** The stores as the driver sees them, with the oracles looking over its shoulder. */
+import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
 import type { LogStore, Op, StateMeta, StateStore, StateView } from '#store/types.ts'
 import type { ClusterOracle, Promised } from './oracle.ts'
@@ -122,11 +123,11 @@ export class WatchedState implements StateStore {
   view(): StateView {
     return this.#inner.view()
   }
-  snapshot(): ReturnType<StateStore['snapshot']> {
-    return this.#inner.snapshot()
+  snapshot(level?: number): ReturnType<StateStore['snapshot']> {
+    return this.#inner.snapshot(level)
   }
-  receive(stream: AsyncIterable<Uint8Array>): Promise<SnapshotMeta> {
-    return this.#inner.receive(stream)
+  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange): Promise<SnapshotMeta> {
+    return this.#inner.receive(stream, formats)
   }
 
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void> {

@@ -30,7 +30,8 @@ test('a command comes back as it went in', () => {
 
 test('a command of another version, or a malformed one, is refused', () => {
   const good = encodeCommand({ timeMs: 1, sections: [], directory: null })
-  for (const bad of [new Uint8Array(0), new Uint8Array([2, ...good.subarray(1)]), good.subarray(0, 2), new Uint8Array([1, 0xc0])]) {
+  expect(() => decodeCommand(good.with(0, 2))).toThrow(expect.objectContaining({ code: 'ERR_UPGRADE_REQUIRED' }))
+  for (const bad of [new Uint8Array(0), good.subarray(0, 2), new Uint8Array([1, 0xc0])]) {
     expect(() => decodeCommand(bad)).toThrow(expect.objectContaining({ code: 'ERR_STORE_CORRUPT' }))
   }
 })
@@ -124,7 +125,8 @@ test('whatever a peer sends is either a message or refused as a frame, never ano
       try {
         messageFrom({ ...base, [name]: value }, 'a', 'b')
       } catch (error) {
-        expect(error).toMatchObject({ code: 'ERR_FRAME' })
+        const newer = name === 'version' && typeof value === 'number' && value > 1 && value < 256
+        expect(error).toMatchObject({ code: newer ? 'ERR_UPGRADE_REQUIRED' : 'ERR_FRAME' })
       }
     }),
     { numRuns: 3_000 },

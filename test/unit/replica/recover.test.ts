@@ -48,7 +48,7 @@ test('a bootstrap is done once, and a crash in the middle of it is made good', a
   await log.append({ term: 2, vote: 'a', commit: 1 }, run(2, 3, 2))
   await bootstrap(log, state, { ...self, apiAddress: 'other' }, 4)
   const view = state.view()
-  expect(readDirectory(view)).toEqual({ incarnation: 3, members: [self], removed: [] })
+  expect(readDirectory(view)).toEqual({ incarnation: 3, level: 1, members: [self], removed: [] })
   view.release()
 })
 
