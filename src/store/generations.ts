@@ -10,6 +10,8 @@ import { storeCorrupt } from './errors.ts'
 import { namesIn, readIfThere, syncDirectory } from './files.ts'
 
 const currentName = 'current'
+/** Beside a generation's folder: it is not to be used. It goes with the folder. */
+const condemnedSuffix = '.condemned'
 const folderPattern = /^g(\d{1,15})$/
 
 export class Generations {
@@ -17,6 +19,8 @@ export class Generations {
   readonly #directory: string
   /** Number of the generation in use; 0 when there is none yet. */
   current: number
+  /** Why the generation in use is not to be used; null: no reason is known. */
+  damage: string | null = null
   #newest: number
 
   private constructor(disk: Disk, directory: string, current: number, newest: number) {
@@ -32,18 +36,27 @@ export class Generations {
     return this.#newest
   }
 
-  /** Reads which generation is in use, and removes all others. @throws ERR_STORE_CORRUPT */
-  static async open(disk: Disk, directory: string): Promise<Generations> {
+  /**
+   * Reads which generation is in use, and removes all others. With `repairable` an unreadable pointer is told in `damage`, and nothing is removed.
+   * @throws ERR_STORE_CORRUPT
+   */
+  static async open(disk: Disk, directory: string, repairable = false): Promise<Generations> {
     await disk.mkdir(directory, { recursive: true, mode: 0o700 })
     const pointer = await readIfThere(disk, join(directory, currentName))
     const names = (await namesIn(disk, directory)) ?? []
     const folders = names.filter((name) => folderPattern.test(name))
+    const newest = Math.max(0, ...folders.map((name) => Number(name.slice(1))))
     let current = 0
     if (pointer !== null) {
       const name = pointer.toString('latin1').trim()
       const match = folderPattern.exec(name)
-      if (match === null || !folders.includes(name))
-        throw storeCorrupt('state/current: expected the name of a folder that is there, got another')
+      if (match === null || !folders.includes(name)) {
+        const damage = 'state/current: expected the name of a folder that is there, got another'
+        if (!repairable) throw storeCorrupt(damage)
+        const generations = new Generations(disk, directory, newest + 1, newest + 1)
+        generations.damage = damage
+        return generations
+      }
       current = Number(match[1])
       // A process that was killed right after the rename left it in the page cache: what is read here must be there after a power cut, too.
       await syncDirectory(disk, directory)
@@ -51,10 +64,26 @@ export class Generations {
     // Without a pointer nothing is removed: a lost pointer must not cost the evidence as well.
     if (pointer !== null) {
       for (const name of folders) if (name !== `g${current}`) await disk.rm(join(directory, name), { recursive: true, force: true })
+      for (const name of names.filter((each) => each.endsWith(condemnedSuffix)))
+        if (name !== `g${current}${condemnedSuffix}`) await disk.rm(join(directory, name), { force: true })
     }
     await disk.rm(join(directory, `${currentName}.tmp`), { force: true })
-    const newest = Math.max(0, ...folders.map((name) => Number(name.slice(1))))
-    return new Generations(disk, directory, current, pointer === null ? newest : current)
+    const generations = new Generations(disk, directory, current, pointer === null ? newest : current)
+    const condemned = await readIfThere(disk, join(directory, `g${current}${condemnedSuffix}`))
+    if (condemned !== null) generations.damage = `state: expected a sound one, got one that was given up: ${condemned.toString('utf8')}`
+    return generations
+  }
+
+  /** Durably notes that the generation in use is not to be used any more, and why. */
+  async condemn(reason: string): Promise<void> {
+    const handle = await this.#disk.open(join(this.#directory, `g${this.current}${condemnedSuffix}`), 'w', 0o600)
+    try {
+      await handle.writeFile(Buffer.from(reason))
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await syncDirectory(this.#disk, this.#directory)
   }
 
   path(generation: number): string {
@@ -76,9 +105,11 @@ export class Generations {
     await this.#disk.rename(temporary, join(this.#directory, currentName))
     await syncDirectory(this.#disk, this.#directory)
     this.current = generation
+    this.damage = null
   }
 
   async remove(generation: number): Promise<void> {
     await this.#disk.rm(this.path(generation), { recursive: true, force: true })
+    await this.#disk.rm(`${this.path(generation)}${condemnedSuffix}`, { force: true })
   }
 }

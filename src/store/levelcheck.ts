@@ -43,6 +43,39 @@ export async function checkLevelFiles(disk: Disk, directory: string, options: Le
   }
 }
 
+/**
+ * Verifies the tables of an open database, as its manifest names them now; returns their bytes. One that LevelDB removes meanwhile is skipped.
+ * @throws ERR_STORE_CORRUPT; whatever the disk or `pace` throw.
+ */
+export async function checkLiveTables(disk: Disk, directory: string, pace: (bytes: number) => Promise<void>): Promise<number> {
+  let bytes = 0
+  for (const number of (await liveManifest(disk, directory)).tables.keys()) {
+    const stem = String(number).padStart(6, '0')
+    const file = (await readIfThere(disk, join(directory, `${stem}.ldb`))) ?? (await readIfThere(disk, join(directory, `${stem}.sst`)))
+    if (file === null) {
+      if ((await liveManifest(disk, directory)).tables.has(number))
+        throw storeCorrupt(`${stem}.ldb: expected a table that the manifest names, got none`)
+      continue
+    }
+    const problem = tableProblem(file)
+    if (problem !== null) throw storeCorrupt(`${stem}.ldb: ${problem}`)
+    bytes += file.length
+    await pace(file.length)
+  }
+  return bytes
+}
+
+/** LevelDB may be writing it, and replace it: what can't be read now is read again. */
+async function liveManifest(disk: Disk, directory: string): Promise<Manifest> {
+  for (let left = 3; ; left -= 1) {
+    try {
+      return await currentManifest(disk, directory)
+    } catch (error) {
+      if (left === 0) throw error
+    }
+  }
+}
+
 async function currentManifest(disk: Disk, directory: string): Promise<Manifest> {
   const pointer = (await readIfThere(disk, join(directory, 'CURRENT')))?.toString('latin1').trim()
   if (pointer === undefined || !/^MANIFEST-\d+$/.test(pointer))

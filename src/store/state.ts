@@ -12,13 +12,14 @@ import type { SnapshotMeta } from '#raft/types.ts'
 import { nodeDisk, type Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
 import { syncDirectory, syncLevelFiles } from './files.ts'
+import { ElementCache, expand, StateDigest, type Element } from './digest.ts'
 import { Generations } from './generations.ts'
 import { openLevel, type Level, type LevelFactory, type LevelOp } from './level.ts'
-import { checkLevelFiles } from './levelcheck.ts'
+import { checkLevelFiles, checkLiveTables } from './levelcheck.ts'
 import { Mutex } from './mutex.ts'
 import { decodeMeta, emptyMeta, encodeMeta } from './statemeta.ts'
 import { decodeSnapshot, encodeSnapshot, refuseStream, type Pair } from './stream.ts'
-import type { Op, StateMeta, StateStore, StateView } from './types.ts'
+import type { Op, ScrubResult, StateMeta, StateStore, StateView } from './types.ts'
 import { SharedView } from './view.ts'
 
 export interface StateStoreOptions {
@@ -31,11 +32,17 @@ export interface StateStoreOptions {
   readonly cacheBytes?: number
   /** Lets worker threads of this process open the same database. */
   readonly multithreading?: boolean
+  /**
+   * A damaged state does not keep the store from opening: it opens empty, says so in `damage`, and waits for a snapshot. Only for a node whose peers can
+   * send one.
+   */
+  readonly repairable?: boolean
   readonly disk?: Disk
   /** In place of the disk's own. */
   readonly level?: LevelFactory
 }
 
+const repairHint = 'it is fetched again from the other nodes; if it recurs, look into the system log for errors of the disk'
 const metaKey = new Uint8Array([0x00])
 /** Keys of the store itself lie below this. */
 export const firstOpenKeyByte = 0x08
@@ -44,13 +51,17 @@ const firstDataKey = new Uint8Array([firstOpenKeyByte])
 const endOfKeys = new Uint8Array(64).fill(0xff)
 const cacheBytesDefault = 64 * 1024 * 1024
 const receiveBatchBytes = 4 * 1024 * 1024
+/** 2 KiB each. */
+const elementsCachedMax = 4_096
+/** After so many values read and expanded in one go, others get the event loop: half a millisecond. */
+const readsPerTurnMax = 64
 
 /** Opens (or creates, empty) the state in `options.directory`. @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED */
 export async function openStateStore(options: StateStoreOptions): Promise<StateStore> {
   const disk = options.disk ?? nodeDisk
   try {
     await disk.mkdir(options.directory, { recursive: true, mode: 0o700 })
-    const generations = await Generations.open(disk, join(options.directory, 'state'))
+    const generations = await Generations.open(disk, join(options.directory, 'state'), options.repairable ?? false)
     await syncDirectory(disk, options.directory)
     return await LevelStateStore.open(options, generations)
   } catch (error) {
@@ -78,6 +89,8 @@ class LevelStateStore implements StateStore {
   /** The view that new callers share; null until somebody asks after an apply. */
   #current: SharedView | null = null
   readonly #views = new Set<SharedView>()
+  readonly #elements = new ElementCache(elementsCachedMax)
+  damage: HoldfastError | null = null
   #received: { readonly generation: Generation; readonly meta: StateMeta } | null = null
   #receiving = false
   #failure: HoldfastError | null = null
@@ -101,8 +114,22 @@ class LevelStateStore implements StateStore {
       await generations.activate(generation.number)
       return new LevelStateStore(options, generations, generation, emptyMeta)
     }
+    try {
+      if (generations.damage !== null) throw storeCorrupt(generations.damage)
+      return await LevelStateStore.#openCurrent(options, generations)
+    } catch (error) {
+      if (options.repairable !== true || !isHoldfastError(error, 'ERR_STORE_CORRUPT')) throw error
+      // Beside the damaged one, which `current` goes on naming until a snapshot is here: a crash finds the same damage again.
+      const generation = await openGeneration(options, generations, generations.next(), true)
+      const store = new LevelStateStore(options, generations, generation, emptyMeta)
+      store.damage = error
+      return store
+    }
+  }
+
+  static async #openCurrent(options: StateStoreOptions, generations: Generations): Promise<LevelStateStore> {
     const path = generations.path(generations.current)
-    await checkLevelFiles(disk, path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
+    await checkLevelFiles(options.disk ?? nodeDisk, path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
     const generation = await openGeneration(options, generations, generations.current, false)
     try {
       const stored = await generation.level.get(metaKey)
@@ -120,23 +147,26 @@ class LevelStateStore implements StateStore {
 
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
     return this.#guarded(async () => {
+      assert(this.damage === null, 'apply expected a sound state, got one that waits for a snapshot')
       assert(meta.applied >= this.#meta.applied, `applied index expected at least ${this.#meta.applied}, got ${meta.applied}`)
       const batch: LevelOp[] = []
       for (const { key, value } of ops) {
         assert((key[0] ?? 0) >= firstOpenKeyByte, `state key expected to begin with a byte >= ${firstOpenKeyByte}`)
         batch.push(value === null ? { type: 'del', key } : { type: 'put', key, value })
       }
-      batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
+      const next = { ...meta, digest: await this.#digestAfter(ops) }
+      batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, next) })
       // The batch runs on another thread: a view that is asked for meanwhile must be the old index's, not something between.
       this.#shareCurrent()
       await this.#generation.level.batch(batch)
-      this.#show(meta, onVisible)
+      this.#show(next, onVisible)
     })
   }
 
   sync(): Promise<number> {
     return this.#guarded(async () => {
       const { applied } = this.#meta
+      if (this.damage !== null) return applied
       await syncLevelFiles(this.#disk, this.#generations.path(this.#generation.number))
       return applied
     })
@@ -148,6 +178,7 @@ class LevelStateStore implements StateStore {
   }
 
   snapshot(level: number = firstLevel): { meta: SnapshotMeta; stream: AsyncIterable<Uint8Array>; release(): void } {
+    if (this.damage !== null) throw this.damage
     const view = this.view()
     const { applied, appliedTerm, membership } = view.meta
     const header = { clusterId: this.#options.clusterId, meta: encodeMeta(this.#options.clusterId, view.meta) }
@@ -158,7 +189,11 @@ class LevelStateStore implements StateStore {
     }
   }
 
-  async receive(stream: AsyncIterable<Uint8Array>, formats: FormatRange = releasedFormats): Promise<SnapshotMeta> {
+  async receive(
+    stream: AsyncIterable<Uint8Array>,
+    formats: FormatRange = releasedFormats,
+    adopt: (meta: StateMeta) => StateMeta = (meta) => meta,
+  ): Promise<SnapshotMeta> {
     if (this.#receiving) throw new HoldfastError('ERR_BUSY', 'another snapshot is being received')
     this.#checkUsable()
     this.#receiving = true
@@ -166,7 +201,7 @@ class LevelStateStore implements StateStore {
       await this.#dropReceived()
       const generation = await openGeneration(this.#options, this.#generations, this.#generations.next(), true)
       try {
-        const meta = await this.#fill(generation, stream, formats)
+        const meta = await this.#fill(generation, stream, formats, adopt)
         this.#received = { generation, meta }
         return { index: meta.applied, term: meta.appliedTerm, membership: meta.membership }
       } catch (error) {
@@ -191,9 +226,46 @@ class LevelStateStore implements StateStore {
       const old = this.#generation
       old.replaced = true
       this.#generation = received.generation
+      this.#elements.clear()
+      this.damage = null
       this.#show(received.meta, onVisible)
       await this.#retire(old)
     })
+  }
+
+  async condemn(reason: HoldfastError): Promise<void> {
+    await this.#guarded(async () => {
+      if (this.damage !== null) return
+      this.damage = reason
+      await this.#generations.condemn(reason.message)
+    })
+  }
+
+  async scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult> {
+    const view = this.view()
+    const { applied, digest } = view.meta
+    let pairs = 0
+    let bytes = 0
+    try {
+      const sum = new StateDigest()
+      let due = 0
+      for await (const [key, value] of view.entriesFrom(firstDataKey, endOfKeys)) {
+        sum.add(expand(key, value))
+        pairs += 1
+        due += key.length + value.length
+        if (pairs % readsPerTurnMax !== 0) continue
+        await pace(due)
+        bytes += due
+        due = 0
+      }
+      bytes += due
+      if (!sum.equals(digest))
+        throw storeCorrupt(`state: expected the digest of its record at index ${applied}, got another from its ${pairs} pairs`, repairHint)
+    } finally {
+      view.release()
+    }
+    bytes += await checkLiveTables(this.#disk, this.#generations.path(this.#generation.number), pace)
+    return { index: applied, pairs, bytes }
   }
 
   async close(): Promise<void> {
@@ -208,8 +280,14 @@ class LevelStateStore implements StateStore {
   }
 
   /** Writes a verified stream into `generation`, and makes it durable. */
-  async #fill(generation: Generation, stream: AsyncIterable<Uint8Array>, formats: FormatRange): Promise<StateMeta> {
+  async #fill(
+    generation: Generation,
+    stream: AsyncIterable<Uint8Array>,
+    formats: FormatRange,
+    adopt: (meta: StateMeta) => StateMeta,
+  ): Promise<StateMeta> {
     let meta = emptyMeta
+    const sum = new StateDigest()
     let batch: LevelOp[] = []
     let bytes = 0
     const flush = async (): Promise<void> => {
@@ -227,16 +305,47 @@ class LevelStateStore implements StateStore {
         for (const [key, value] of pairs) {
           if ((key[0] ?? 0) < firstOpenKeyByte) throw refuseStream('expected only replicated keys, got one of the store itself')
           batch.push({ type: 'put', key, value })
+          sum.add(expand(key, value))
           bytes += key.length + value.length
         }
         if (bytes >= receiveBatchBytes) await flush()
       },
       formats,
     )
+    // The sender's disk may have changed a value under it: its own checksums, made while it sends, would not tell.
+    if (!sum.equals(meta.digest)) throw refuseStream("expected its state's digest, got other pairs")
+    meta = adopt(meta)
     batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, meta) })
     await flush()
     await syncLevelFiles(this.#disk, this.#generations.path(generation.number))
     return meta
+  }
+
+  /** The digest once `ops` are applied, in their order. A failed batch ends the store, so what the cache learns here need not be undone. */
+  async #digestAfter(ops: readonly Op[]): Promise<Uint8Array> {
+    if (ops.length === 0) return this.#meta.digest
+    const sum = new StateDigest(this.#meta.digest)
+    let reads = 0
+    for (const { key, value } of ops) {
+      const id = Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1')
+      let old = this.#elements.get(id)
+      if (old === undefined) {
+        reads += 1
+        old = await this.#stored(key, reads % readsPerTurnMax === 0)
+      }
+      const element = value === null ? null : expand(key, value)
+      if (old !== null) sum.subtract(old)
+      if (element !== null) sum.add(element)
+      this.#elements.set(id, element)
+    }
+    return sum.bytes()
+  }
+
+  /** The element of what lies under `key` now. Read at once, which is cheapest; or so that others get the event loop meanwhile. */
+  async #stored(key: Uint8Array, yielding: boolean): Promise<Element | null> {
+    const { level } = this.#generation
+    const value = yielding ? await level.get(key) : level.getSync(key)
+    return value === undefined ? null : expand(key, value)
   }
 
   #shareCurrent(): SharedView {

@@ -1,5 +1,6 @@
 import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, LogReader, Membership, SnapshotMeta } from '#raft/types.ts'
+import type { HoldfastError } from '#base/errors.ts'
 
 /** A change to one key of the state machine; `value: null` deletes. Ciphertext, both. */
 export interface Op {
@@ -55,8 +56,10 @@ export interface KeyCursor {
 
 export interface StateStore {
   readonly meta: StateMeta
+  /** What is wrong with the state: it is empty or not to be believed, and takes no changes until a snapshot is installed. Null: nothing that is known. */
+  readonly damage: HoldfastError | null
   /**
-   * Applies changes and moves `meta`, atomically. Not fsynced: the log is the truth until `sync`. Keys begin with a byte >= 0x08 (what lies
+   * Applies changes and moves `meta`, atomically, and its digest with them (whatever `meta.digest` says). Not fsynced: the log is the truth until `sync`. Keys begin with a byte >= 0x08 (what lies
    * below is the store's). `onVisible` is called synchronously at the moment from which new views show the change, before the promise resolves.
    * The first failure is final: every later call rejects with ERR_STORE_FAILED.
    */
@@ -68,14 +71,29 @@ export interface StateStore {
   /** Streams the whole state at one index: a header first, then chunks, each checksummed; constant memory. Written in `level`, by default the first. */
   snapshot(level?: number): { readonly meta: SnapshotMeta; readonly stream: AsyncIterable<Uint8Array>; release(): void }
   /**
-   * Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet.
+   * Writes a snapshot stream beside the state and verifies it; resolves with its meta. Nothing is replaced yet. `adopt` is given the record that came
+   * with it, once all of it agrees with it, and returns the one to keep; what it throws refuses the snapshot.
    * @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for one of a version outside `formats`, by default what this release understands.
    */
-  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange): Promise<SnapshotMeta>
+  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange, adopt?: (meta: StateMeta) => StateMeta): Promise<SnapshotMeta>
   /**
    * Replaces the state by the received snapshot; a crash at any step leaves the old or the new state. Views taken before stay readable until they
    * are released (they hold the old generation's folder). `onVisible` as in `apply`.
    */
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void>
+  /** Gives this state up, durably: `damage` is `reason` until a snapshot is installed, also after a restart. */
+  condemn(reason: HoldfastError): Promise<void>
+  /**
+   * Reads the whole state at one index, compares its digest with the record's, and verifies the checksums of the live tables. `pace` is told of bytes as
+   * they are read, and may take its time or throw to end it. @throws ERR_STORE_CORRUPT; whatever the disk or `pace` throw.
+   */
+  scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult>
   close(): Promise<void>
+}
+
+export interface ScrubResult {
+  /** The applied index of the state that was read. */
+  readonly index: number
+  readonly pairs: number
+  readonly bytes: number
 }

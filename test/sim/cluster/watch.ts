@@ -1,7 +1,8 @@
 /** The stores as the driver sees them, with the oracles looking over its shoulder. */
 import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
-import type { LogStore, Op, StateMeta, StateStore, StateView } from '#store/types.ts'
+import type { HoldfastError } from '#base/errors.ts'
+import type { LogStore, Op, ScrubResult, StateMeta, StateStore, StateView } from '#store/types.ts'
 import type { ClusterOracle, Promised } from './oracle.ts'
 
 /** Oracles throw where the driver would catch it and call it a failed disk: `guard` tells the world first. */
@@ -101,6 +102,20 @@ export class WatchedState implements StateStore {
 
   get meta(): StateMeta {
     return this.#inner.meta
+  }
+
+  get damage(): HoldfastError | null {
+    return this.#inner.damage
+  }
+
+  async condemn(reason: HoldfastError): Promise<void> {
+    await this.#inner.condemn(reason)
+    this.#watcher.count('condemned')
+    this.#watcher.trace('condemned', 0, this.#inner.meta.applied)
+  }
+
+  scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult> {
+    return this.#inner.scrub(pace)
   }
 
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
