@@ -127,6 +127,29 @@ export class Granter {
     }
   }
 
+  /** A new certificate for the key of a member, whom the caller has recognised by it. @throws ERR_SEALED, ERR_NOT_LEADER, ERR_NO_LEADER */
+  renew(nodeId: string, publicKeyPem: string): Promise<string> {
+    return this.#options.barrier.transact(async (transaction) => {
+      const issued = await this.#issue(transaction, await readCa(transaction), nodeId, publicKeyPem)
+      return issued.certificatePem
+    })
+  }
+
+  #issue(
+    transaction: Transaction,
+    ca: ClusterCa,
+    nodeId: string,
+    csrOrPublicKeyPem: string,
+  ): Promise<{ certificatePem: string; fingerprint: string }> {
+    return issueNodeCertificate(ca, csrOrPublicKeyPem, {
+      nodeId,
+      clusterId: this.#options.replica.status().clusterId,
+      nowMs: transaction.nowMs,
+      days: certificateDays,
+      random: this.#options.random,
+    })
+  }
+
   async #prove(request: JoinRequest): Promise<{ key: SecretBytes; nonVoter: boolean }> {
     if (!('token_id' in request)) {
       using processKey = this.#options.barrier.derivedKey(challengeKeyLabel)
@@ -139,17 +162,8 @@ export class Granter {
     transaction: Transaction,
     request: JoinRequest,
   ): Promise<{ caCertificatePem: string; certificatePem: string; fingerprint: string }> {
-    const stored = await transaction.get(clusterSection, 'ca')
-    if (stored === null)
-      throw new HoldfastError('ERR_INTERNAL', "expected the cluster's certificate authority behind the barrier, got nothing")
-    const ca = parseStored<ClusterCa>(stored, "the cluster's certificate authority")
-    const issued = await issueNodeCertificate(ca, request.csr, {
-      nodeId: request.node_id,
-      clusterId: this.#options.replica.status().clusterId,
-      nowMs: transaction.nowMs,
-      days: certificateDays,
-      random: this.#options.random,
-    })
+    const ca = await readCa(transaction)
+    const issued = await this.#issue(transaction, ca, request.node_id, request.csr)
     const name = encodeName(request.node_id)
     const known = await transaction.get(nodeIdSection, name)
     if (known !== null && parseStored<{ fingerprint: string }>(known, 'a node id').fingerprint !== issued.fingerprint) {
@@ -160,6 +174,13 @@ export class Granter {
     if (known === null) transaction.put(nodeIdSection, name, encodeStored({ fingerprint: issued.fingerprint }))
     return { caCertificatePem: ca.certificatePem, ...issued }
   }
+}
+
+async function readCa(transaction: Transaction): Promise<ClusterCa> {
+  const stored = await transaction.get(clusterSection, 'ca')
+  if (stored === null)
+    throw new HoldfastError('ERR_INTERNAL', "expected the cluster's certificate authority behind the barrier, got nothing")
+  return parseStored<ClusterCa>(stored, "the cluster's certificate authority")
 }
 
 /** Ids come from outside and may hold a '/': a storage path segment may not. */

@@ -62,6 +62,15 @@ export class Birth {
     return this.#consensus?.identity ?? null
   }
 
+  /** A renewed certificate of the same key: on disk first, then on every new connection. @throws ERR_STORE_FAILED */
+  async adopt(identity: Identity): Promise<void> {
+    const consensus = this.#consensus
+    if (consensus === null) throw new HoldfastError('ERR_NOT_INITIALIZED', wellKnown.notInitialized)
+    await saveIdentity(this.#options.dataDir, identity)
+    consensus.transport.setIdentity(identity)
+    this.#consensus = { ...consensus, identity }
+  }
+
   /** Finds this node's cluster in its data folder. False when it belongs to none yet. @throws what opening the stores throws. */
   async resume(): Promise<boolean> {
     const { dataDir } = this.#options

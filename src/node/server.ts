@@ -37,6 +37,7 @@ import { expectShamir } from './seal-choice.ts'
 import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
+import { Renewal, renewKind } from './renewal.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
 import { watchSignals } from './signals.ts'
 
@@ -58,6 +59,7 @@ interface House {
   readonly seal: SealManager
   readonly birth: Birth
   readonly cluster: NodeCluster
+  readonly renewal: Renewal
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
   readonly state: { draining: boolean; failed: string | null }
@@ -134,6 +136,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
     await house.seal.autoUnseal().catch((error: unknown) => log.error({ error: (error as Error).message }, 'the seal did not open'))
   else house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
+  house.renewal.start()
   log.info(
     { api_addr: config.api_addr, cluster_addr: config.cluster_addr, member: resumed, sealed: house.barrier.sealed },
     'Holdfast is up',
@@ -143,6 +146,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
 async function end(house: House, listeners: Awaited<ReturnType<typeof openListeners>>, log: Logger): Promise<void> {
   house.state.draining = true
   house.cluster.stop()
+  house.renewal.stop()
   for (const listener of listeners) listener.drain()
   const { role, members } = house.replica.status()
   // Alone there is nobody to send clients to: waiting would help no one.
@@ -204,8 +208,9 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     random,
     log,
     onRequest: async (from, kind, body) => {
-      if (kind !== forwardKind) throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind}, got another`)
-      return forwarding.answer(from, body)
+      if (kind === forwardKind) return forwarding.answer(from, body)
+      if (kind === renewKind) return renewal.answer(from, body)
+      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind} or ${renewKind}, got another`)
     },
   })
   const forwarding = new Forwarding({
@@ -216,6 +221,15 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     handle: (request) => core.handle(request),
   })
   const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
+  const renewal = new Renewal({
+    replica,
+    identity: () => birth.identity,
+    adopt: (identity) => birth.adopt(identity),
+    transport: () => birth.transport,
+    certify: (id, publicKeyPem) => granter.renew(id, publicKeyPem),
+    clock,
+    log,
+  })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
@@ -271,7 +285,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     failed = status.failed
     state.failed = status.failed
   })
-  return { core, barrier, seal, birth, cluster, replica, audit, state }
+  return { core, barrier, seal, birth, cluster, renewal, replica, audit, state }
 }
 
 /** Hands a service the key that it derives from the barrier's; its copy is its own. */
