@@ -42,11 +42,11 @@ function npm(args, cwd, pathFirst) {
 /** `npm ci` would refuse a lock that does not belong to the manifest; `npm install` would quietly resolve anew. */
 function expectMatchingLock() {
   const [locked] = Object.values(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages)
-  for (const kind of ['dependencies', 'devDependencies']) {
-    const names = new Set([...Object.keys(manifest[kind]), ...Object.keys(locked[kind])])
-    const name = [...names].find((each) => manifest[kind][each] !== locked[kind][each])
+  for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+    const [asked, given] = [manifest[kind] ?? {}, locked[kind] ?? {}]
+    const name = [...Object.keys(asked), ...Object.keys(given)].find((each) => asked[each] !== given[each])
     if (name === undefined) continue
-    console.error(`error: package-lock.json expected ${name} ${manifest[kind][name]}, got ${locked[kind][name]}`)
+    console.error(`error: package-lock.json expected ${name} ${asked[name]}, got ${given[name]}`)
     console.error('hint: run "npm install --package-lock-only" and commit the lock with package.json')
     process.exit(1)
   }

@@ -220,6 +220,8 @@ export const telemetryKeys = {
   stackdriver_namespace: ignored(noMetricsPush),
 } as const satisfies KeyTable
 
+const noHmac = 'AES-GCM and RSA-OAEP, which authenticate by themselves, are what there is; leave it out'
+
 const sealCommon = {
   disabled: bool(false, 'The seal that a migration comes from.'),
   name: text('For people, where there are several.'),
@@ -239,36 +241,45 @@ export const sealKeys = {
   awskms: {
     ...sealCommon,
     kms_key_id: text('Key id, ARN or alias.', { required: true, aliases: ['VAULT_AWSKMS_SEAL_KEY_ID', 'BAO_AWSKMS_SEAL_KEY_ID'] }),
-    region: textOr('us-east-1', 'Region of the key.'),
+    region: textOr('us-east-1', 'Region of the key.', { aliases: ['AWS_REGION', 'AWS_DEFAULT_REGION'] }),
+    failover_regions: list(
+      'Regions in which the same alias, or a replica of the same multi-region key, wraps the root key too; asked in this order.',
+    ),
     access_key: text("Default: the AWS client's own search.", { secret: true }),
     secret_key: text("Default: the AWS client's own search.", { secret: true }),
     session_token: text('For temporary credentials.', { secret: true }),
-    endpoint: text('URL of another KMS.'),
-    shared_creds_filename: text('Credentials file.'),
-    shared_creds_profile: text('Profile in it.'),
+    endpoint: text('URL of the KMS where it is another than AWS names, such as a VPC endpoint; {region} stands for the region.'),
+    shared_creds_filename: refused('name the file in the environment: AWS_SHARED_CREDENTIALS_FILE'),
+    shared_creds_profile: text('Profile of the credentials file.'),
   },
   pkcs11: {
     ...sealCommon,
     lib: text("Path of the HSM's library.", { required: true }),
     slot: text('Slot number; token_label is safer, since numbers change.'),
     token_label: text('Label of the token.'),
-    pin: text('PIN of the user.', { secret: true }),
+    pin: text('PIN of the user: file:///PATH, env://NAME, or itself. Read for each call.', {
+      secret: true,
+      aliases: ['VAULT_HSM_PIN', 'BAO_HSM_PIN'],
+    }),
     key_label: text('Label of the key.', { required: true }),
     key_id: text('Id of the key, in hexadecimal.'),
-    mechanism: text('Number or name of the mechanism. Default: AES-GCM.'),
-    hmac_key_label: text('Label of the key that authenticates, where the mechanism does not.'),
-    default_hmac_key_label: text('The same, for what was wrapped before.'),
-    hmac_mechanism: text('Number or name of its mechanism.'),
-    generate_key: bool(false, 'Makes the key if it is missing.'),
+    mechanism: text('CKM_AES_GCM or CKM_RSA_PKCS_OAEP. Default: by the kind of the key.'),
+    hmac_key_label: refused(noHmac),
+    default_hmac_key_label: refused(noHmac),
+    hmac_mechanism: refused(noHmac),
+    generate_key: bool(false, 'Makes an AES key of 256 bits, never to be extracted, if there is none of that label.'),
     force_rw_session: bool(false, 'Opens sessions for writing.'),
     max_parallel: int(1, 'Sessions used at a time.', { min: 1, max: 64 }),
-    rsa_oaep_hash: text('Hash of RSA-OAEP.'),
-    rsa_encrypt_local: bool(false, 'Encrypts with the public key outside the HSM.'),
+    rsa_oaep_hash: textOr('sha256', 'Hash of RSA-OAEP: sha1, sha256, sha384 or sha512.'),
+    rsa_encrypt_local: ignored('the HSM encrypts'),
   },
   transit: {
     ...sealCommon,
     address: url('The cluster whose transit engine wraps.', { required: true }),
-    token: text('Token for it.', { secret: true }),
+    token: text('Token for it: file:///PATH, env://NAME, or itself. Read for each call.', {
+      secret: true,
+      aliases: ['VAULT_TOKEN', 'BAO_TOKEN'],
+    }),
     key_name: text('Transit key.', { required: true }),
     mount_path: textOr('transit/', 'Where the engine is mounted.'),
     namespace: text('Its namespace.'),
@@ -278,7 +289,7 @@ export const sealKeys = {
     tls_client_key: text('PEM file: the key of that certificate.'),
     tls_server_name: text('Name expected in its certificate.'),
     tls_skip_verify: bool(false, 'Believes any certificate. Never in production.'),
-    key_id_prefix: text('Told apart where several clusters use one key.'),
+    key_id_prefix: ignored('keys are named in full'),
   },
 } as const satisfies Readonly<Record<string, KeyTable>>
 

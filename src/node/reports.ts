@@ -6,6 +6,7 @@ import type { BarrierControl } from '#barrier/types.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
 import type { LateReplica } from './late-replica.ts'
+import type { AutoSeal } from '#seal/types.ts'
 import type { Birth } from './lifecycle.ts'
 
 export interface MetricSources {
@@ -14,10 +15,12 @@ export interface MetricSources {
   readonly birth: Birth
   readonly audit: ManagedAuditBroker
   readonly core: Core
+  /** null: shares. */
+  readonly seal: AutoSeal | null
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
-export function metricsText({ replica, barrier, birth, core }: MetricSources): string {
+export function metricsText({ replica, barrier, birth, core, seal }: MetricSources): string {
   const status = replica.status()
   const { sealed, encryptions, keyringTerm } = barrier.status()
   const memory = process.memoryUsage()
@@ -46,6 +49,18 @@ export function metricsText({ replica, barrier, birth, core }: MetricSources): s
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', encryptions)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
+  const auto = seal?.status()
+  if (auto !== undefined) {
+    gauge('holdfast_seal_ok', 'Whether the last call to the seal succeeded; -1 before the first.', auto.ok === null ? -1 : auto.ok ? 1 : 0)
+    gauge(
+      'holdfast_seal_last_ok_seconds',
+      'When a call to the seal last succeeded, seconds since 1970; 0: not yet.',
+      (auto.lastOkMs ?? 0) / 1_000,
+    )
+    gauge('holdfast_seal_last_failure_seconds', 'When one last failed.', (auto.lastFailure?.atMs ?? 0) / 1_000)
+    for (const { fault, count } of auto.failures)
+      gauge('holdfast_seal_failures', 'Failed calls to the seal since the start.', count, `{cause="${fault}"}`)
+  }
   const transport = birth.transport?.stats()
   if (transport !== undefined) gauge('holdfast_transport_peers', 'Peers with an open stream.', transport.peers.length)
   gauge('process_resident_memory_bytes', 'Resident set.', memory.rss)

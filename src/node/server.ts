@@ -22,6 +22,7 @@ import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
 import { createPolicyStore } from '#policies/store.ts'
+import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
@@ -33,7 +34,7 @@ import { Granter } from './granting.ts'
 import { nodeIdOf } from './identity-name.ts'
 import { joinOptionsOf } from './retry-join.ts'
 import { LateReplica } from './late-replica.ts'
-import { expectShamir } from './seal-choice.ts'
+import { chooseSeals, type ChosenSeals } from './seal-choice.ts'
 import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
@@ -57,6 +58,8 @@ interface House {
   readonly core: Core
   readonly barrier: BarrierControl
   readonly seal: SealManager
+  readonly seals: ChosenSeals
+  readonly keeper: SealKeeper
   readonly birth: Birth
   readonly cluster: NodeCluster
   readonly renewal: Renewal
@@ -92,10 +95,10 @@ export async function runServer(options: ServerArguments): Promise<number> {
 }
 
 async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger, reload: () => ServerConfig): Promise<number> {
-  expectShamir(config.seals)
   const { log } = logger
+  const seals = chooseSeals(config.seals, { clock: systemClock, random: systemRandom, env: process.env, log })
   const audit = await openAudit(config, nodeId, log)
-  const house = assemble(config, nodeId, log, audit)
+  const house = assemble(config, nodeId, log, audit, seals)
   const listeners = await openListeners(config, house.core, nodeId, log)
   const signals = watchSignals({
     log,
@@ -132,9 +135,9 @@ function writePidFile(path: string): () => void {
 
 async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {
   const resumed = await house.birth.resume()
-  if (resumed)
-    await house.seal.autoUnseal().catch((error: unknown) => log.error({ error: (error as Error).message }, 'the seal did not open'))
-  else house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
+  // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
+  house.keeper.start()
+  if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
   house.renewal.start()
   log.info(
@@ -158,7 +161,9 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   await Promise.all(listeners.map((listener) => listener.close(drainMs)))
   await house.core.stopJobs()
   await house.birth.stop()
+  house.keeper.stop()
   house.seal.close()
+  for (const seal of [house.seals.active, house.seals.retired]) await seal?.close()
   house.barrier.close()
   await house.audit.close()
   log.info({}, 'Holdfast has stopped')
@@ -179,7 +184,7 @@ async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Pro
   return createAuditBroker({ nodeId, clock: systemClock, random: systemRandom, log, devices })
 }
 
-function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: ManagedAuditBroker): House {
+function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: ManagedAuditBroker, seals: ChosenSeals): House {
   const clock = systemClock
   const random = systemRandom
   const replica = new LateReplica(nodeId)
@@ -193,7 +198,10 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     random,
     log,
     ...(config.cluster_name === null ? {} : { clusterName: config.cluster_name }),
+    ...(seals.active === null ? {} : { autoSeal: seals.active }),
+    ...(seals.retired === null ? {} : { retiredSeal: seals.retired }),
   })
+  const keeper = new SealKeeper({ seal, autoSeal: seals.active, replica, clock, random, log })
   const state: House['state'] = { draining: false, failed: null }
   const clusterAddress = new URL(config.cluster_addr).host
   const birth = new Birth({
@@ -234,7 +242,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
   const services: SystemServices = {
-    lifecycle: lifecycleOf({ seal, birth, granter, barrier, tokens, state, nodeId }),
+    lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId }),
     cluster,
     policies,
     tokens,
@@ -249,7 +257,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core }),
+    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
@@ -285,7 +293,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     failed = status.failed
     state.failed = status.failed
   })
-  return { core, barrier, seal, birth, cluster, renewal, replica, audit, state }
+  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, state }
 }
 
 /** Hands a service the key that it derives from the barrier's; its copy is its own. */
@@ -297,6 +305,7 @@ function tellKey(barrier: BarrierControl, sealed: boolean, label: string, take: 
 
 interface LifecycleDeps {
   readonly seal: SealManager
+  readonly seals: ChosenSeals
   readonly birth: Birth
   readonly granter: Granter
   readonly barrier: BarrierControl
@@ -305,15 +314,18 @@ interface LifecycleDeps {
   readonly nodeId: string
 }
 
-function lifecycleOf({ seal, birth, granter, barrier, tokens, state, nodeId }: LifecycleDeps): LifecycleService {
+function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId }: LifecycleDeps): LifecycleService {
   return {
     sealStatus: () => seal.status(),
     unseal: (options) => seal.unseal(options),
     seal: async () => seal.seal(),
+    rewrap: () => seal.rewrap(),
+    autoSealStatus: () => seals.active?.status() ?? null,
     unavailable: () => (state.draining ? 'this node is draining' : state.failed),
     init: async (options) => {
       // Before anything is founded: a refusal must leave nothing behind.
-      checkSealInit(options, false)
+      checkSealInit(options, seals.active !== null)
+      if (!seal.status().initialized) await seals.active?.probe()
       const { keys, recoveryKeys, value } = await birth.found(({ ca, identity }) =>
         seal.init(options, () =>
           barrier.transact(async (transaction) => {

@@ -6,13 +6,14 @@ import { HoldfastError, wellKnown } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import { isHoldfastError } from '#base/errors.ts'
 import type { RandomSource } from '#base/random.ts'
-import { SecretBytes } from '#base/secret.ts'
-import { deriveJoinKey, openBox, sealBox } from '#barrier/aead.ts'
+import { equalSecrets, SecretBytes } from '#base/secret.ts'
+import { deriveJoinKey, sealBox } from '#barrier/aead.ts'
 import { bareNames } from '#barrier/bare.ts'
 import type { BarrierControl } from '#barrier/types.ts'
 import type { Replica } from '#replica/types.ts'
 import { encodeSealConfig, parseSealConfig } from './config.ts'
 import { UnsealProgress } from './progress.ts'
+import { openRootKey, prepareMigration, type PreparedMigration, rootKeyPlace, wrongShare } from './migration.ts'
 import { checkShareCounts, combineShares, isShareOf, parseShare, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
 import type {
   AutoSeal,
@@ -34,11 +35,12 @@ export interface SealManagerOptions {
   readonly clusterName?: string | null
   /** The configured auto seal; absent: shares. */
   readonly autoSeal?: AutoSeal
+  /** The one that a migration comes from: configured with `disabled = true`. */
+  readonly retiredSeal?: AutoSeal
 }
 
 const rootKeyBytes = 32
-/** Where the wrapped root key lies: bound into the wrapping. */
-const place = bareNames.rootKey
+const place = rootKeyPlace
 /** Unseal calls that may wait for one another. */
 const waitingMax = 32
 
@@ -46,6 +48,13 @@ interface Joining {
   readonly records: SealRecords
   readonly resolve: (joinKey: SecretBytes) => void
   readonly reject: (error: Error) => void
+}
+
+/** What this node waits for: so many shares of `set`, and what for. */
+interface Need {
+  readonly config: SealConfig
+  readonly set: ShareSet
+  readonly purpose: 'open' | 'recover' | 'migrate'
 }
 
 class NodeSealManager implements SealManager {
@@ -56,6 +65,13 @@ class NodeSealManager implements SealManager {
   /** Of a cluster that we are joining: opens the barrier as soon as the keyring has arrived. */
   #awaitingKeyring: SecretBytes | null = null
   #initializing = false
+  /** Sealed by an operator: it stays so until somebody unseals it, or it restarts. */
+  #held = false
+  /** Why the auto seal did not open last time; null: it did, or was not asked. */
+  #openFailure: string | null = null
+  /** Opened by the seal of before, wrapped by the next one; written as soon as this node leads. */
+  #migration: PreparedMigration | null = null
+  #settling = false
   #queue: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
@@ -76,11 +92,36 @@ class NodeSealManager implements SealManager {
       n: shares?.shares ?? 0,
       progress: this.#progress.count,
       nonce: this.#progress.nonce,
-      recoverySeal: config !== null && config.type !== 'shamir',
-      migration: false,
+      recoverySeal: (config?.type ?? this.#options.autoSeal?.kind ?? 'shamir') !== 'shamir',
+      migration:
+        this.#migration !== null || (this.#joining === null && config !== null && this.#options.barrier.sealed && this.#migrates(config)),
       clusterName: this.#options.clusterName ?? null,
       clusterId: this.#options.replica.status().clusterId,
+      ...(this.#openFailure === null || !this.#options.barrier.sealed
+        ? {}
+        : { warnings: [`the seal does not open: ${this.#openFailure}`] }),
     }
+  }
+
+  get wantsToOpen(): boolean {
+    const { barrier, autoSeal } = this.#options
+    if (autoSeal === undefined || !barrier.sealed || this.#held || this.#initializing || this.#joining !== null) return false
+    if (this.#awaitingKeyring !== null || barrier.readBare(bareNames.keyring) === null) return false
+    const config = this.#config()
+    return config !== null && config.type !== 'shamir' && !this.#migrates(config)
+  }
+
+  get outdated(): boolean {
+    const { autoSeal } = this.#options
+    const records = this.records()
+    if (autoSeal === undefined || records === null || parseSealConfig(records.sealConfig).type !== autoSeal.kind) return false
+    return autoSeal.outdated(records.rootKey)
+  }
+
+  /** The seal that this node runs with is another than the one that the cluster is sealed by, and this node can open the latter. */
+  #migrates({ type }: SealConfig): boolean {
+    const { autoSeal, retiredSeal } = this.#options
+    return type !== (autoSeal?.kind ?? 'shamir') && (type === 'shamir' || type === retiredSeal?.kind)
   }
 
   records(): SealRecords | null {
@@ -165,10 +206,6 @@ class NodeSealManager implements SealManager {
   }
 
   async #unseal({ key, reset, migrate }: UnsealOptions): Promise<SealStatus> {
-    if (migrate === true)
-      throw new HoldfastError('ERR_BAD_REQUEST', 'seal migration expected none under way, got a share for one', {
-        hint: 'leave out migrate',
-      })
     if (reset) {
       this.#progress.reset()
       return this.status()
@@ -178,25 +215,42 @@ class NodeSealManager implements SealManager {
         hint: 'send {"key": "<one share>"}',
       })
     const share = parseShare(key)
-    const set = this.#expected()
-    if (set === null) {
+    let need: Need | null
+    try {
+      need = this.#needed(migrate === true)
+    } catch (error) {
+      share.fill(0)
+      throw error
+    }
+    if (need === null) {
       share.fill(0)
       return this.status()
     }
-    this.#take(set, share)
-    if (this.#progress.count >= set.threshold) await this.#finish()
+    this.#take(need.set, share)
+    if (this.#progress.count >= need.set.threshold) await this.#finish(need)
     return this.status()
   }
 
-  /** The shares that this node waits for; null when it is open, or about to be. @throws when shares are not what it needs. */
-  #expected(): ShareSet | null {
+  /** null when this node is open, or about to be. @throws when shares are not what it needs, or not in this way. */
+  #needed(migrate: boolean): Need | null {
     if (!this.#options.barrier.sealed || this.#awaitingKeyring !== null) return null
     const config = this.#config()
     if (config === null) throw notInitialized()
-    if (config.secret !== null) return config.secret
-    throw new HoldfastError('ERR_BAD_REQUEST', `unseal shares expected with a shamir seal, got ${config.type}`, {
-      hint: 'this cluster opens by itself: look at the log for why it does not',
-    })
+    const set = config.secret ?? config.recovery
+    if (set === null)
+      throw new HoldfastError('ERR_BAD_REQUEST', `unseal expected recovery keys, which this ${config.type} seal was made without`, {
+        hint: 'restart the node: it opens by itself',
+      })
+    const migrates = this.#migrates(config)
+    if (migrate && this.#joining !== null) throw badMigration("can't perform a seal migration while joining a raft cluster", 'join first')
+    if (migrate && !migrates)
+      throw badMigration(
+        "can't perform a seal migration, no migration seal found",
+        'leave out migrate, or configure the seal to migrate to',
+      )
+    if (!migrate && migrates && this.#joining === null)
+      throw badMigration('migrate option not provided and seal migration is pending', 'operator unseal -migrate')
+    return { config, set, purpose: migrate ? 'migrate' : config.secret === null ? 'recover' : 'open' }
   }
 
   #take(set: ShareSet, share: Uint8Array): void {
@@ -207,15 +261,91 @@ class NodeSealManager implements SealManager {
     this.#progress.add(share, this.#options.random)
   }
 
-  async #finish(): Promise<void> {
-    const wrapped = this.#joining?.records.rootKey ?? this.#options.barrier.readBare(bareNames.rootKey)
+  async #finish({ purpose, config, set }: Need): Promise<void> {
     try {
-      if (wrapped === null) throw notInitialized()
-      using unsealKey = new SecretBytes(await combineShares(this.#progress.shares))
-      this.#useRootKey(new SecretBytes(openRootKey(unsealKey.reveal(), wrapped)))
+      if (purpose === 'recover') {
+        this.#held = false
+        await this.autoUnseal()
+      } else if (purpose === 'migrate') await this.#migrate(config, set)
+      else {
+        const wrapped = this.#joining?.records.rootKey ?? this.#options.barrier.readBare(bareNames.rootKey)
+        if (wrapped === null) throw notInitialized()
+        using unsealKey = new SecretBytes(await combineShares(this.#progress.shares))
+        this.#useRootKey(new SecretBytes(openRootKey(unsealKey.reveal(), wrapped)))
+        this.#held = false
+      }
     } finally {
       this.#progress.reset() // Right or wrong: what was typed in does not stay in memory.
     }
+  }
+
+  /** Opens by the seal of before, and has the root key ready under the next one. */
+  async #migrate(config: SealConfig, set: ShareSet): Promise<void> {
+    const { autoSeal, retiredSeal, random, log } = this.#options
+    const records = this.records()
+    if (records === null) throw notInitialized()
+    const from = config.type === 'shamir' ? null : (retiredSeal ?? null)
+    const shares = this.#progress.shares
+    const { rootKey, migration } = await prepareMigration({ records, shares, set, from, to: autoSeal ?? null, random })
+    this.#useRootKey(rootKey)
+    this.#held = false
+    this.#migration = migration
+    log.info(
+      { from: config.type, to: migration.type },
+      'opened by the seal of before; the cluster changes over when this node, or another such, leads',
+    )
+    await this.settleMigration()
+  }
+
+  async settleMigration(): Promise<void> {
+    const { barrier, replica, log } = this.#options
+    const migration = this.#migration
+    if (migration === null || this.#settling || barrier.sealed) return
+    const records = this.records()
+    if (records === null) return
+    if (parseSealConfig(records.sealConfig).type === migration.type) {
+      this.#migration = null // Another node has done it.
+      return
+    }
+    if (!equalSecrets(records.rootKey, migration.from)) {
+      log.error(
+        { to: migration.type },
+        'the root key was wrapped anew during the migration of the seal: restart this node and unseal it with migrate again',
+      )
+      this.#migration = null
+      return
+    }
+    const { role, ready } = replica.status()
+    if (role !== 'leader' || !ready) return
+    this.#settling = true
+    try {
+      await barrier.writeBare({ [bareNames.rootKey]: migration.rootKey, [bareNames.sealConfig]: migration.sealConfig })
+      this.#migration = null
+      log.info({ to: migration.type }, 'the cluster is now sealed by it')
+    } finally {
+      this.#settling = false
+    }
+  }
+
+  async rewrap(): Promise<void> {
+    const { autoSeal, barrier, log } = this.#options
+    const records = this.records()
+    if (records === null) throw notInitialized()
+    const { type } = parseSealConfig(records.sealConfig)
+    if (autoSeal === undefined || type !== autoSeal.kind)
+      throw new HoldfastError('ERR_BAD_REQUEST', `rewrap expected an auto seal that the cluster is sealed by, got ${type}`, {
+        hint: 'shares are changed by a rekey; another seal by a migration',
+      })
+    using rootKey = new SecretBytes(await autoSeal.unwrap(records.rootKey, place))
+    const wrapped = await autoSeal.wrap(rootKey.reveal(), place)
+    using check = new SecretBytes(await autoSeal.unwrap(wrapped, place))
+    if (!equalSecrets(check.reveal(), rootKey.reveal()))
+      throw new HoldfastError('ERR_DECRYPT', `seal ${type} expected back what it wrapped`)
+    const now = this.records()
+    if (now === null || !equalSecrets(now.rootKey, records.rootKey))
+      throw new HoldfastError('ERR_CONFLICT', 'rewrap expected the root key to stand still, got another change of it', { hint: 'again' })
+    await barrier.writeBare({ [bareNames.rootKey]: wrapped })
+    log.info({ seal: type }, 'the root key is wrapped anew')
   }
 
   /** Takes ownership of the root key: opens the barrier, or proves it to the cluster that we are joining. */
@@ -244,18 +374,31 @@ class NodeSealManager implements SealManager {
   }
 
   async autoUnseal(): Promise<boolean> {
-    const { autoSeal, barrier } = this.#options
+    const { barrier } = this.#options
     const records = this.#joining?.records ?? this.records()
     if (records === null) return false
     const config = parseSealConfig(records.sealConfig)
     if (config.type === 'shamir') return false
     if (!barrier.sealed) return true
-    if (autoSeal?.kind !== config.type)
-      throw new HoldfastError('ERR_CONFIG', `seal expected ${config.type}, got ${autoSeal?.kind ?? 'none'} in the configuration`, {
-        hint: 'configure the seal that the cluster was initialised with',
-      })
-    this.#useRootKey(new SecretBytes(await autoSeal.unwrap(records.rootKey, place)))
-    return true
+    try {
+      const seal = this.#sealOf(config)
+      this.#useRootKey(new SecretBytes(await seal.unwrap(records.rootKey, place)))
+      this.#openFailure = null
+      return true
+    } catch (error) {
+      this.#openFailure = isHoldfastError(error) ? error.message : 'an unknown error'
+      throw error
+    }
+  }
+
+  #sealOf({ type }: SealConfig): AutoSeal {
+    const { autoSeal, retiredSeal } = this.#options
+    if (autoSeal?.kind === type) return autoSeal
+    // A node may join a cluster that is about to change over.
+    if (this.#joining !== null && retiredSeal?.kind === type) return retiredSeal
+    throw new HoldfastError('ERR_CONFIG', `seal expected ${type}, got ${autoSeal?.kind ?? 'none'} in the configuration`, {
+      hint: 'configure the seal that the cluster is sealed by; for a migration, with disabled = true beside the next one',
+    })
   }
 
   async openForJoin(records: SealRecords): Promise<SecretBytes> {
@@ -288,6 +431,8 @@ class NodeSealManager implements SealManager {
   }
 
   seal(): void {
+    this.#held = true
+    this.#migration = null
     this.#progress.reset()
     this.#options.barrier.seal()
   }
@@ -321,15 +466,6 @@ class NodeSealManager implements SealManager {
   }
 }
 
-function openRootKey(unsealKey: Uint8Array, wrapped: Uint8Array): Uint8Array {
-  try {
-    return openBox(unsealKey, place, wrapped)
-  } catch (error) {
-    if (isHoldfastError(error, 'ERR_DECRYPT')) throw wrongShare('the shares together do not open it')
-    throw error
-  }
-}
-
 /** Whether `options` can be met; for callers that must know before anything is founded. @throws ERR_BAD_REQUEST. */
 export function checkSealInit(options: SealInitOptions, autoSeal: boolean): void {
   if (!autoSeal) checkShareCounts(options.secretShares, options.secretThreshold)
@@ -344,10 +480,8 @@ export function checkSealInit(options: SealInitOptions, autoSeal: boolean): void
   )
 }
 
-function wrongShare(detail: string): HoldfastError {
-  return new HoldfastError('ERR_BAD_SHARE', `invalid key: failed to decrypt keys from storage: ${detail}`, {
-    hint: 'check which cluster the share was made for; shares given before stay counted unless they were combined',
-  })
+function badMigration(message: string, hint: string): HoldfastError {
+  return new HoldfastError('ERR_BAD_REQUEST', message, { hint })
 }
 
 function notInitialized(): HoldfastError {

@@ -1,15 +1,42 @@
 import type { SecretBytes } from '#base/secret.ts'
+import type { SealFaultKind } from './faults.ts'
 
-/** A seal that opens without people: a KMS, an HSM, another cluster's transit engine, a key in a file. */
-export interface AutoSeal {
-  /** As in the configuration and in `seal-status`: 'awskms', 'pkcs11', 'transit', 'static' ... */
+/** What stands behind an auto seal: a KMS, an HSM, another cluster's transit engine, a key in a file. Bare: bounds and records are the guard's. */
+export interface SealBackend {
+  /** As in the configuration and in `seal-status`: 'awskms', 'pkcs11', 'transit', 'static'. */
   readonly kind: string
-  /** Hides `plaintext` (a root key); `place` must be given again to unwrap. The caller owns both. @throws ERR_UPSTREAM. */
+  /** Hides `plaintext` (a root key); `place` must be given again to unwrap. The caller owns both. @throws SealFault. */
+  wrap(plaintext: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array>
+  /** The caller owns (and wipes) the result. @throws SealFault; ERR_DECRYPT when it is not ours. */
+  unwrap(wrapped: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array>
+  /** Whether `wrapped` shows that another key than the present one made it. False where that can't be seen. */
+  outdated(wrapped: Uint8Array): boolean
+  close(): Promise<void>
+}
+
+/** How an auto seal has done on this node since it started. */
+export interface AutoSealStatus {
+  readonly kind: string
+  /** null before the first call. */
+  readonly ok: boolean | null
+  readonly lastOkMs: number | null
+  readonly lastFailure: { readonly fault: SealFaultKind; readonly message: string; readonly atMs: number } | null
+  readonly failures: readonly { readonly fault: SealFaultKind; readonly count: number }[]
+}
+
+/** A seal that opens without people. Every call ends in bounded time; see guard.ts. */
+export interface AutoSeal {
+  readonly kind: string
+  /** As SealBackend, tried again where that may help. */
   wrap(plaintext: Uint8Array, place: string): Promise<Uint8Array>
-  /** The caller owns (and wipes) the result. @throws ERR_UPSTREAM when unreachable, ERR_DECRYPT when it is not ours. */
   unwrap(wrapped: Uint8Array, place: string): Promise<Uint8Array>
-  /** Whether it would open now. Never throws. */
+  /** Wraps and unwraps random bytes. @throws as they do. */
+  probe(): Promise<void>
+  /** The same, as words. Never throws. */
   health(): Promise<{ readonly ok: boolean; readonly detail: string }>
+  outdated(wrapped: Uint8Array): boolean
+  status(): AutoSealStatus
+  close(): Promise<void>
 }
 
 /** How many shares of a secret there are and how many open it; salted hashes, so that a wrong share is named when it is given. */
@@ -90,9 +117,17 @@ export interface SealManager {
   init<T>(options: SealInitOptions, populate: () => Promise<T>): Promise<SealInitResult<T>>
   /** Takes one share. Opens the barrier with the last one needed. @throws ERR_NOT_INITIALIZED, ERR_BAD_SHARE, ERR_BAD_REQUEST. */
   unseal(options: UnsealOptions): Promise<SealStatus>
-  /** Opens with the auto seal; for boot and for retries. False when this cluster is sealed by shares. @throws as AutoSeal.unwrap. */
+  /** Opens with the auto seal. False when this cluster is sealed by shares, or not there yet. @throws as AutoSeal.unwrap; ERR_CONFIG. */
   autoUnseal(): Promise<boolean>
-  /** Seals this node. */
+  /** Sealed, by an auto seal that may be asked now: not by an operator, who means it, and not before a migration. */
+  readonly wantsToOpen: boolean
+  /** The root key is wrapped by another key than the seal would take now. */
+  readonly outdated: boolean
+  /** Wraps the root key anew by the present seal. Leader only. @throws as AutoSeal.wrap, ERR_BAD_REQUEST, ERR_CONFLICT, ERR_NOT_LEADER. */
+  rewrap(): Promise<void>
+  /** Ends a migration that was unsealed for on this node, once it leads. Does nothing otherwise. @throws as BarrierControl.writeBare. */
+  settleMigration(): Promise<void>
+  /** Seals this node: until shares (recovery shares with an auto seal) are given, or it restarts. */
   seal(): void
   /**
    * For a node that is joining: collects shares (or asks the auto seal) for the cluster that `records` came from, and resolves with the

@@ -67,6 +67,8 @@ export async function openHouse(nodes = 1) {
           await call('seal')
           barrier.seal()
         },
+        rewrap: async () => call('rewrap'),
+        autoSealStatus: () => null,
         unavailable: () => state.unavailable,
       },
       cluster: {

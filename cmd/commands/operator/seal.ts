@@ -24,11 +24,14 @@ async function init(context: CommandContext): Promise<number> {
           .flatMap((list) => list.split(','))
           .map((key) => pgpKey(context, key))
   const rootKey = flags.string('root-token-pgp-key')
+  // Which of the two kinds of shares there are is the server's configuration; what was asked for is sent as it is, and refused there.
+  const asked = flags.int('key-shares') !== undefined || flags.int('key-threshold') !== undefined
+  const auto = !asked && (await readData(context, 'sys/seal-status'))['recovery_seal'] === true
   const body = given({
-    secret_shares: flags.int('key-shares') ?? 5,
-    secret_threshold: flags.int('key-threshold') ?? 3,
-    recovery_shares: flags.int('recovery-shares'),
-    recovery_threshold: flags.int('recovery-threshold'),
+    secret_shares: flags.int('key-shares') ?? (auto ? undefined : 5),
+    secret_threshold: flags.int('key-threshold') ?? (auto ? undefined : 3),
+    recovery_shares: flags.int('recovery-shares') ?? (auto ? 5 : undefined),
+    recovery_threshold: flags.int('recovery-threshold') ?? (auto ? 3 : undefined),
     pgp_keys: keys('pgp-keys'),
     recovery_pgp_keys: keys('recovery-pgp-keys'),
     root_token_pgp_key: rootKey === undefined ? undefined : pgpKey(context, rootKey),

@@ -1,9 +1,10 @@
 /** Birth, sealing, health and leadership of a node. Most of it answers while sealed, without a token. */
+import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import { apiVersion, buildDate } from '#core/version.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
-import type { SealStatus } from '#seal/types.ts'
+import type { AutoSealStatus, SealStatus } from '#seal/types.ts'
 import type { SystemServices } from './types.ts'
 
 const openFlags = { unauthenticated: true, whileSealed: true, local: true, bare: true, rootNamespaceOnly: true } as const
@@ -29,6 +30,7 @@ function sealStatusBody(status: SealStatus): Record<string, unknown> {
     ...(status.clusterName === null || status.sealed ? {} : { cluster_name: status.clusterName }),
     ...(status.clusterId === null || status.sealed ? {} : { cluster_id: status.clusterId }),
     recovery_seal: status.recoverySeal,
+    ...(status.recoverySeal ? { recovery_seal_type: 'shamir' } : {}),
     storage_type: 'raft',
     ...(status.warnings?.length ? { warnings: status.warnings } : {}),
   }
@@ -49,6 +51,7 @@ function initPaths({ lifecycle }: SystemServices): PathDef[] {
     root_token_pgp_key: field('string', 'PGP public key for the root token.', { default: '' }),
   }
   const init = async (context: HandlerContext): Promise<LogicalResponse> => {
+    checkApplicable(context, await lifecycle.sealStatus())
     const result = await lifecycle.init({
       secretShares: optional<number>(context, 'secret_shares') ?? 5,
       secretThreshold: optional<number>(context, 'secret_threshold') ?? 3,
@@ -80,6 +83,23 @@ function initPaths({ lifecycle }: SystemServices): PathDef[] {
       },
     ),
   ]
+}
+
+const given = (context: HandlerContext, name: string): boolean => {
+  const value = context.request.body[name]
+  return value !== undefined && value !== null && value !== 0 && value !== '' && !(Array.isArray(value) && value.length === 0)
+}
+
+/** An auto seal has recovery shares, a shamir seal has unseal shares; who asks for the other expects something that would not be. @throws ERR_BAD_REQUEST. */
+function checkApplicable(context: HandlerContext, { type, initialized, recoverySeal }: SealStatus): void {
+  const names = recoverySeal
+    ? ['secret_shares', 'secret_threshold', 'pgp_keys']
+    : ['recovery_shares', 'recovery_threshold', 'recovery_pgp_keys']
+  const wrong = names.filter((name) => given(context, name))
+  if (initialized || wrong.length === 0) return
+  throw new HoldfastError('ERR_BAD_REQUEST', `parameters ${wrong.join(',')} not applicable to seal type ${type}`, {
+    hint: recoverySeal ? 'this seal opens by itself: ask for recovery_shares' : 'without an auto seal there are only secret_shares',
+  })
 }
 
 function sealPaths({ lifecycle, cluster }: SystemServices): PathDef[] {
@@ -126,6 +146,25 @@ function sealPaths({ lifecycle, cluster }: SystemServices): PathDef[] {
       },
     ),
     path(
+      'sealwrap/rewrap',
+      'Wrap the root key anew by the auto seal, after its key was rotated or replaced.',
+      { rootNamespaceOnly: true, sudo: true },
+      {
+        update: effects('Rewrap', async () => {
+          await lifecycle.rewrap()
+          return null
+        }),
+      },
+    ),
+    path(
+      'seal-backend-status',
+      "How this node's auto seal does: last success, last failure, counts.",
+      { ...seldomFlags },
+      {
+        read: reads('Seal backend', async () => answer(backendBody(lifecycle.autoSealStatus()))),
+      },
+    ),
+    path(
       'step-down',
       'Make the leader hand leadership to another node.',
       { rootNamespaceOnly: true, sudo: true },
@@ -137,6 +176,28 @@ function sealPaths({ lifecycle, cluster }: SystemServices): PathDef[] {
       },
     ),
   ]
+}
+
+const time = (ms: number | null): string | null => (ms === null ? null : formatRfc3339(ms))
+
+/** As Vault answers it, with what it does not tell: the cause, and counts. */
+function backendBody(status: AutoSealStatus | null): Record<string, unknown> {
+  if (status === null) return { healthy: true, backends: [{ name: 'shamir', healthy: true }] }
+  const healthy = status.ok !== false
+  const failure = status.lastFailure
+  return {
+    healthy,
+    ...(healthy || failure === null ? {} : { unhealthy_since: time(status.lastOkMs ?? failure.atMs) }),
+    backends: [
+      {
+        name: status.kind,
+        healthy,
+        last_ok: time(status.lastOkMs),
+        last_failure: failure === null ? null : { cause: failure.fault, message: failure.message, time: time(failure.atMs) },
+        failures: Object.fromEntries(status.failures.map(({ fault, count }) => [fault, count])),
+      },
+    ],
+  }
 }
 
 /** Parameters without a value (`?standbyok`) are switched on, as the peers read them. */
@@ -195,6 +256,7 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
       ...(seal.sealed || seal.clusterName === null ? {} : { cluster_name: seal.clusterName }),
       ...(seal.sealed || seal.clusterId === null ? {} : { cluster_id: seal.clusterId }),
       ...(cause === null ? {} : { cause }),
+      ...(seal.sealed && seal.warnings?.length ? { cause: seal.warnings.join('; ') } : {}),
     },
   }
 }

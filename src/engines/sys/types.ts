@@ -9,7 +9,7 @@ import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
-import type { SealStatus, UnsealOptions } from '#seal/types.ts'
+import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SystemTokens } from './tokens.ts'
 
@@ -42,6 +42,10 @@ export interface LifecycleService {
   unseal(options: UnsealOptions): Promise<SealStatus>
   /** Seals this node. Resolves when it is done, or begun (the process may be replaced). */
   seal(): Promise<void>
+  /** Wraps the root key anew by the present auto seal. Leader only. @throws ERR_BAD_REQUEST with shares. */
+  rewrap(): Promise<void>
+  /** How this node's auto seal does; null with shares. */
+  autoSealStatus(): AutoSealStatus | null
   /** Why this node should get no traffic though it is open ('draining', ...); null when it may. */
   unavailable(): string | null
 }

@@ -366,7 +366,8 @@ describe('operator', () => {
     const ran = await against({ 'POST sys/init': { json: made } }, 'operator init -key-shares=1 -key-threshold=1')
     expect(ran.last?.body).toEqual({ secret_shares: 1, secret_threshold: 1 })
     expect(ran.out).toMatch(/^Unseal Key 1: YQ==\n\nInitial Root Token: s.root\n/)
-    const json = JSON.parse((await against({ 'POST sys/init': { json: made } }, 'operator init -format=json')).out) as unknown
+    const routes = { 'GET sys/seal-status': { json: { recovery_seal: false } }, 'POST sys/init': { json: made } }
+    const json = JSON.parse((await against(routes, 'operator init -format=json')).out) as unknown
     expect(json).toEqual({
       unseal_keys_hex: ['61'],
       unseal_keys_b64: ['YQ=='],
@@ -375,6 +376,16 @@ describe('operator', () => {
       root_token: 's.root',
     })
     expect((await against({ 'GET sys/init': { json: { initialized: false } } }, 'operator init -status')).code).toBe(2)
+    const auto = {
+      'GET sys/seal-status': { json: { recovery_seal: true } },
+      'POST sys/init': { json: { keys: [], recovery_keys_base64: ['YQ=='], root_token: 's.root' } },
+    }
+    const opened = await against(auto, 'operator init -recovery-shares=1 -recovery-threshold=1')
+    expect([opened.last?.body, opened.out]).toEqual([
+      { recovery_shares: 1, recovery_threshold: 1 },
+      expect.stringMatching(/^Recovery Key 1: YQ==\n/),
+    ])
+    expect((await against(auto, 'operator init')).last?.body).toEqual({ recovery_shares: 5, recovery_threshold: 3 })
   })
   test('unseal takes the key from standard input', async () => {
     const ran = await against({ 'POST sys/unseal': { json: sealed } }, 'operator unseal', { stdin: 'thekey\n' })

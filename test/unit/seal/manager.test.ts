@@ -3,13 +3,16 @@ import { createBarrier } from '#barrier/barrier.ts'
 import { deriveJoinKey } from '#barrier/aead.ts'
 import type { BarrierControl, Section } from '#barrier/types.ts'
 import { HoldfastError } from '#base/errors.ts'
+import { systemClock } from '#base/clock.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { parseSealConfig } from '#seal/config.ts'
 import { createSealManager } from '#seal/manager.ts'
+import { SealFault } from '#seal/faults.ts'
+import { guardSeal } from '#seal/guard.ts'
 import { createStaticSeal } from '#seal/static.ts'
-import type { AutoSeal, SealInitOptions, SealManager } from '#seal/types.ts'
+import type { AutoSeal, SealBackend, SealInitOptions, SealManager } from '#seal/types.ts'
 import { FakeCluster } from '#test/support/fake-replica.ts'
 import { standingClock } from '#test/support/open-barrier.ts'
 
@@ -294,22 +297,143 @@ describe('joining', () => {
 })
 
 describe('auto seal', () => {
-  const staticSeal = (id: string, fill: number, previous?: readonly [string, number]): AutoSeal =>
-    createStaticSeal({
+  const staticSeal = (id: string, fill: number, previous?: readonly [string, number], kind = 'static'): AutoSeal => {
+    const backend = createStaticSeal({
       current: { id, key: new SecretBytes(new Uint8Array(32).fill(fill)) },
       ...(previous ? { previous: { id: previous[0], key: new SecretBytes(new Uint8Array(32).fill(previous[1])) } } : {}),
       random: systemRandom,
     })
+    return guardSeal({ ...backend, kind }, { clock: systemClock, random: systemRandom })
+  }
+  const withRecovery = { ...asked, secretShares: 0, secretThreshold: 0, recoveryShares: 3, recoveryThreshold: 2 }
 
   test('opens by itself, without shares; recovery shares are made when asked for', async () => {
     const { seal, barrier, populate } = cluster(1, staticSeal('k1', 1))
     const { keys, recoveryKeys } = await seal.init({ ...asked, recoveryShares: 3, recoveryThreshold: 2 }, populate)
     expect([keys.length, recoveryKeys?.length]).toEqual([0, 3])
     expect(seal.status()).toMatchObject({ type: 'static', initialized: true, sealed: false, recoverySeal: true, t: 2, n: 3 })
+    expect(seal.wantsToOpen).toBe(false)
     seal.seal()
-    await expect(unseal(seal, hex(recoveryKeys?.[0]))).rejects.toMatchObject({ code: 'ERR_BAD_REQUEST' }) // They authorise, they don't decrypt.
+    expect(seal.wantsToOpen).toBe(false) // Somebody meant it.
     expect(await seal.autoUnseal()).toBe(true)
     expect(barrier.sealed).toBe(false)
+  })
+
+  test('sealed by an operator it waits for recovery shares, or a restart', async () => {
+    const { seal, barrier, populate } = cluster(1, staticSeal('k1', 1))
+    const { recoveryKeys = [] } = await seal.init(withRecovery, populate)
+    seal.seal()
+    await expect(unseal(seal, 'ab'.repeat(33))).rejects.toMatchObject({ code: 'ERR_BAD_SHARE' })
+    expect(await unseal(seal, hex(recoveryKeys[2]))).toMatchObject({ sealed: true, progress: 1 })
+    expect(await unseal(seal, base64(recoveryKeys[0]))).toMatchObject({ sealed: false, progress: 0 })
+    expect(barrier.sealed).toBe(false)
+    const none = cluster(1, staticSeal('k1', 1))
+    await none.seal.init({ ...withRecovery, recoveryShares: 0, recoveryThreshold: 0 }, none.populate)
+    none.seal.seal()
+    await expect(unseal(none.seal, 'ab'.repeat(33))).rejects.toThrow(/made without/)
+  })
+
+  test('a seal that does not open is said in the status, and gone from it when it does', async () => {
+    let broken = false
+    const whole = createStaticSeal({ current: { id: 'k1', key: new SecretBytes(new Uint8Array(32)) }, random: systemRandom })
+    const unwrap: SealBackend['unwrap'] = (...given) =>
+      broken ? Promise.reject(new SealFault('throttled', 'planted: too many')) : whole.unwrap(...given)
+    const seal = guardSeal({ ...whole, unwrap }, { clock: systemClock, random: systemRandom, attemptsMax: 1 })
+    const node = cluster(1, seal)
+    await node.seal.init(withRecovery, node.populate)
+    node.barrier.seal() // As a restart leaves it.
+    expect(node.seal.wantsToOpen).toBe(true)
+    broken = true
+    await expect(node.seal.autoUnseal()).rejects.toMatchObject({ fault: 'throttled' })
+    expect(node.seal.status().warnings).toEqual(['the seal does not open: planted: too many'])
+    broken = false
+    expect(await node.seal.autoUnseal()).toBe(true)
+    expect(node.seal.status().warnings).toBeUndefined()
+  })
+
+  test('a changed key is seen, and the root key is wrapped anew by the present one', async () => {
+    const { fake, clock, seal, populate } = cluster(1, staticSeal('k1', 1))
+    await seal.init(withRecovery, populate)
+    seal.close()
+    const replica = fake.node(0)
+    const again = (autoSeal: AutoSeal) => {
+      const barrier = createBarrier({ replica, clock, random: systemRandom, log: silentLogger })
+      return createSealManager({ barrier, replica, random: systemRandom, log: silentLogger, autoSeal })
+    }
+    const changed = again(staticSeal('k2', 2, ['k1', 1]))
+    expect(await changed.autoUnseal()).toBe(true)
+    expect(changed.outdated).toBe(true)
+    await changed.rewrap()
+    expect(changed.outdated).toBe(false)
+    changed.close()
+    expect(await again(staticSeal('k2', 2)).autoUnseal()).toBe(true)
+    await expect(again(staticSeal('k1', 1)).autoUnseal()).rejects.toMatchObject({ fault: 'key' })
+  })
+
+  test('from shares to an auto seal, to another, and back to shares: the same shares, the same root key', async () => {
+    const first = cluster()
+    const { keys } = await first.seal.init({ ...asked, secretShares: 3, secretThreshold: 2 }, first.populate)
+    first.seal.close()
+    const replica = first.fake.node(0)
+    const restart = (autoSeal?: AutoSeal, retiredSeal?: AutoSeal) => {
+      const barrier = createBarrier({ replica, clock: first.clock, random: systemRandom, log: silentLogger })
+      const seal = createSealManager({
+        barrier,
+        replica,
+        random: systemRandom,
+        log: silentLogger,
+        ...(autoSeal ? { autoSeal } : {}),
+        ...(retiredSeal ? { retiredSeal } : {}),
+      })
+      return { barrier, seal }
+    }
+    const migrate = async ({ seal, barrier }: ReturnType<typeof restart>, from: string, to: string): Promise<void> => {
+      expect(seal.status()).toMatchObject({ type: from, sealed: true, migration: true, t: 2, n: 3 })
+      expect(seal.wantsToOpen).toBe(false)
+      await expect(unseal(seal, hex(keys[0]))).rejects.toThrow('migrate option not provided and seal migration is pending')
+      await seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })
+      expect(await seal.unseal({ key: hex(keys[2]), reset: false, migrate: true })).toMatchObject({
+        type: to,
+        sealed: false,
+        migration: false,
+      })
+      expect(await barrier.read(linear, async (view) => (await view.get(kv, 'root-token')) !== null)).toBe(true)
+      seal.close()
+    }
+    const [one, two] = [staticSeal('k1', 1, undefined, 'one'), staticSeal('k2', 2, undefined, 'two')]
+    await migrate(restart(one), 'shamir', 'one')
+    const opened = restart(one)
+    expect(await opened.seal.autoUnseal()).toBe(true)
+    await expect(opened.seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })).resolves.toMatchObject({ sealed: false })
+    opened.seal.close()
+    expect(restart(one).seal.status()).toMatchObject({ type: 'one', migration: false, recoverySeal: true })
+    await expect(restart(two).seal.autoUnseal()).rejects.toThrow(/seal expected one, got two/)
+    await migrate(restart(two, one), 'one', 'two')
+    await migrate(restart(undefined, two), 'two', 'shamir')
+    const back = restart()
+    expect(back.seal.status()).toMatchObject({ type: 'shamir', migration: false, recoverySeal: false, t: 2, n: 3 })
+    await expect(back.seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })).rejects.toThrow(/no migration seal found/)
+    await unseal(back.seal, hex(keys[1]))
+    expect(await unseal(back.seal, hex(keys[2]))).toMatchObject({ sealed: false })
+  })
+
+  test('a follower that migrates waits until it leads; one that finds it done forgets it', async () => {
+    const { at, fake, clock, populate } = cluster(2)
+    const { keys } = await at(0).seal.init({ ...asked, secretShares: 1, secretThreshold: 1 }, populate)
+    await unseal(at(0).seal, hex(keys[0]))
+    const replica = fake.node(1)
+    await replica.appliedUpTo(fake.log.length)
+    const barrier = createBarrier({ replica, clock, random: systemRandom, log: silentLogger })
+    const seal = createSealManager({ barrier, replica, random: systemRandom, log: silentLogger, autoSeal: staticSeal('k1', 1) })
+    expect(await seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })).toMatchObject({
+      type: 'shamir',
+      sealed: false,
+      migration: true,
+    })
+    fake.elect('node-2')
+    await replica.appliedUpTo(fake.log.length)
+    await seal.settleMigration()
+    expect(seal.status()).toMatchObject({ type: 'static', sealed: false, migration: false })
   })
 
   test('another key does not open it, the previous one does', async () => {
@@ -327,7 +451,9 @@ describe('auto seal', () => {
   })
 
   test('a seal that can not wrap leaves nothing behind', async () => {
-    const failing: AutoSeal = { ...staticSeal('k1', 1), wrap: async () => Promise.reject(new HoldfastError('ERR_UPSTREAM', 'planted')) }
+    const whole = createStaticSeal({ current: { id: 'k1', key: new SecretBytes(new Uint8Array(32)) }, random: systemRandom })
+    const wrap = async () => Promise.reject(new HoldfastError('ERR_UPSTREAM', 'planted'))
+    const failing = guardSeal({ ...whole, wrap }, { clock: systemClock, random: systemRandom })
     const { seal, populate, fake } = cluster(1, failing)
     await expect(seal.init(asked, populate)).rejects.toMatchObject({ code: 'ERR_UPSTREAM' })
     expect([seal.status().initialized, fake.log.length]).toEqual([false, 0])
