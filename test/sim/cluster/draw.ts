@@ -33,6 +33,8 @@ export interface Chances {
   readonly unseal: number
   readonly transfer: number
   readonly membership: number
+  readonly upgrade: number
+  readonly downgrade: number
   readonly chunkBreaks: number
   readonly chunkRots: number
 }
@@ -49,6 +51,10 @@ export interface Plan {
   readonly requestMs: number
   /** How fast clocks go when their rate changes, in percent of the right one. */
   readonly clockRates: Span
+  /** Nodes are restarted with the next release and back (rolling.ts). */
+  readonly rolling: boolean
+  /** Each start of a node draws some settings anew. */
+  readonly mixedSettings: boolean
   readonly chances: Chances
   /** Ticks at which something on one disk is damaged, or the disk is replaced by an empty one. */
   readonly damage: number
@@ -70,9 +76,23 @@ function drawLeases(random: Prng): Leases {
   }
 }
 
+interface Rolling {
+  readonly rolling: boolean
+  readonly mixedSettings: boolean
+  readonly chances: Pick<Chances, 'upgrade' | 'downgrade'>
+}
+
+function drawRolling(random: Prng): Rolling {
+  const rolling = random.chance(0.3)
+  const upgrade = rolling ? random.pick([0.004, 0.01, 0.03]) : 0
+  const downgrade = rolling ? random.pick([0, 0.002, 0.01]) : 0
+  return { rolling, mixedSettings: random.chance(0.25), chances: { upgrade, downgrade } }
+}
+
 export function drawPlan(random: Prng, seed: number): Plan {
   // Drawn apart, so that a seed without leases is the run that it was before there were any; those of seeds.json are such.
   const leases = drawLeases(new Prng(seed + 0x1eede))
+  const { rolling, mixedSettings, chances } = drawRolling(new Prng(seed + 0x90111))
   const slow = random.chance(0.15)
   const electionTicks = slow ? 20 : random.pick([6, 10, 10, 16])
   const trailingEntries = random.pick([0, 4, 20, 1_000])
@@ -127,12 +147,14 @@ export function drawPlan(random: Prng, seed: number): Plan {
     ]),
     requestMs: random.pick([100, 500, 2_000]),
     clockRates: leases.clockRates,
-    chances: drawChances(random),
+    rolling,
+    mixedSettings,
+    chances: { ...drawChances(random), ...chances },
     damage: random.chance(0.9) ? random.between(1, 5) : 0,
   }
 }
 
-function drawChances(random: Prng): Chances {
+function drawChances(random: Prng): Omit<Chances, 'upgrade' | 'downgrade'> {
   const some = (...values: readonly number[]): number => (random.chance(0.4) ? 0 : random.pick(values))
   return {
     loss: some(0.01, 0.05, 0.2),

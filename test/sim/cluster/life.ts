@@ -1,4 +1,5 @@
 /** One process: the real stores and the real driver, between a start and its end. Once dead it neither acts nor hears. */
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Clock } from '#base/clock.ts'
 import { isHoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
@@ -9,8 +10,10 @@ import type { Member } from '#replica/types.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
+import { decodeHeader } from '#replica/snapshots.ts'
 import type { Mounter } from './disk.ts'
 import type { SimNode } from './node.ts'
+import { settingsOf } from './rolling.ts'
 import type { World } from './world.ts'
 import { WatchedLog, WatchedState, type Watcher } from './watch.ts'
 
@@ -28,6 +31,8 @@ export class Life implements Mounter {
   /** False on a disk that replaced another: whatever it says, no transport lets it through under its old name. */
   readonly genuine: boolean
   readonly #world: World
+  /** What this release understands. */
+  readonly formats: FormatRange
   alive = true
   replica: StartedReplica | null = null
   log: LogStore | null = null
@@ -48,6 +53,7 @@ export class Life implements Mounter {
     this.#world = world
     this.id = node.id
     this.fingerprint = node.fingerprint
+    this.formats = node.formats
     this.genuine = node.oracleId === node.id
     this.#clock = { at: 1_000, since: world.scheduler.now, rate: node.clockRate }
     this.#wallOffsetMs = node.wallOffsetMs
@@ -67,6 +73,8 @@ export class Life implements Mounter {
     const { disk } = this.#node
     try {
       const directory = `/data/${this.id}`
+      const settings = settingsOf(world.plan, this.#node.random)
+      if (settings !== world.plan.settings) world.count('mixed-settings')
       const options = { directory, clusterId, disk: disk.mount(this), compression: false, cacheBytes: 0 }
       const log = await openLogStore({ ...options, tailBytesMax: this.#node.tailBytesMax, logger: this.#logger() })
       const state = await openStateStore({ ...options, logger: this.#logger() })
@@ -86,15 +94,16 @@ export class Life implements Mounter {
         log: this.log,
         state: this.state,
         peers: {
-          send: (to, message) => this.#send(to, message as Message),
-          sendSnapshot: (to, header, body) => world.network.sendSnapshot(this, to, header, body),
+          send: (to, message) => this.#send(to, message),
+          sendSnapshot: (to, header, body) => this.#sendSnapshot(to, header, body),
           setPeers: (peers, options = {}) => this.#setPeers(peers, options.provisional ?? false),
           lastContactMs: () => null,
         },
         clock: this.clock(),
         random: { bytes: (length) => Uint8Array.from({ length }, () => this.#node.random.below(256)) },
         logger: this.#logger(),
-        settings: world.plan.settings,
+        settings,
+        formats: this.formats,
         // The machine takes some time for whatever it does.
         defer: (task) => void world.scheduler.after(this.#node.random.between(1, 40), () => this.run(task)),
         ...start,
@@ -114,6 +123,7 @@ export class Life implements Mounter {
     const { disk, promised } = this.#node
     return {
       id: this.#node.oracleId,
+      formats: this.formats,
       oracle: world.oracle,
       promised,
       alive: () => this.alive,
@@ -180,9 +190,25 @@ export class Life implements Mounter {
     this.#wallOffsetMs = wallOffsetMs
   }
 
-  #send(to: string, message: Message): void {
+  #sendSnapshot(to: string, header: Uint8Array, body: AsyncIterable<Uint8Array>): Promise<void> {
+    const { network, oracle } = this.#world
+    this.#watcher().guard(() => {
+      try {
+        decodeHeader(header, releasedFormats)
+      } catch {
+        oracle.wroteNewFormat(this.id, 'a snapshot')
+        this.#world.count('next-format-snapshot')
+      }
+    })
+    return network.sendSnapshot(this, to, header, body)
+  }
+
+  #send(to: string, sent: unknown): void {
     if (!this.alive) return
     const world = this.#world
+    const { version, fields } = sent as { version: number; fields?: unknown }
+    const message = (fields ?? sent) as Message
+    if (version !== 1) this.#watcher().guard(() => world.oracle.wroteNewFormat(this.id, 'a message'))
     // A members' hint is no message of raft.
     if (typeof message.type === 'number' && this.log !== null) {
       const { log } = this
@@ -195,7 +221,7 @@ export class Life implements Mounter {
         message.logIndex ?? message.commit ?? 0,
       )
     }
-    world.network.send(this, to, message)
+    world.network.send(this, to, sent)
   }
 
   #setPeers(peers: readonly PeerAddress[], provisional: boolean): void {

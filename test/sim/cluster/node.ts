@@ -1,10 +1,12 @@
 /** A machine of the cluster: its disk, its clock, and the process that runs on it now, if any. */
 import { applyMembershipEntry, EntryType, type Membership } from '#raft/index.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Member } from '#replica/types.ts'
 import type { Prng } from '../prng.ts'
 import { SimDisk } from './disk.ts'
 import { Life, type Start } from './life.ts'
 import type { Promised } from './oracle.ts'
+import { noteMixed } from './rolling.ts'
 import type { World } from './world.ts'
 
 /** What makes a store fail without a bug in it. */
@@ -21,6 +23,8 @@ export class SimNode {
   /** The oracles' name for this disk: a new one under an old id is another. */
   oracleId: string
   sealed = false
+  /** What the release understands that is started here next. */
+  formats: FormatRange = releasedFormats
   /** Its disk was damaged: it may refuse to start, for good. */
   damaged = false
   /** It refused. Only a node with a new id can take its place. */
@@ -74,6 +78,7 @@ export class SimNode {
     this.troubled = false
     const life = new Life(this, this.#world)
     this.life = life
+    noteMixed(this.#world)
     life.start(this.#start).catch((error: unknown) => this.#world.fail(error))
   }
 

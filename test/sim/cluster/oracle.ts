@@ -1,8 +1,10 @@
 /** The oracles of the core's own simulator, and those that need the driver, the stores and the clients. */
-import { decodeCommand } from '#replica/command.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
+import { decodeCommand, type Command } from '#replica/command.ts'
 import { EntryType, MessageType, type Entry, type HardState, type LogReader, type Membership, type Message } from '#raft/index.ts'
 import type { LogStore, Op, StateStore } from '#store/types.ts'
 import { Oracle, OracleError } from '../oracle.ts'
+import { nextFormats } from './rolling.ts'
 import { decodeValue, keyBytes } from './value.ts'
 
 export { OracleError }
@@ -26,6 +28,10 @@ export class ClusterOracle {
   readonly #leaders = new Map<number, string>()
   readonly #keys: readonly string[]
   committedMax = 0
+  /** An entry that raises the format level was seen in a log: the way back is over, or may be. */
+  raiseSeen = false
+  /** Where the level was raised, once that is committed. */
+  #raisedAt = Infinity
 
   constructor(keys: readonly string[]) {
     this.#keys = keys
@@ -107,7 +113,7 @@ export class ClusterOracle {
     for (const entry of entries) {
       if (!this.#committed.has(entry.index)) this.#commit(entry, nodeTerm)
       if (entry.type !== EntryType.command) continue
-      for (const { ops: expected } of decodeCommand(entry.data).sections) {
+      for (const { ops: expected } of readCommand(entry.data).sections) {
         for (const op of expected) {
           const got = ops[at]
           at += 1
@@ -120,11 +126,40 @@ export class ClusterOracle {
     if (ops.length > at + 2) fail('applied exactly once', `${id} applies ${ops.length} changes, its entries have ${at}`)
   }
 
+  /** Nobody writes in the next release's formats before the level is raised. */
+  wroteNewFormat(id: string, what: string): void {
+    if (this.#raisedAt === Infinity) fail('format level', `${id} sent ${what} in the next release's format, and the level was not raised`)
+  }
+
+  mayHold(id: string, { max }: FormatRange, entries: readonly Entry[]): void {
+    for (const { index, type, data } of entries) {
+      if (type !== EntryType.command) continue
+      const update = readCommand(data).directory
+      if (update !== null && 'level' in update) this.raiseSeen = true
+      if (isNewFormat(data) && max === releasedFormats.max && !this.raiseSeen)
+        fail('format level', `${id} was given entry ${index} in a format that it does not understand, and the level was not raised`)
+    }
+  }
+
+  /** A release that does not understand the raised level applies nothing behind it. */
+  mayApply(id: string, { max }: FormatRange, index: number): void {
+    if (index >= this.#raisedAt && max === releasedFormats.max)
+      fail('format level', `${id} applies ${index}, the level was raised at ${this.#raisedAt} beyond what it understands`)
+  }
+
+  #noteLevel(entry: Entry): void {
+    if (isNewFormat(entry.data) && entry.index <= this.#raisedAt)
+      fail('format level', `entry ${entry.index} is written in the next release's format, the level was raised at ${this.#raisedAt}`)
+    const { directory } = readCommand(entry.data)
+    if (directory !== null && 'level' in directory) this.#raisedAt = Math.min(this.#raisedAt, entry.index)
+  }
+
   #commit(entry: Entry, seenIn: number): void {
     this.#committed.set(entry.index, { term: entry.term, seenIn })
     this.committedMax = Math.max(this.committedMax, entry.index)
     if (entry.type !== EntryType.command) return
-    for (const { ops } of decodeCommand(entry.data).sections) {
+    this.#noteLevel(entry)
+    for (const { ops } of readCommand(entry.data).sections) {
       for (const { key, value } of ops) {
         if (value === null) continue
         const { attempt } = decodeValue(Buffer.from(key.subarray(1)).toString('latin1'), value)
@@ -177,6 +212,19 @@ export class ClusterOracle {
     const { applied, appliedTerm, membership, leaderTimeMs } = state.meta
     parts.push(describeMembership(membership), `${applied}/${appliedTerm}`, String(leaderTimeMs))
     return parts.join(' ')
+  }
+}
+
+function readCommand(data: Uint8Array): Command {
+  return decodeCommand(data, nextFormats)
+}
+
+function isNewFormat(data: Uint8Array): boolean {
+  try {
+    decodeCommand(data, releasedFormats)
+    return false
+  } catch {
+    return true
   }
 }
 

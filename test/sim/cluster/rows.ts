@@ -33,5 +33,15 @@ export const faultRows: FaultRows = {
   'broken or changed snapshot': ['snapshot-broken', 'snapshot-rots'],
   'sealing and unsealing': ['seal', 'unseal'],
   'disk wipe with the same id': ['wipe'],
+  'mixed versions, rolling upgrade and back': [
+    'upgrade',
+    'downgrade',
+    'mixed',
+    'downgrade-too-late',
+    'upgrade-required',
+    'level-raised',
+    'next-format-snapshot',
+  ],
+  'mixed settings': ['mixed-settings'],
   'permanent minority loss, then liveness': ['minority-lost'],
 }

@@ -9,6 +9,8 @@ import type { ClusterOracle, Promised } from './oracle.ts'
 export interface Watcher {
   readonly id: string
   readonly oracle: ClusterOracle
+  /** What the release understands that runs. */
+  readonly formats: FormatRange
   readonly promised: Promised
   readonly alive: () => boolean
   /** The node's term now. */
@@ -55,6 +57,7 @@ export class WatchedLog implements LogStore {
     const { id, oracle, promised, guard, alive, trace } = this.#watcher
     const inner = this.#inner
     const first = entries[0]
+    guard(() => oracle.mayHold(id, this.#watcher.formats, entries))
     guard(() => oracle.appending(id, Math.max(promised.hardState.term, hardState?.term ?? 0), entries, inner))
     if (first !== undefined && first.index <= inner.lastIndex()) {
       const index = first.index - 1
@@ -119,7 +122,8 @@ export class WatchedState implements StateStore {
   }
 
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
-    const { id, oracle, guard, honestly, term } = this.#watcher
+    const { id, oracle, guard, honestly, term, formats } = this.#watcher
+    guard(() => oracle.mayApply(id, formats, meta.applied))
     const { applied } = this.#inner.meta
     // The founding state is no entry's.
     if (meta.applied <= this.#log.lastIndex()) {
@@ -146,6 +150,8 @@ export class WatchedState implements StateStore {
   }
 
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void> {
+    const { id, oracle, guard, formats } = this.#watcher
+    guard(() => oracle.mayApply(id, formats, meta.index))
     return this.#inner.install(meta, () => {
       this.#watcher.count('snapshot-installed')
       this.#look('install')

@@ -21,6 +21,7 @@ import { clusterId } from './life.ts'
 import { Network } from './network.ts'
 import { SimNode } from './node.ts'
 import { ClusterOracle, describeMembership, OracleError } from './oracle.ts'
+import { downgrade, exchangeRelease, finishRolling, nextFormats, refusedRightly, upgradeJoiner } from './rolling.ts'
 import { Scheduler, settled } from './scheduler.ts'
 
 /** Election timeouts within which a healed majority must serve: sealed nodes wait several, votes may split, snapshots may be due. */
@@ -101,7 +102,7 @@ export class World {
   nodeFailed(node: SimNode, { code, reason }: { readonly code: string; readonly reason: string }): void {
     this.trace(`failed ${code}`, node.id, '', 0, 0)
     if (reason.startsWith('consensus stopped')) this.fail(new OracleError(`invariant: ${node.id}: ${reason}`))
-    const excused = node.damaged || node.troubled
+    const excused = node.damaged || node.troubled || refusedRightly(this, node, code)
     if (!excused) this.fail(new OracleError(`healthy disk refused: ${node.id}: ${code} ${reason}`))
     const corrupt = code === 'ERR_STORE_CORRUPT'
     if (corrupt && node.damaged && !node.troubled) {
@@ -212,6 +213,8 @@ export class World {
       node.life?.run(() => node.life?.replica?.onUnreachable(peer))
     })
     this.#maybe(chances.transfer, 'transfer', () => this.#transfer())
+    this.#maybe(chances.upgrade, 'upgrade', (node) => exchangeRelease(this, node, nextFormats))
+    this.#maybe(chances.downgrade, 'downgrade', (node) => downgrade(this, node))
     if (random.chance(0.02)) this.#replaceLost()
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
     while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
@@ -321,7 +324,8 @@ export class World {
       }
       const member = node.member(voter || triesMax > 0)
       this.#operate(leader, `add ${id}`, () =>
-        replica.addMember(member).catch((error: unknown) => {
+        replica.addMember(member, node.formats).catch((error: unknown) => {
+          upgradeJoiner(this, node, error)
           again()
           throw error
         }),
@@ -378,6 +382,7 @@ export class World {
     this.network.heal()
     this.chances = { ...calm }
     this.network.chances = this.chances
+    finishRolling(this)
     for (const node of this.nodes.values()) this.#mend(node)
     await this.#pass()
     const core = this.#drawCore()
@@ -405,6 +410,7 @@ export class World {
       if (leader !== null && (this.clients?.answered ?? 0) > answeredBefore + 3) goal ??= this.oracle.committedMax
       if (goal !== null && this.#caughtUp(core, goal)) {
         await this.#settle(core)
+        if (this.#serving(core)?.life?.replica?.status().level === nextFormats.max) this.count('level-raised')
         return tick
       }
     }
@@ -469,6 +475,14 @@ export class World {
     return core.every((node) => !members.includes(node.id) || (node.life?.state?.meta.applied ?? 0) >= goal)
   }
 
+  /** Once every member is there and understands the next level, it is raised. */
+  #raised(core: readonly SimNode[]): boolean {
+    const state = this.#serving(core)?.life?.state
+    const members = state ? membersOf(state.meta.membership) : []
+    const all = members.every((id) => core.some((node) => node.id === id && node.life?.formats === nextFormats))
+    return !all || this.#serving(core)?.life?.replica?.status().level === nextFormats.max
+  }
+
   /** With no new work, everything comes to rest: equal states, and nothing left in the log that is not applied. */
   async #settle(core: readonly SimNode[]): Promise<void> {
     this.clients?.stop()
@@ -476,7 +490,7 @@ export class World {
     const rested = (): boolean => {
       const leader = this.#serving(core)
       const status = leader?.life?.replica?.status()
-      return status !== undefined && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex)
+      return status !== undefined && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex) && this.#raised(core)
     }
     let rounds = 0
     for (; rounds < 100 && (rounds < 3 || !rested()); rounds += 1) {
@@ -554,6 +568,8 @@ const calm: Chances = {
   unseal: 0,
   transfer: 0,
   membership: 0,
+  upgrade: 0,
+  downgrade: 0,
   chunkBreaks: 0,
   chunkRots: 0,
 }
