@@ -14,6 +14,7 @@ import { SecretBytes } from '#base/secret.ts'
 import type { AppliedChange, Proposal, Replica } from '#replica/types.ts'
 import type { StateView } from '#store/types.ts'
 import { deriveJoinKey } from './aead.ts'
+import { Signer } from './authenticator.ts'
 import { KeyClass, bareBatch, bareKey, bareNames, readBare } from './bare.ts'
 import { byteString, startsWith } from './bytes.ts'
 import { ValueCache } from './cache.ts'
@@ -89,6 +90,8 @@ class ReplicatedBarrier implements BarrierControl {
   readonly #unsubscribe: () => void
   readonly #readIndexTimeoutMs: number
   #keys: OpenedKeys | null = null
+  /** What the replica holds. */
+  #signer: Signer | null = null
   /** The leader's clock as last heard, and our monotonic clock at that moment: what a stale read's 'now' goes on from. */
   #heard = { leaderTimeMs: 0, atMs: 0 }
 
@@ -276,30 +279,34 @@ class ReplicatedBarrier implements BarrierControl {
   }
 
   async initialize(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void> {
-    this.#replica.setSealed(false) // A sealed node proposes nothing, and somebody must make the first proposal of all.
+    const { clock, random } = this.#options
+    const keyring = Keyring.create(random, clock.nowMs())
     try {
-      await this.#proposeFirst(rootKey, records)
+      // A sealed node proposes nothing, and somebody must make the first proposal of all.
+      this.#sign(keyring)
+      await this.#proposeFirst(rootKey, records, keyring)
     } catch (error) {
       rootKey[Symbol.dispose]()
-      this.#replica.setSealed(this.sealed)
+      if (this.sealed) this.#sign(null)
       throw error
+    } finally {
+      keyring.wipe()
     }
     this.open(rootKey)
   }
 
-  async #proposeFirst(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void> {
+  async #proposeFirst(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>, keyring: Keyring): Promise<void> {
     const { clock, random } = this.#options
     const { term } = await waitUntilReady(this.#replica, clock, defaults.readyTimeoutMs)
-    const keyring = Keyring.create(random, clock.nowMs())
     const view = this.#replica.view()
     try {
       const batch = bareBatch({ ...records, [bareNames.keyring]: keyring.encode(rootKey.reveal(), random) })
       const ops = [...(await leftoverKeys(view, batch.ops)), ...batch.ops]
       const reads = [bareKey(bareNames.sealConfig), keyringKey]
       const sections = [{ section: batch.section, ops }]
-      await this.#replica.propose({ term, viewIndex: view.meta.applied, reads, ranges: [], sections, timeMs: this.#nowMs(view) })
+      const { applied: viewIndex } = view.meta
+      await this.#replica.propose({ term, viewIndex, reads, ranges: [], sections, timeMs: this.#nowMs(view), begins: true })
     } finally {
-      keyring.wipe()
       view.release()
     }
   }
@@ -319,7 +326,13 @@ class ReplicatedBarrier implements BarrierControl {
       memory: this.#cache,
       nameCacheBytesMax: this.#options.nameCacheBytesMax ?? defaults.nameCacheBytesMax,
     })
-    this.#replica.setSealed(false)
+    try {
+      this.#sign(keyring)
+    } catch (error) {
+      // What this node holds is not what unsealed leaders wrote: it must not be served.
+      this.#forget(this.#keys)
+      throw error
+    }
     this.#tell(false)
   }
 
@@ -340,12 +353,30 @@ class ReplicatedBarrier implements BarrierControl {
   seal(): void {
     const keys = this.#keys
     if (keys === null) return
+    this.#forget(keys)
+    this.#sign(null)
+    this.#tell(true)
+  }
+
+  /** Lets the replica sign and check under `keyring`; null: no more. @throws ERR_UNPROVEN */
+  #sign(keyring: Keyring | null): void {
+    const before = this.#signer
+    const next = keyring === null ? null : new Signer(keyring)
+    try {
+      this.#replica.setAuthenticator(next)
+    } catch (error) {
+      next?.[Symbol.dispose]()
+      throw error
+    }
+    this.#signer = next
+    before?.[Symbol.dispose]()
+  }
+
+  #forget(keys: OpenedKeys): void {
     this.#keys = null
     keys.close()
     this.#cache.clear()
     this.#folders.clear()
-    this.#replica.setSealed(true)
-    this.#tell(true)
   }
 
   async rotate(): Promise<{ readonly keyringTerm: number }> {

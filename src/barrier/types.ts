@@ -73,7 +73,8 @@ export interface BarrierControl extends Barrier {
   initialize(rootKey: SecretBytes, records: Readonly<Record<string, Uint8Array>>): Promise<void>
   /**
    * Opens with `rootKey` (takes ownership; wiped if it does not open) and tells the replica that this node may lead.
-   * @throws ERR_NOT_INITIALIZED when there is no keyring here (yet); ERR_DECRYPT when the root key is another.
+   * @throws ERR_NOT_INITIALIZED when there is no keyring here (yet); ERR_DECRYPT when the root key is another; ERR_UNPROVEN when what this node took
+   *   while it was sealed was not made by unsealed leaders, or nobody has vouched for it yet.
    */
   open(rootKey: SecretBytes): void
   /** Wipes all keys and opened values. What still runs ends with ERR_SEALED. Does nothing when sealed. */

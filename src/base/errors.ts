@@ -49,6 +49,7 @@ export const errorCodes = {
   ERR_DECRYPT: 500,
   ERR_FRAME: 400,
   ERR_PEER_REFUSED: 403,
+  ERR_UNPROVEN: 503,
   ERR_UPGRADE_REQUIRED: 503,
 } as const
 

@@ -5,6 +5,7 @@
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { Role } from '#raft/types.ts'
+import type { Authenticator } from '#replica/authenticator.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { StateView } from '#store/types.ts'
@@ -21,7 +22,7 @@ const emptyView: StateView = {
 export class LateReplica implements Replica {
   readonly nodeId: string
   #replica: Replica | null = null
-  #sealed = true
+  #authenticator: Authenticator | null = null
   readonly #applied = new Set<(change: AppliedChange) => void>()
   readonly #status = new Set<(status: ReplicaStatus) => void>()
 
@@ -36,7 +37,7 @@ export class LateReplica implements Replica {
   /** Hands over to the real replica; every listener from before hears it too. Call once. */
   attach(replica: Replica): void {
     this.#replica = replica
-    replica.setSealed(this.#sealed)
+    replica.setAuthenticator(this.#authenticator)
     replica.onApplied((change) => {
       for (const listener of this.#applied) listener(change)
     })
@@ -97,9 +98,9 @@ export class LateReplica implements Replica {
     return () => this.#status.delete(listener)
   }
 
-  setSealed(sealed: boolean): void {
-    this.#sealed = sealed
-    this.#replica?.setSealed(sealed)
+  setAuthenticator(authenticator: Authenticator | null): void {
+    this.#replica?.setAuthenticator(authenticator)
+    this.#authenticator = authenticator
   }
 
   async addMember(member: Member, formats?: FormatRange): Promise<void> {

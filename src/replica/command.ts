@@ -1,36 +1,82 @@
 /**
  * The replicated command: a batch of writes on ciphertext, in sections, never a request to be evaluated again.
- * version byte (1 at level 1), then msgpack [timeMs, [[section, [key, value | null, ...]], ...], directory update | null, mac | null].
- * `mac` is reserved for the barrier's authenticator (architecture, decision 2); it is null until that stands.
+ *
+ *   version 1 (2 at level 1) | MAC 32 | MAC of the command or membership change before 32 | header length 4 | header | (section length 4 | section)*
+ *
+ * The header is msgpack [timeMs, directory update | null, checkpoint | null]; a section is msgpack [section, [key, value | null, ...]]. The MAC is over the
+ * hashes of header and sections, not over their bytes: one day a section that a follower may not have is replaced by its hash, and the chain still
+ * verifies (architecture, decision 12). Both MACs zero: signed by nobody.
  */
+import { hash } from 'node:crypto'
 import { Packr } from 'msgpackr'
 import { HoldfastError } from '#base/errors.ts'
 import { firstLevel, laidOut, levelOf, releasedFormats, versionAt, type FormatRange } from '#base/formats.ts'
 import type { Op } from '#store/types.ts'
+import { macBytes } from './authenticator.ts'
 import { decodeUpdate, encodeUpdate, firstCallerKeyByte, type DirectoryUpdate } from './directory.ts'
 import type { SectionBatch } from './types.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
-const commandVersion = 1
-/** msgpackr's flag for "leave so many bytes in front"; its typings only know plain numbers. */
-const reserveOneByte = (2048 + 1) as never
+const commandVersion = 2
+const macAt = 1
+const prevAt = macAt + macBytes
+const headAt = prevAt + macBytes
+const lengthBytes = 4
 
 export interface Command {
   /** The leader's clock at evaluation. */
   readonly timeMs: number
   readonly sections: readonly SectionBatch[]
   readonly directory: DirectoryUpdate | null
+  /** What a leader says of a state that it had (proofs.ts); absent or null in all but few. */
+  readonly checkpoint?: Uint8Array | null
 }
 
-/** Encodes a command for the log of a cluster at `level`; the buffer is the caller's, and must not change afterwards. */
+/** Encodes a command, unsigned, for the log of a cluster at `level`; the buffer is the caller's, and must not change once it is signed and proposed. */
 export function encodeCommand(command: Command, level: number = firstLevel): Uint8Array {
-  const sections = command.sections.map(({ section, ops }) => [section, ops.flatMap(({ key, value }) => [key, value ?? null])])
-  const bytes = packr.pack(
-    laidOut([command.timeMs, sections, command.directory === null ? null : encodeUpdate(command.directory, level), null], level),
-    reserveOneByte,
-  )
-  bytes[0] = versionAt(commandVersion, level)
-  return bytes
+  const { timeMs, directory, checkpoint = null } = command
+  const parts = [packr.pack(laidOut([timeMs, directory === null ? null : encodeUpdate(directory, level), checkpoint], level))]
+  for (const { section, ops } of command.sections) parts.push(packr.pack([section, ops.flatMap(({ key, value }) => [key, value ?? null])]))
+  const out = Buffer.alloc(parts.reduce((sum, part) => sum + lengthBytes + part.length, headAt))
+  out[0] = versionAt(commandVersion, level)
+  let at = headAt
+  for (const part of parts) {
+    out.writeUInt32BE(part.length, at)
+    out.set(part, at + lengthBytes)
+    at += lengthBytes + part.length
+  }
+  return out
+}
+
+/** What a command's MAC is over, beside its place in the log: its version, and the hashes of its parts in their order. Null when it has no such parts. */
+export function signedParts(data: Uint8Array): Uint8Array[] | null {
+  const parts = partsOf(data)
+  return parts === null ? null : [data.slice(0, 1), ...parts.map((part) => hash('sha256', part, 'buffer'))]
+}
+
+/** The MACs in a command's record. Copies. */
+export function macsOf(data: Uint8Array): { readonly mac: Uint8Array; readonly prev: Uint8Array } {
+  return { mac: data.slice(macAt, prevAt), prev: data.slice(prevAt, headAt) }
+}
+
+/** Signs in place. */
+export function writeMacs(data: Uint8Array, mac: Uint8Array, prev: Uint8Array): void {
+  data.set(mac, macAt)
+  data.set(prev, prevAt)
+}
+
+/** Header and sections, as views; null when the lengths do not add up. */
+function partsOf(data: Uint8Array): Uint8Array[] | null {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  const parts: Uint8Array[] = []
+  let at = headAt
+  while (at + lengthBytes <= data.length) {
+    const end = at + lengthBytes + view.getUint32(at)
+    if (end > data.length) return null
+    parts.push(data.subarray(at + lengthBytes, end))
+    at = end
+  }
+  return at === data.length && parts.length > 0 ? parts : null
 }
 
 /**
@@ -41,12 +87,17 @@ export function encodeCommand(command: Command, level: number = firstLevel): Uin
 export function decodeCommand(data: Uint8Array, formats: FormatRange = releasedFormats): Command {
   const level = levelOf('command', commandVersion, data[0], formats)
   if (level === null) throw malformed('a version')
-  const record = unpack(data.subarray(1))
-  if (!Array.isArray(record)) throw malformed('a list')
-  const [timeMs, sections, directory] = laidOut(record as unknown[], level)
-  if (typeof timeMs !== 'number' || !Number.isFinite(timeMs) || !Array.isArray(sections)) throw malformed('a time and sections')
-  const update = directory instanceof Uint8Array ? decodeUpdate(directory, formats) : null
-  return { timeMs, sections: sections.map(sectionFrom), directory: update }
+  const [head, ...sections] = partsOf(data) ?? []
+  const record = head === undefined ? null : unpack(head)
+  if (!Array.isArray(record)) throw malformed('a header')
+  const [timeMs, directory, checkpoint] = laidOut(record as unknown[], level)
+  if (typeof timeMs !== 'number' || !Number.isFinite(timeMs)) throw malformed('a time')
+  return {
+    timeMs,
+    sections: sections.map((section) => sectionFrom(unpack(section))),
+    directory: directory instanceof Uint8Array ? decodeUpdate(directory, formats) : null,
+    checkpoint: checkpoint instanceof Uint8Array ? checkpoint : null,
+  }
 }
 
 function sectionFrom(row: unknown): SectionBatch {

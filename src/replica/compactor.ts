@@ -31,11 +31,14 @@ export class Compactor {
 
   async #compact(): Promise<void> {
     const { log, state } = this.#driver.options
+    // As it stands on disk then: a mark that moved on meanwhile may be gone after a crash, and with it the reason to let the log go.
+    const { checkedIndex } = this.#driver.chain
     const synced = await state.sync()
     const target = this.#target()
     // Failed or stopped meanwhile: the log stays as it is.
     if (target === null || !this.#driver.running) return
-    await log.compact(Math.min(target, synced))
+    const index = Math.min(target, synced, checkedIndex)
+    if (index >= log.firstIndex()) await log.compact(index)
   }
 
   /** Up to where the log may be forgotten, or null while that is not worth it. */
@@ -48,7 +51,9 @@ export class Compactor {
     // Half of the bound, so that the next entry does not call for the next compaction.
     if (bytes > logBytesMax) keep = Math.min(keep, Math.floor((entries * logBytesMax) / (2 * bytes)))
     if (entries <= keep + Math.max(1, Math.floor(keep / 4))) return null
-    const target = Math.min(state.meta.applied, log.lastIndex() - keep, this.#driver.outgoing.lowestIndex())
+    // What is not checked yet must be there when this node is opened.
+    const { checkedIndex } = this.#driver.chain
+    const target = Math.min(state.meta.applied, checkedIndex, log.lastIndex() - keep, this.#driver.outgoing.lowestIndex())
     return target >= first ? target : null
   }
 }

@@ -9,20 +9,39 @@ import type { Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { createRaft } from '#raft/index.ts'
-import { MessageType, Role, type Effects, type Entry, type Message, type Raft } from '#raft/types.ts'
+import {
+  MessageType,
+  Role,
+  type Effects,
+  type Entry,
+  type MembershipChange,
+  type Message,
+  type ProposeResult,
+  type Raft,
+  type SnapshotMeta,
+} from '#raft/types.ts'
 import { Announced } from './announced.ts'
+import { ReplicaCheck } from './check.ts'
+import { isProven, macOf, type Authenticator, type Scope } from './authenticator.ts'
+import { CommandChain, isFinal } from './chain.ts'
+import { encodeCommand } from './command.ts'
 import { ConflictWindow } from './conflicts.ts'
+import { checkFrom, encodeCheck, RecentStates, type CheckMessage, type DigestAnswer } from './digests.ts'
 import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
 import { encodeHint, hintFrom, isUseful, type MembersHint } from './hints.ts'
 import { encodeFormats, formatsFrom, Levels } from './levels.ts'
 import { encodeMessage, messageFrom } from './messages.ts'
+import type { Keepsake } from './keepsake.ts'
 import type { ReplicaOptions, ReplicaSettings } from './options.ts'
 import { Proposals } from './proposals.ts'
 import { ReadRounds } from './reads.ts'
-import { logReader } from './recover.ts'
-import { buildRound } from './rounds.ts'
+import { logReader, type Beginning } from './recover.ts'
+import { beingRepaired, differingState, StateRepair } from './repair.ts'
+import { buildRound, type ApplyRound } from './rounds.ts'
 import { SleepWatch } from './sleepwatch.ts'
-import { OutgoingSnapshots, receiveSnapshot } from './snapshots.ts'
+import { TermGuard } from './term-guard.ts'
+import { Scrubber } from './scrub.ts'
+import { OutgoingSnapshots, receiveSnapshot, type SnapshotJudge } from './snapshots.ts'
 import type { AppliedChange } from './types.ts'
 import { AppliedWaiters } from './waiters.ts'
 
@@ -45,6 +64,8 @@ export class Driver {
   readonly conflicting: AppliedWaiters
   readonly reads: ReadRounds
   readonly outgoing: OutgoingSnapshots
+  readonly chain: CommandChain
+  readonly #termGuard = new TermGuard()
   /** What this node understands. */
   readonly formats: FormatRange
   readonly levels: Levels
@@ -77,8 +98,15 @@ export class Driver {
   #queue: Entry[] = []
   #installing = false
   #receiving = false
+  readonly #recent: RecentStates
+  readonly check: ReplicaCheck
+  readonly repair: StateRepair
+  readonly scrubber: Scrubber
+  readonly #keepsake: Keepsake | null
+  /** The last index that the core has handed out to be applied. */
+  #handed: number
 
-  constructor(options: ReplicaOptions, settings: ReplicaSettings) {
+  constructor(options: ReplicaOptions, settings: ReplicaSettings, beginning: Beginning, keepsake: Keepsake | null) {
     this.options = options
     this.settings = settings
     this.formats = options.formats ?? releasedFormats
@@ -91,7 +119,8 @@ export class Driver {
     this.#lastTickMs = options.clock.monotonicMs()
     this.conflicting = new AppliedWaiters(state.meta.applied)
     this.conflicts = new ConflictWindow(settings.conflictKeysMax, state.meta.applied)
-    this.outgoing = new OutgoingSnapshots(state, options.peers, options.clusterId, options.logger)
+    this.chain = new CommandChain({ log, state, scope: () => this.#scope() })
+    this.outgoing = new OutgoingSnapshots(state, options.peers, options.clusterId, options.logger, (meta) => this.chain.prove(meta))
     const electionMs = settings.electionTicks * settings.tickMs
     const start = (context: number): void => this.input(() => this.raft.readIndex(context))
     this.reads = new ReadRounds(
@@ -107,9 +136,18 @@ export class Driver {
         lease: settings.leaseReads ? { promiseMs: electionMs, clockDriftMax: settings.clockDriftMax } : undefined,
         randomBelow: (n) => randomBelow(random.bytes(6), n),
       },
-      { hardState, membership: state.meta.membership, applied: state.meta.applied },
+      { hardState, membership: beginning.membership, applied: beginning.applied },
       logReader(log, state),
     )
+    this.#handed = beginning.applied
+    this.#keepsake = keepsake
+    this.#recent = new RecentStates(settings.checkpointEntries)
+    this.check = this.#newCheck(2 * electionMs)
+    this.repair = this.#newRepair(beginning.damage)
+    this.scrubber = this.#newScrubber()
+    if (state.damage === null) this.#recent.note(state.meta)
+    // Until the barrier says otherwise, and hands down what it takes to sign and to check.
+    this.raft.setSealed(true)
   }
 
   get role(): Role {
@@ -125,10 +163,56 @@ export class Driver {
   /** Reads the directory and begins to tick. */
   start(): void {
     const { log, state } = this.options
-    this.#announced.scan(log, state.meta.applied)
+    this.#announced.scan(log, Math.max(state.meta.applied, this.#handed))
     this.#loadDirectory()
     this.#arm()
     this.schedule()
+  }
+
+  #scope(): Scope {
+    const { clusterId, incarnation } = this.options
+    return { clusterId, incarnation: this.directory.incarnation || incarnation }
+  }
+
+  /**
+   * The barrier was opened, or sealed (null). What was applied while it was sealed is checked first.
+   * @throws ERR_UNPROVEN: this node stays sealed; for good, if what it holds was forged
+   */
+  setAuthenticator(authenticator: Authenticator | null): void {
+    if (authenticator === null) this.chain.seal()
+    else {
+      try {
+        this.chain.open(authenticator)
+      } catch (error) {
+        throw isFinal(error) ? this.fail(error) : error
+      }
+    }
+    this.#tellSealed()
+  }
+
+  /** Signs a command and appends it. `begins`: it is the first of an initialisation, and nothing before it counts. */
+  propose(term: number, data: Uint8Array, begins = false): ProposeResult {
+    return this.input(() => {
+      const { ready, lastIndex, term: current } = this.raft.status()
+      // The core says why not.
+      if (!ready || current !== term) return this.raft.propose(term, [data])
+      const mac = this.chain.signCommand(data, { index: lastIndex + 1, term }, begins)
+      const result = this.raft.propose(term, [data])
+      if (result.ok) this.chain.appended(term, mac)
+      return result
+    })
+  }
+
+  /** Signs a change of the membership and appends it. */
+  proposeMembership(change: MembershipChange): ProposeResult {
+    return this.input(() => {
+      const { ready, lastIndex, term } = this.raft.status()
+      if (!ready) return this.raft.proposeMembership(change)
+      const signed = this.chain.signChange(change, { index: lastIndex + 1, term })
+      const result = this.raft.proposeMembership(signed.change)
+      if (result.ok) this.chain.appended(term, signed.mac)
+      return result
+    })
   }
 
   /** Runs one input of the core, and soon after it what follows from it. A throw is a broken invariant: final. */
@@ -147,18 +231,49 @@ export class Driver {
     if (!this.running) return
     const hint = hintFrom(value)
     if (hint !== null) return this.#followHint(from, hint)
+    const check = checkFrom(value)
+    if (check !== null) return this.#hearCheck(from, check)
     const formats = formatsFrom(value)
     if (formats !== null) return this.levels.hear(from, formats, this.options.clock.monotonicMs())
     try {
       const message = messageFrom(value, from, this.options.nodeId, this.formats)
-      this.raft.step(message)
+      if (!this.#believes(from, message, value)) return
+      this.#step(message)
       if (message.type === MessageType.preVote) this.#offerHint(from, message.logIndex ?? 0)
     } catch (error) {
-      if (isHoldfastError(error, 'ERR_FRAME'))
+      if (isHoldfastError(error, 'ERR_FRAME') || isHoldfastError(error, 'ERR_PEER_REFUSED'))
         this.options.logger.warn({ peer: from, reason: error.message, hint: error.hint }, 'message refused')
       else this.fail(error)
     }
     this.schedule()
+  }
+
+  /**
+   * Is a message to be looked at at all? Whoever has a member's identity is heard; what it can't show is not believed.
+   * @throws ERR_PEER_REFUSED for entries that no unsealed leader made
+   */
+  #believes(from: string, message: Message, value: unknown): boolean {
+    const { term } = this
+    if (!this.#termGuard.admits(message.term, term))
+      return this.#disbelieve(from, 'expected a term that elections can have led to, got a far higher one')
+    if (message.type === MessageType.append) this.chain.admit(from, message.entries ?? [])
+    const { authenticator } = this.chain
+    if (authenticator === null || message.type !== MessageType.readIndexReply || message.reject === true) return true
+    const { proof } = value as { readonly proof?: Uint8Array }
+    if (isProven(authenticator, 'read index', this.#scope(), answerParts(message), proof)) return true
+    return this.#disbelieve(from, 'expected a read index that an unsealed leader confirmed, got one without its proof')
+  }
+
+  #step(message: Message): void {
+    const before = this.#term
+    this.raft.step(message)
+    // Only what it raised in fact: requests that the lease or a longer log turns away must not use up what an honest election needs.
+    if (message.term > before) this.#termGuard.charge(this.raft.status().term - before)
+  }
+
+  #disbelieve(from: string, reason: string): false {
+    this.options.logger.warn({ peer: from, reason }, 'message not believed')
+    return false
   }
 
   /** A peer that asks for votes with a shorter log than this node has applied may not know the members of today. */
@@ -193,12 +308,21 @@ export class Driver {
     this.#receiving = true
     try {
       const { state, clusterId, logger } = this.options
-      const { term, meta } = await receiveSnapshot(state, clusterId, header, body, this.formats).catch((error: unknown) => {
+      const accept: SnapshotJudge = {
+        header: ({ proof, term: claimed }) => {
+          if (!this.#termGuard.admits(claimed, this.term))
+            throw new HoldfastError('ERR_PEER_REFUSED', 'snapshot: expected a term that elections can have led to')
+          this.chain.expectProof(from, proof)
+        },
+        meta: (received, proof) => this.chain.received(from, received, proof),
+      }
+      const { term, meta } = await receiveSnapshot(state, clusterId, header, body, accept, this.formats).catch((error: unknown) => {
         // It will never be able to read what the cluster writes: better told now than at each try.
         throw isHoldfastError(error, 'ERR_UPGRADE_REQUIRED') ? this.fail(error) : error
       })
       this.checkRunning()
       logger.info({ peer: from, index: meta.index }, 'received a snapshot')
+      if (this.repair.reason !== null) return await this.#repairWith(from, term, meta)
       this.input(() => this.raft.snapshotReceived(from, term, meta))
       // Until the core has had it installed, or let it lie, no other may take its place.
       this.#pump()
@@ -234,6 +358,7 @@ export class Driver {
   /** Stops taking inputs, and waits for writes under way. */
   async halt(): Promise<void> {
     if (this.running) this.#end(shuttingDown())
+    await this.scrubber.stop()
     while (this.#persisting !== null || this.#applying !== null) {
       await this.#persisting
       await this.#applying
@@ -243,6 +368,7 @@ export class Driver {
   #end(reason: HoldfastError): void {
     this.running = false
     this.#timer?.cancel()
+    this.check.stop()
     this.#queue = []
     this.proposals.rejectAll()
     this.reads.rejectAll(reason)
@@ -288,7 +414,7 @@ export class Driver {
     if (effects.persist !== null) this.#startPersist(effects.persist)
     if (effects.roleChange !== null) this.#changeRole(effects.roleChange)
     if (effects.committed.length > 0) {
-      for (const entry of effects.committed) this.#queue.push(entry)
+      this.#takeCommitted(effects.committed)
       this.#startApplying()
     }
     if (effects.readStates.length > 0) {
@@ -299,7 +425,12 @@ export class Driver {
   }
 
   #send(message: Message): void {
-    this.options.peers.send(message.to, encodeMessage(message, this.directory.level))
+    const { authenticator } = this.chain
+    const encoded = encodeMessage(message, this.directory.level)
+    // Beside the core, which knows of no keys. What unsealed nodes serve rests on this answer; a sealed leader's serves nobody.
+    const proven = authenticator !== null && message.type === MessageType.readIndexReply && message.reject !== true
+    const proof = proven ? { proof: macOf(authenticator, 'read index', this.#scope(), answerParts(message)) } : {}
+    this.options.peers.send(message.to, proven ? { ...(encoded as object), ...proof } : encoded)
   }
 
   /** Tells the leader which formats this node understands, twice in an election timeout. */
@@ -329,6 +460,14 @@ export class Driver {
         if (this.running) this.input(() => this.raft.snapshotSent(to, ok))
       })
       .catch((error: unknown) => void this.fail(error))
+  }
+
+  /** What a snapshot that was installed beside the core already covers is not applied again. */
+  #takeCommitted(entries: readonly Entry[]): void {
+    const { applied } = this.options.state.meta
+    for (const entry of entries) if (entry.index > applied) this.#queue.push(entry)
+    this.#handed = entries.at(-1)?.index ?? this.#handed
+    if ((entries[0]?.index ?? Infinity) <= applied) this.raft.applied(Math.min(applied, this.#handed))
   }
 
   #changeRole(change: NonNullable<Effects['roleChange']>): void {
@@ -369,7 +508,9 @@ export class Driver {
     else {
       // The term first: messages of it may have left. Then the state, from which the log can be mended after a crash (recover.ts), then the log.
       if (persist.hardState !== null) await log.append(persist.hardState, [])
+      this.#handed = Math.max(this.#handed, snapshot.index)
       await this.#install(snapshot.index, () => state.install(snapshot, () => this.#showSnapshot()))
+      await this.#keepMembers()
       await log.reset(snapshot)
       if (persist.entries.length > 0) await log.append(null, persist.entries)
     }
@@ -393,6 +534,9 @@ export class Driver {
 
   #showSnapshot(): void {
     const { applied, leaderTimeMs } = this.options.state.meta
+    this.#recent.clear()
+    this.#recent.note(this.options.state.meta)
+    this.repair.installed(applied)
     this.#loadDirectory()
     this.onChange({ index: applied, leaderTimeMs, keys: 'everything' })
     this.proposals.overtaken(applied)
@@ -402,7 +546,7 @@ export class Driver {
   }
 
   #startApplying(): void {
-    if (this.#applying !== null || this.#installing || !this.running || this.#queue.length === 0) return
+    if (this.#applying !== null || this.#installing || !this.running || this.#queue.length === 0 || this.repair.reason !== null) return
     this.#applying = this.#applyAll()
       .catch((error: unknown) => void this.fail(error))
       .finally(() => {
@@ -414,10 +558,10 @@ export class Driver {
 
   async #applyAll(): Promise<void> {
     const { state } = this.options
-    while (this.running && !this.#installing && this.#queue.length > 0) {
+    while (this.running && !this.#installing && this.repair.reason === null && this.#queue.length > 0) {
       const entries = this.#takeRound()
       const round = buildRound(entries, state.meta, this.directory, this.formats)
-      await state.apply(round.ops, round.meta, () => {
+      await state.apply(round.ops, { ...round.meta, chain: this.#chainAfter(entries, round) }, () => {
         if (!this.running) return
         const { applied, leaderTimeMs } = round.meta
         // Caches first, then those who wait: nobody may be told of a write while a cache still shows what it replaced.
@@ -429,10 +573,30 @@ export class Driver {
         this.conflicts.trim(applied)
       })
       if (!this.running) return
+      this.#recent.note(state.meta)
       this.raft.applied(round.meta.applied)
       this.#noteReady()
+      this.#noteCheckpoint()
       this.schedule()
     }
+  }
+
+  #chainAfter(entries: readonly Entry[], { checkpoints }: ApplyRound): Uint8Array {
+    const chain = this.chain.follow(entries, this.options.state.meta)
+    return checkpoints.reduce((sum, proof) => this.chain.rebased(sum, proof), chain)
+  }
+
+  /** Every node stops at the same indexes, where leaders say what the state is. */
+  #noteCheckpoint(): void {
+    const { state } = this.options
+    if (state.meta.applied % this.settings.checkpointEntries !== 0) return
+    this.chain.remember(state.meta)
+    if (this.#role !== Role.leader || !this.raft.status().ready) return
+    const proof = this.chain.prove(state.meta)
+    if (proof === null) return
+    const data = encodeCommand({ timeMs: 0, sections: [], directory: null, checkpoint: proof }, this.directory.level)
+    const result = this.propose(this.#term, data)
+    if (!result.ok) this.options.logger.debug({ reason: result.detail }, 'no proof of the state was logged; the next one will do')
   }
 
   /** A new leader may serve from the moment its own empty entry is applied: whoever waits for that need not wait for a tick. */
@@ -443,16 +607,123 @@ export class Driver {
   }
 
   #takeRound(): Entry[] {
-    const { applyEntriesMax, applyBytesMax } = this.settings
+    const { applyEntriesMax, applyBytesMax, checkpointEntries } = this.settings
     let count = 0
     for (let bytes = 0; count < this.#queue.length && count < applyEntriesMax; count += 1) {
       bytes += this.#queue[count]?.data.length ?? 0
       if (bytes > applyBytesMax && count > 0) break
+      if (count > 0 && (this.#queue[count - 1]?.index ?? 0) % checkpointEntries === 0) break
     }
     return this.#queue.splice(0, count)
   }
 
+  #newCheck(roundMs: number): ReplicaCheck {
+    const { nodeId, logger, clock } = this.options
+    const host = {
+      nodeId,
+      logger,
+      recent: this.#recent,
+      nowMs: () => clock.monotonicMs(),
+      role: () => this.#role,
+      term: () => this.#term,
+      leader: () => this.#leader,
+      members: () => this.directory.members.map(({ id }) => id),
+      membership: () => this.raft.status().membership,
+      send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
+      answer: () => this.#answerCheck(),
+      differs: (index: number, _: string, agreeing: readonly string[]) => this.repair.begin(differingState(index), agreeing),
+    }
+    return new ReplicaCheck(host, this.settings.checkIntervalMs, roundMs)
+  }
+
+  #newRepair(damage: HoldfastError | null): StateRepair {
+    const { nodeId, logger, state, log } = this.options
+    const host = {
+      nodeId,
+      logger,
+      leader: () => this.#leader,
+      members: () => this.directory.members.map(({ id }) => id),
+      wantedIndex: () => Math.max(this.raft.status().applied, log.firstIndex() - 1),
+      send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
+      condemn: (reason: HoldfastError) => {
+        this.#recent.clear()
+        this.reads.rejectAll(beingRepaired(reason))
+        state.condemn(reason).catch((error: unknown) => void this.fail(error))
+      },
+      changed: () => {
+        this.#tellSealed()
+        this.onStatus()
+      },
+    }
+    return new StateRepair(host, this.settings.electionTicks, damage)
+  }
+
+  #newScrubber(): Scrubber {
+    const { state, clock, logger } = this.options
+    const healthy = (): boolean => this.running && this.repair.reason === null
+    const found = (reason: HoldfastError): void => {
+      // Alone it has nobody to ask: what is there is served on, said so at each try, and left to its operator.
+      if (this.directory.members.length > 1) this.repair.begin(reason, [])
+      else logger.warn({ reason: reason.message, hint: 'restore a snapshot' }, 'the state is damaged, and no other member has it')
+    }
+    return new Scrubber({ state, clock, logger, healthy, found }, this.settings)
+  }
+
+  #answerCheck(): DigestAnswer {
+    const { reason, repairs } = this.repair
+    const { last } = this.scrubber.status()
+    const states = reason === null ? this.#recent.summaries() : new Map<number, string>()
+    return { applied: this.options.state.meta.applied, states, damage: reason?.message ?? null, repairs, scrub: last }
+  }
+
+  #hearCheck(from: string, message: CheckMessage): void {
+    if (message.kind !== 'state-wanted') this.check.receive(from, message)
+    else if (this.repair.reason === null && this.options.state.meta.applied >= message.index && this.directory.members.some(({ id }) => id === from))
+      this.#sendState(from)
+    this.schedule()
+  }
+
+  /** Beside the core: whoever asks for it has its log. */
+  #sendState(to: string): void {
+    this.outgoing
+      .send(to, this.#term, this.directory.level)
+      ?.then((ok) => {
+        // Refused, it may be this node's own disk that changed it.
+        if (!ok && this.running) this.scrubber.request()
+      })
+      .catch((error: unknown) => void this.fail(error))
+  }
+
+  /** A node whose state can't be served must not lead, and proposes nothing: to the core it is sealed. */
+  #tellSealed(): void {
+    if (this.running) this.input(() => this.raft.setSealed(this.chain.authenticator === null || this.repair.reason !== null))
+  }
+
+  /** A snapshot has arrived that this node asked for. */
+  async #repairWith(from: string, term: number, meta: SnapshotMeta): Promise<void> {
+    const { log, state } = this.options
+    const { applied, commit } = this.raft.status()
+    if (meta.index < Math.max(applied, log.firstIndex() - 1)) return
+    const held = (): boolean => meta.index <= this.raft.status().commit && log.term(meta.index) === meta.term
+    if (!held() && from === this.#leader && meta.index > commit) {
+      this.input(() => this.raft.snapshotReceived(from, term, meta))
+      this.#pump()
+      while (this.#persisting !== null) await this.#persisting
+    }
+    if (!this.running || this.repair.reason === null || !held()) return
+    await this.#install(meta.index, () => state.install(meta, () => this.#showSnapshot()))
+    await this.#keepMembers()
+    if (this.running) this.input(() => this.raft.applied(Math.min(meta.index, this.#handed)))
+  }
+
+  async #keepMembers(): Promise<void> {
+    const { applied, membership } = this.options.state.meta
+    await this.#keepsake?.keep({ index: applied, membership, members: this.directory.members })
+  }
+
   #loadDirectory(): void {
+    const kept = this.#keepsake?.kept
+    if (this.repair.reason !== null && kept) return this.#adoptDirectory({ ...emptyDirectory, incarnation: this.options.incarnation, members: kept.members })
     const view = this.options.state.view()
     try {
       this.#adoptDirectory(readDirectory(view, this.formats))
@@ -497,12 +768,21 @@ export class Driver {
       this.reads.tick(nowMs, this.#leader !== null)
       this.#seekMembers()
       this.#tellFormats()
+      this.#termGuard.tick()
+      this.check.tick()
+      this.repair.tick()
+      this.scrubber.tick()
       this.onTick()
     } catch (error) {
       this.fail(error)
     }
     this.schedule()
   }
+}
+
+/** What an answer to a read is about. The asker numbers its questions, and never uses a number twice; so no answer passes for another. */
+function answerParts({ from, to, term, context = 0, logIndex = 0, leaderTimeMs = 0 }: Message): (string | number)[] {
+  return [from, to, term, context, logIndex, leaderTimeMs]
 }
 
 export function notLeader(term: number): HoldfastError {

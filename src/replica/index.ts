@@ -5,6 +5,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import { Role, type NodeId } from '#raft/types.ts'
 import type { StateView } from '#store/types.ts'
+import type { Authenticator } from './authenticator.ts'
 import { encodeCommand } from './command.ts'
 import { Compactor } from './compactor.ts'
 import { findMember, firstCallerKeyByte } from './directory.ts'
@@ -113,7 +114,7 @@ class NodeReplica implements StartedReplica {
 
   async propose(proposal: Proposal): Promise<{ readonly index: number }> {
     this.#checkOpen()
-    const { raft, conflicts, proposals, conflicting, role, term } = this.#driver
+    const { conflicts, proposals, conflicting, role, term } = this.#driver
     if (role !== Role.leader || term !== proposal.term) throw notLeader(proposal.term)
     const conflict = conflicts.check(proposal.viewIndex, proposal.reads, proposal.ranges)
     if (proposals.count + conflicting.count >= this.#settings.proposalsMax) {
@@ -127,7 +128,7 @@ class NodeReplica implements StartedReplica {
     }
     checkProposal(proposal)
     const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null }, this.#driver.directory.level)
-    const result = this.#driver.input(() => raft.propose(proposal.term, [data]))
+    const result = this.#driver.propose(proposal.term, data, proposal.begins ?? false)
     if (!result.ok) throw refusal(result)
     conflicts.note(result.index, keysOf(proposal))
     return proposals.add(result.index, result.term)
@@ -143,9 +144,12 @@ class NodeReplica implements StartedReplica {
     return () => this.#statusListeners.delete(listener)
   }
 
-  setSealed(sealed: boolean): void {
-    if (this.#driver.running) this.#driver.input(() => this.#driver.raft.setSealed(sealed))
-    this.#tellStatus()
+  setAuthenticator(authenticator: Authenticator | null): void {
+    try {
+      this.#driver.setAuthenticator(authenticator)
+    } finally {
+      this.#tellStatus()
+    }
   }
 
   async addMember(member: Member, formats?: FormatRange): Promise<void> {

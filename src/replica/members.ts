@@ -37,10 +37,10 @@ export class Members {
 
   /** Replaces a member's record: its addresses, its key after a renewal, or what it is to become. */
   async update(member: Member): Promise<void> {
-    const { directory, term, raft, proposals, settings } = this.#driver
+    const { directory, term, proposals, settings } = this.#driver
     if (findMember(directory, member.id) === undefined) throw unknownMember(member.id)
     const data = encodeCommand({ timeMs: 0, sections: [], directory: { put: member } }, this.#driver.directory.level)
-    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.input(() => raft.propose(term, [data])))
+    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.propose(term, data))
     await proposals.add(result.index, result.term)
   }
 
@@ -75,7 +75,7 @@ export class Members {
     this.#raising = to
     // Written in the old level: whoever can't follow must be able to read that it can't.
     const data = encodeCommand({ timeMs: 0, sections: [], directory: { level: to } }, directory.level)
-    const result = this.#driver.input(() => raft.propose(term, [data]))
+    const result = this.#driver.propose(term, data)
     const done = result.ok ? proposals.add(result.index, result.term) : Promise.reject(refusal(result))
     done
       .then(() => options.logger.info({ level: to }, 'format level raised: older releases can take no part any more'))
@@ -110,9 +110,9 @@ export class Members {
   }
 
   async #change(steps: readonly MembershipStep[], update: DirectoryUpdate, waitMs = this.#driver.settings.membershipWaitMs): Promise<void> {
-    const { raft, proposals } = this.#driver
+    const { proposals } = this.#driver
     const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update, this.#driver.directory.level) }
-    const result = await this.#retried(waitMs, () => this.#driver.input(() => raft.proposeMembership(change)))
+    const result = await this.#retried(waitMs, () => this.#driver.proposeMembership(change))
     await proposals.add(result.index, result.term)
   }
 

@@ -5,6 +5,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { NodeId } from '#raft/types.ts'
 import type { FormatRange } from '#base/formats.ts'
+import type { Slots } from '#store/slots.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Member } from './types.ts'
 
@@ -42,6 +43,8 @@ export interface ReplicaOptions {
   /** For a node that joins: whom its join answer named, until replicated membership is here. */
   readonly knownMembers?: readonly Member[]
   readonly settings?: Partial<ReplicaSettings>
+  /** Where the members are kept a second time, so that a lost state can be fetched from them. Without it such a node stays out. */
+  readonly keepsake?: Slots
   /** The format levels that this node understands; by default what this release does. Tests start nodes of the next one with it. */
   readonly formats?: FormatRange
   /** Runs `task` soon, after the inputs that are already waiting. Default: setImmediate. A simulation hands in its own. */
@@ -77,11 +80,18 @@ export interface ReplicaSettings {
   /** Entries in one apply batch. */
   readonly applyEntriesMax: number
   readonly applyBytesMax: number
+  /** At multiples of so many entries leaders log a proof of their state: what a sealed node keeps of its log at most, beside its trail. The same on every node. */
+  readonly checkpointEntries: number
   /** How long a proposer is kept waiting, after its leader lost leadership, for the next leader to decide the entry's fate. */
   readonly outcomeWaitMs: number
   /** A learner this close to the commit index is promoted. */
   readonly promoteLagMax: number
   readonly membershipWaitMs: number
+  /** How often the leader compares the digests of all members; 0: only on demand. */
+  readonly checkIntervalMs: number
+  /** From the end of one reading of the whole state to the beginning of the next; 0: only on demand. */
+  readonly scrubIntervalMs: number
+  readonly scrubBytesPerSecondMax: number
 }
 
 export const settingsDefault: ReplicaSettings = {
@@ -107,9 +117,13 @@ export const settingsDefault: ReplicaSettings = {
   conflictKeysMax: 100_000,
   applyEntriesMax: 2_048,
   applyBytesMax: 8 * 1024 * 1024,
+  checkpointEntries: 4_096,
   outcomeWaitMs: 3_000,
   promoteLagMax: 64,
   membershipWaitMs: 10_000,
+  checkIntervalMs: 10_000,
+  scrubIntervalMs: 6 * 3_600_000,
+  scrubBytesPerSecondMax: 8 * 1024 * 1024,
 }
 
 /** Fills in defaults and checks how the settings relate. @throws AssertionError */

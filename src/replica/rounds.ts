@@ -13,6 +13,8 @@ export interface ApplyRound {
   /** Callers' keys that change, as views into the entries; a key may occur twice. */
   readonly keys: readonly Uint8Array[]
   readonly directory: Directory
+  /** Proofs of states that its commands carry. */
+  readonly checkpoints: readonly Uint8Array[]
 }
 
 /**
@@ -27,6 +29,7 @@ export function buildRound(
 ): ApplyRound {
   const ops: Op[] = []
   const keys: Uint8Array[] = []
+  const checkpoints: Uint8Array[] = []
   let { applied, appliedTerm, membership, leaderTimeMs } = meta
   let members = directory
   for (const entry of entries) {
@@ -44,6 +47,7 @@ export function buildRound(
           keys.push(op.key)
         }
       }
+      if (command.checkpoint instanceof Uint8Array) checkpoints.push(command.checkpoint)
       if (command.directory !== null) members = updateDirectory(members, command.directory)
       checkLevel(members.level, formats)
       // The clock that TTLs run on never goes back, whatever clock a new leader has.
@@ -52,7 +56,7 @@ export function buildRound(
   }
   if (members !== directory) ops.push(directoryOp(members))
   if (members.level !== directory.level) ops.push(levelOp(members.level))
-  return { ops, meta: { ...meta, applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members }
+  return { ops, meta: { ...meta, applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members, checkpoints }
 }
 
 function membersAfter(directory: Directory, data: Uint8Array, membership: Membership, { min }: FormatRange): Directory {

@@ -4,11 +4,11 @@ import { HoldfastError } from '#base/errors.ts'
 import { firstLevel, laidOut, levelOf, releasedFormats, versionAt, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { NodeId, SnapshotMeta } from '#raft/types.ts'
-import type { StateStore } from '#store/types.ts'
+import type { StateMeta, StateStore } from '#store/types.ts'
 import type { Peers } from './options.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
-const headerVersion = 1
+const headerVersion = 2
 const headerBytesMax = 4_096
 
 export interface SnapshotHeader {
@@ -16,10 +16,12 @@ export interface SnapshotHeader {
   /** The leader's term at sending. */
   readonly term: number
   readonly index: number
+  /** That an unsealed node has checked the state (proofs.ts); null from a sealed one. */
+  readonly proof: Uint8Array | null
 }
 
-export function encodeHeader({ clusterId, term, index }: SnapshotHeader, level: number = firstLevel): Uint8Array {
-  return packr.pack([versionAt(headerVersion, level), ...laidOut([clusterId, term, index], level)])
+export function encodeHeader({ clusterId, term, index, proof }: SnapshotHeader, level: number = firstLevel): Uint8Array {
+  return packr.pack([versionAt(headerVersion, level), ...laidOut([clusterId, term, index, proof], level)])
 }
 
 /** @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for a version outside `formats`. */
@@ -27,12 +29,12 @@ export function decodeHeader(bytes: Uint8Array, formats: FormatRange = releasedF
   const record = bytes.length <= headerBytesMax ? unpack(bytes) : null
   const [version, ...row] = Array.isArray(record) ? (record as unknown[]) : []
   const level = levelOf('snapshot header', headerVersion, version, formats)
-  const [clusterId, term, index] = laidOut(row, level ?? firstLevel)
+  const [clusterId, term, index, proof] = laidOut(row, level ?? firstLevel)
   const counts = [term, index].every((count) => typeof count === 'number' && Number.isSafeInteger(count) && count > 0)
   if (level === null || typeof clusterId !== 'string' || !counts) {
     throw new HoldfastError('ERR_FRAME', 'snapshot header: expected a version with cluster, term and index, got something else')
   }
-  return { clusterId, term: term as number, index: index as number }
+  return { clusterId, term: term as number, index: index as number, proof: proof instanceof Uint8Array ? proof : null }
 }
 
 function unpack(bytes: Uint8Array): unknown {
@@ -51,7 +53,10 @@ export class OutgoingSnapshots {
   readonly #logger: Logger
   readonly #sending = new Map<NodeId, number>()
 
-  constructor(state: StateStore, peers: Peers, clusterId: string, logger: Logger) {
+  readonly #prove: (meta: StateMeta) => Uint8Array | null
+
+  constructor(state: StateStore, peers: Peers, clusterId: string, logger: Logger, prove: (meta: StateMeta) => Uint8Array | null) {
+    this.#prove = prove
     this.#state = state
     this.#peers = peers
     this.#clusterId = clusterId
@@ -68,7 +73,8 @@ export class OutgoingSnapshots {
     if (this.#sending.has(to)) return null
     const snapshot = this.#state.snapshot(level)
     this.#sending.set(to, snapshot.meta.index)
-    const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index }, level)
+    const proof = this.#prove(this.#state.meta)
+    const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index, proof }, level)
     return this.#stream(to, header, snapshot).finally(() => {
       snapshot.release()
       this.#sending.delete(to)
@@ -87,17 +93,28 @@ export class OutgoingSnapshots {
   }
 }
 
+/** What the receiver thinks of a snapshot; both throw what it refuses it with. */
+export interface SnapshotJudge {
+  /** Before anything of the body is read. */
+  header(header: SnapshotHeader): void
+  /** All of it is here and agrees with its digest. Returns the record as it is to be kept. */
+  meta(meta: StateMeta, proof: Uint8Array | null): StateMeta
+}
+
 /** Stores a peer's snapshot beside the state. @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for one of a version outside `formats` */
 export async function receiveSnapshot(
   state: StateStore,
   clusterId: string,
   header: Uint8Array,
   body: AsyncIterable<Uint8Array>,
+  judge: SnapshotJudge,
   formats: FormatRange,
 ): Promise<{ readonly term: number; readonly meta: SnapshotMeta }> {
-  const { clusterId: cluster, term, index } = decodeHeader(header, formats)
+  const decoded = decodeHeader(header, formats)
+  const { clusterId: cluster, term, index, proof } = decoded
   if (cluster !== clusterId) throw new HoldfastError('ERR_FRAME', 'snapshot: expected one of this cluster, got that of another')
-  const meta = await state.receive(body, formats)
+  judge.header(decoded)
+  const meta = await state.receive(body, formats, (received) => judge.meta(received, proof))
   if (meta.index !== index) throw new HoldfastError('ERR_FRAME', `snapshot: expected the state at ${index}, got ${meta.index}`)
   return { term, meta }
 }

@@ -1,5 +1,6 @@
 import type { FormatRange } from '#base/formats.ts'
 import type { Op, StateView } from '#store/types.ts'
+import type { Authenticator } from './authenticator.ts'
 import type { NodeId, PeerStatus, Role } from '#raft/types.ts'
 
 /** A node as the cluster knows it. Replicated in the clear: nothing in it is secret. */
@@ -33,6 +34,8 @@ export interface Proposal {
   readonly sections: readonly SectionBatch[]
   /** The leader's clock at evaluation, ms. */
   readonly timeMs: number
+  /** The first command of an initialisation: the chain of commands begins with it, under the key that came to be with it. */
+  readonly begins?: boolean
 }
 
 /** What the apply loop says after each applied batch, in order, before anybody is told that it is applied. */
@@ -97,8 +100,12 @@ export interface Replica {
   onApplied(listener: (change: AppliedChange) => void): () => void
   /** Called when role, term, leader or readiness changed. */
   onStatus(listener: (status: ReplicaStatus) => void): () => void
-  /** Tells consensus whether this node's barrier is sealed: sealed nodes vote, replicate, campaign last and propose nothing. */
-  setSealed(sealed: boolean): void
+  /**
+   * This node's barrier was opened, or sealed (null, as at the start): sealed nodes vote, replicate, campaign last, propose nothing, and apply what they
+   * can't check. When it is opened, what was applied unchecked is checked before this returns.
+   * @throws ERR_UNPROVEN: nothing changed, and this node must stay sealed
+   */
+  setAuthenticator(authenticator: Authenticator | null): void
   /** Leader only. Adds `member` as a learner (it is promoted to voter by itself when caught up, if `member.voter`). `formats`: what it understands. @throws ERR_UPGRADE_REQUIRED when that is not the cluster's level. */
   addMember(member: Member, formats?: FormatRange): Promise<void>
   removeMember(id: NodeId): Promise<void>

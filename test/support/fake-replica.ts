@@ -5,6 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HoldfastError } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
+import type { Authenticator } from '#replica/authenticator.ts'
 import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { KeyCursor, Op, StateMeta, StateView } from '#store/types.ts'
@@ -223,8 +224,8 @@ export class FakeReplica implements Replica {
     return () => this.#statusListeners.delete(listener)
   }
 
-  setSealed(sealed: boolean): void {
-    this.sealed = sealed
+  setAuthenticator(authenticator: Authenticator | null): void {
+    this.sealed = authenticator === null
     this.tellStatus()
   }
 

@@ -110,7 +110,7 @@ export class Life implements Mounter {
       })
       if (!this.alive) return
       this.replica = replica
-      replica.setSealed(this.#node.sealed)
+      this.#node.tellSealed()
     } catch (error) {
       if (!this.alive) return
       if (isHoldfastError(error)) this.#fail(error.code, error.message)

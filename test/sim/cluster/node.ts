@@ -2,6 +2,8 @@
 import { applyMembershipEntry, EntryType, type Membership } from '#raft/index.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Member } from '#replica/types.ts'
+import { isHoldfastError } from '#base/errors.ts'
+import { testAuthenticator } from '#test/support/authenticator.ts'
 import type { Prng } from '../prng.ts'
 import { SimDisk } from './disk.ts'
 import { Life, type Start } from './life.ts'
@@ -125,7 +127,19 @@ export class SimNode {
 
   setSealed(sealed: boolean): void {
     this.sealed = sealed
-    this.life?.run(() => this.life?.replica?.setSealed(sealed))
+    this.life?.run(() => this.tellSealed())
+  }
+
+  /** Opens or seals this node's process as the machine is now. One that holds what nobody has vouched for yet stays sealed, as its operator is told. */
+  tellSealed(): void {
+    try {
+      this.life?.replica?.setAuthenticator(this.sealed ? null : testAuthenticator())
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error
+      this.sealed = true
+      this.#world.count('not-opened')
+      this.#world.trace('not-opened', this.id, '', 0, 0)
+    }
   }
 
   /** A new disk in the old machine: its key went with it, and what it had promised must be held by others. */

@@ -145,8 +145,8 @@ export class WatchedState implements StateStore {
   snapshot(level?: number): ReturnType<StateStore['snapshot']> {
     return this.#inner.snapshot(level)
   }
-  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange): Promise<SnapshotMeta> {
-    return this.#inner.receive(stream, formats)
+  receive(stream: AsyncIterable<Uint8Array>, formats?: FormatRange, adopt?: (meta: StateMeta) => StateMeta): Promise<SnapshotMeta> {
+    return this.#inner.receive(stream, formats, adopt)
   }
 
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void> {

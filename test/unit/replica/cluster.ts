@@ -14,6 +14,7 @@ import type { LogStore } from '#store/types.ts'
 import type { LevelFactory } from '#store/level.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
+import { testAuthenticator } from '#test/support/authenticator.ts'
 
 export const clusterId = 'cluster-1'
 export const key = (name: string): Uint8Array => new Uint8Array(Buffer.from(`\x10${name}`))
@@ -21,6 +22,7 @@ export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(te
 
 export interface NodeOptions {
   readonly settings?: Partial<ReplicaSettings>
+  readonly sealed?: boolean
   /** LevelDB of the log, of the state. */
   readonly level?: LevelFactory
   readonly stateLevel?: LevelFactory
@@ -67,6 +69,7 @@ export class TestCluster {
       settings: { ...this.#settings, ...options.settings },
       ...(bootstrap ? { bootstrap: this.member(id) } : { knownMembers: [this.member('a')] }),
     })
+    if (options.sealed !== true) replica.setAuthenticator(testAuthenticator())
     this.nodes.set(id, replica)
     return replica
   }

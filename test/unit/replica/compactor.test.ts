@@ -7,10 +7,11 @@ interface Given {
   /** Up to where `sync` makes the state durable. */
   readonly synced: number
   readonly lowestIndex: number
+  readonly checkedIndex?: number
 }
 
 /** What a compactor does with a log of 100 entries, of which it should keep ten. */
-async function compact({ applied, synced, lowestIndex }: Given): Promise<string[]> {
+async function compact({ applied, synced, lowestIndex, checkedIndex = Infinity }: Given): Promise<string[]> {
   const done: string[] = []
   const state = {
     meta: { applied },
@@ -29,7 +30,8 @@ async function compact({ applied, synced, lowestIndex }: Given): Promise<string[
     },
   }
   const settings = { trailingEntries: 10, logBytesMax: 1_000_000 }
-  const driver = { options: { log, state }, settings, outgoing: { lowestIndex: () => lowestIndex }, running: true, fail: () => {} }
+  const chain = { checkedIndex }
+  const driver = { options: { log, state }, settings, chain, outgoing: { lowestIndex: () => lowestIndex }, running: true, fail: () => {} }
   const compactor = new Compactor(driver as unknown as Driver)
   for (let tick = 0; tick < 20; tick += 1) compactor.tick()
   await compactor.idle()
@@ -44,4 +46,8 @@ test('the log is compacted only up to what was made durable before', async () =>
 
 test('what the receiver of a snapshot will need next is kept', async () => {
   expect(await compact({ applied: 100, synced: 100, lowestIndex: 33 })).toEqual(['sync', 'compact 33'])
+})
+
+test('what a sealed node has not checked is kept until it can', async () => {
+  expect(await compact({ applied: 100, synced: 100, lowestIndex: Infinity, checkedIndex: 20 })).toEqual(['sync', 'compact 20'])
 })

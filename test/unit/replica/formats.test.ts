@@ -30,7 +30,7 @@ test('a command comes back as it went in', () => {
 
 test('a command of another version, or a malformed one, is refused', () => {
   const good = encodeCommand({ timeMs: 1, sections: [], directory: null })
-  expect(() => decodeCommand(good.with(0, 2))).toThrow(expect.objectContaining({ code: 'ERR_UPGRADE_REQUIRED' }))
+  expect(() => decodeCommand(good.with(0, 3))).toThrow(expect.objectContaining({ code: 'ERR_UPGRADE_REQUIRED' }))
   for (const bad of [new Uint8Array(0), good.subarray(0, 2), new Uint8Array([1, 0xc0])]) {
     expect(() => decodeCommand(bad)).toThrow(expect.objectContaining({ code: 'ERR_STORE_CORRUPT' }))
   }
@@ -84,7 +84,12 @@ test('directory updates and snapshot headers come back, and garbage says nothing
       expect(() => decodeHeader(garbage)).toThrow(expect.objectContaining({ code: 'ERR_FRAME' }))
     }),
   )
-  expect(decodeHeader(encodeHeader({ clusterId: 'c', term: 3, index: 9 }))).toEqual({ clusterId: 'c', term: 3, index: 9 })
+  expect(decodeHeader(encodeHeader({ clusterId: 'c', term: 3, index: 9, proof: null }))).toEqual({
+    clusterId: 'c',
+    term: 3,
+    index: 9,
+    proof: null,
+  })
 })
 
 test('a message keeps its known fields and loses all others', () => {

@@ -68,7 +68,7 @@ test('entries that an installed snapshot covers are not applied once more', asyn
     replica.onMessage('b', append)
     await expect.poll(begun).toBe(1)
     const snapshot = sent.snapshot()
-    const installed = replica.onSnapshot('b', encodeHeader({ clusterId, term: 2, index: 10 }), snapshot.stream)
+    const installed = replica.onSnapshot('b', encodeHeader({ clusterId, term: 2, index: 10, proof: null }), snapshot.stream)
     await expect.poll(() => replica.status().commit).toBe(10)
     open()
     await installed

@@ -166,7 +166,7 @@ test('a proposal of another term, and one before the leader is ready, is refused
   const { term } = node.status()
   await expect(node.propose(proposal(node, { x: '1' }, { term: term + 1 }))).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })
   await expect(node.propose(proposal(node, { x: '1' }, { term: term - 1 }))).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })
-  node.setSealed(true)
+  node.setAuthenticator(null)
   await expect(write(node, { x: '1' })).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })
 })
 
@@ -362,7 +362,7 @@ test('a sealed node never leads while an unsealed one can, and a sealed winner h
   await newCluster().grow('a', 'b', 'c')
   const leader = await cluster.leader()
   const [sealed, open] = [...cluster.nodes.values()].filter((node) => node !== leader)
-  sealed?.setSealed(true)
+  sealed?.setAuthenticator(null)
   await cluster.kill(leader.nodeId)
   const next = await cluster.leader()
   expect(next.nodeId).toBe(open?.nodeId)
