@@ -1,6 +1,7 @@
 /** Stores, transport and replica, wired to each other: this node's part in its cluster. */
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { startReplica, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
@@ -22,6 +23,7 @@ export interface ConsensusOptions {
   readonly knownMembers: readonly Member[]
   readonly listenAddress: string
   readonly settings: Partial<ReplicaSettings>
+  readonly formats: FormatRange
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Logger
@@ -36,7 +38,7 @@ export interface Consensus {
   stop(): Promise<void>
 }
 
-/** @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED; ERR_CONFIG when the cluster address can't be listened on. */
+/** @throws ERR_STORE_CORRUPT, ERR_STORE_FAILED; ERR_UPGRADE_REQUIRED when the cluster's format level is none of `formats`; ERR_CONFIG when the cluster address can't be listened on. */
 export async function openConsensus(options: ConsensusOptions): Promise<Consensus> {
   const { dataDir: directory, identity, clock, random, log } = options
   const { clusterId, nodeId } = identity
@@ -81,6 +83,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       logger: log,
       knownMembers: options.knownMembers,
       settings: options.settings,
+      formats: options.formats,
       ...(options.founding ? { bootstrap: options.self } : {}),
     })
     replica = started

@@ -97,13 +97,16 @@ export class Granter {
     try {
       const granted = await this.#options.barrier.transact((transaction) => this.#certify(transaction, request))
       const voter = request.voter && !proof.nonVoter
-      await this.#options.replica.addMember({
-        id: request.node_id,
-        clusterAddress: hostPort(request.cluster_address),
-        apiAddress: request.api_address,
-        fingerprint: granted.fingerprint,
-        voter,
-      })
+      await this.#options.replica.addMember(
+        {
+          id: request.node_id,
+          clusterAddress: hostPort(request.cluster_address),
+          apiAddress: request.api_address,
+          fingerprint: granted.fingerprint,
+          voter,
+        },
+        request.formats,
+      )
       const status = this.#options.replica.status()
       return sealJoinAnswer(
         {

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join as joinPath } from 'node:path'
 import { Agent, request } from 'undici'
 import { HoldfastError } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import { SecretBytes } from '#base/secret.ts'
 import type { SealRecords } from '#seal/types.ts'
 import type { Member } from '#replica/types.ts'
@@ -36,6 +37,7 @@ export interface Joiner {
   readonly clusterAddress: string
   readonly apiAddress: string
   readonly voter: boolean
+  readonly formats: FormatRange
   /** Where the key is kept until the join has succeeded. */
   readonly dataDir: string
 }
@@ -82,7 +84,8 @@ export async function joinByChallenge(
 
 async function join(leader: LeaderAddress, joiner: Joiner, proof: JoinProof, key: SecretBytes): Promise<Joined> {
   const { privateKeyPem, csr } = await joiningKey(joiner)
-  const claim = { node_id: joiner.nodeId, csr, cluster_address: joiner.clusterAddress, api_address: joiner.apiAddress, voter: joiner.voter }
+  const { nodeId, clusterAddress, apiAddress, voter: votes, formats } = joiner
+  const claim = { node_id: nodeId, csr, cluster_address: clusterAddress, api_address: apiAddress, voter: votes, formats }
   const joinRequest = makeJoinRequest(claim, proof, key)
   const answer = await post(leader, 'sys/storage/raft/bootstrap/answer', joinRequest)
   const parsed = parseJoinAnswer(answer['data'] ?? answer)

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join as joinPath } from 'node:path'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { randomUuid, type RandomSource } from '#base/random.ts'
 import { createClusterCa, type ClusterCa } from '#transport/certificates.ts'
@@ -32,6 +33,7 @@ export interface BirthOptions {
   readonly onRequest: TransportHandlers['request']
   readonly replica: LateReplica
   readonly settings: Partial<ReplicaSettings>
+  readonly formats: FormatRange
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Logger
@@ -168,7 +170,7 @@ export class Birth {
   }
 
   async #open(identity: Identity, founding: boolean, incarnation: number, knownMembers: readonly Member[]): Promise<void> {
-    const { dataDir, clusterAddress, apiAddress, settings, clock, random, log, replica } = this.#options
+    const { dataDir, clusterAddress, apiAddress, settings, formats, clock, random, log, replica } = this.#options
     const { nodeId, fingerprint } = identity
     const self: Member = { id: nodeId, clusterAddress, apiAddress, fingerprint, voter: true }
     this.#consensus = await openConsensus({
@@ -180,6 +182,7 @@ export class Birth {
       knownMembers,
       listenAddress: this.#options.listenAddress,
       settings,
+      formats,
       clock,
       random,
       log,

@@ -6,6 +6,7 @@
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { systemClock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
@@ -51,6 +52,8 @@ export interface ServerArguments {
   /** Files or folders, HCL or JSON; later ones win. */
   readonly configPaths: readonly string[]
   readonly logLevel?: string
+  /** What this node understands of formats; no configuration sets it. Tests run the next release with it. */
+  readonly formats?: FormatRange
 }
 
 /** The services of one node. */
@@ -84,7 +87,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
   const { log } = logger
   for (const warning of [...config.warnings, folderWarning]) if (warning !== null) log.warn({}, warning)
   try {
-    return await serve(config, nodeId, logger, load)
+    return await serve(config, nodeId, logger, load, options.formats ?? releasedFormats)
   } catch (error) {
     log.error(
       { code: codeOf(error), hint: isHoldfastError(error) ? error.hint : undefined },
@@ -94,11 +97,17 @@ export async function runServer(options: ServerArguments): Promise<number> {
   }
 }
 
-async function serve(config: ServerConfig, nodeId: string, logger: ProcessLogger, reload: () => ServerConfig): Promise<number> {
+async function serve(
+  config: ServerConfig,
+  nodeId: string,
+  logger: ProcessLogger,
+  reload: () => ServerConfig,
+  formats: FormatRange,
+): Promise<number> {
   const { log } = logger
   const seals = chooseSeals(config.seals, { clock: systemClock, random: systemRandom, env: process.env, log })
   const audit = await openAudit(config, nodeId, log)
-  const house = assemble(config, nodeId, log, audit, seals)
+  const house = assemble(config, nodeId, log, audit, seals, formats)
   const listeners = await openListeners(config, house.core, nodeId, log)
   const signals = watchSignals({
     log,
@@ -184,7 +193,14 @@ async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Pro
   return createAuditBroker({ nodeId, clock: systemClock, random: systemRandom, log, devices })
 }
 
-function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: ManagedAuditBroker, seals: ChosenSeals): House {
+function assemble(
+  config: ServerConfig,
+  nodeId: string,
+  log: Logger,
+  audit: ManagedAuditBroker,
+  seals: ChosenSeals,
+  formats: FormatRange,
+): House {
   const clock = systemClock
   const random = systemRandom
   const replica = new LateReplica(nodeId)
@@ -212,6 +228,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     apiAddress: config.api_addr,
     replica,
     settings: replicaSettings(config),
+    formats,
     clock,
     random,
     log,
@@ -238,7 +255,7 @@ function assemble(config: ServerConfig, nodeId: string, log: Logger, audit: Mana
     clock,
     log,
   })
-  const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, dataDir: config.raft.path }
+  const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
   const services: SystemServices = {

@@ -1,5 +1,6 @@
 /** Join requests and answers as they come from the network, checked before anything believes their types. */
 import { HoldfastError } from '#base/errors.ts'
+import { rangeFrom, type FormatRange } from '#base/formats.ts'
 import { parsePeerAddress } from './address.ts'
 import type { JoinAnswer, JoinMember, JoinRequest } from './join.ts'
 
@@ -16,6 +17,7 @@ export function parseJoinRequest(value: unknown): JoinRequest {
     cluster_address: address(record['cluster_address'], 'cluster_address'),
     api_address: text(record['api_address'], 'api_address'),
     voter: flag(record['voter'], 'voter'),
+    formats: formatsFrom(record['formats']),
     mac: text(record['mac'], 'mac'),
   }
   const hasToken = record['token_id'] !== undefined
@@ -56,6 +58,12 @@ function parseMember(value: unknown): JoinMember {
 function object(value: unknown, name: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(name, 'an object', typeof value)
   return value as Record<string, unknown>
+}
+
+function formatsFrom(value: unknown): FormatRange {
+  const formats = rangeFrom(value)
+  if (formats === null) throw bad('formats', 'a range of levels, min and max', typeof value)
+  return formats
 }
 
 function text(value: unknown, name: string): string {

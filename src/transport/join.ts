@@ -14,6 +14,7 @@
  */
 import { createHash, createHmac, hkdfSync } from 'node:crypto'
 import { HoldfastError } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes, equalSecretStrings, equalSecrets } from '#base/secret.ts'
 import { fingerprint } from './certificates.ts'
@@ -33,6 +34,8 @@ export interface JoinClaim {
   readonly cluster_address: string
   readonly api_address: string
   readonly voter: boolean
+  /** Which format levels it understands: a cluster beyond them does not let it in. */
+  readonly formats: FormatRange
 }
 
 /** Which secret the request's MAC is made with: exactly one of the two. */
@@ -111,7 +114,8 @@ export function makeJoinRequest(claim: JoinClaim, proof: JoinProof, key: SecretB
 /** HMAC-SHA256 over every field of a request, hex. */
 export function joinRequestMac(claim: JoinClaim, proof: JoinProof, key: SecretBytes): string {
   const by = 'token_id' in proof ? ['token', proof.token_id] : ['challenge', proof.challenge]
-  return mac(key, 'holdfast join request v1', [...by, claim.node_id, claim.csr, claim.cluster_address, claim.api_address, claim.voter])
+  const { node_id: nodeId, csr, cluster_address: clusterAddress, api_address: apiAddress, voter, formats } = claim
+  return mac(key, 'holdfast join request v2', [...by, nodeId, csr, clusterAddress, apiAddress, voter, formats.min, formats.max])
 }
 
 /**

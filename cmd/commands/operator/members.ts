@@ -18,6 +18,8 @@ interface Member {
   readonly applied_index: number | null
   /** Entries between the furthest commit that any node reports and what this one has applied. */
   readonly applied_lag: number | null
+  /** The format levels that its release understands, as the leader last heard. */
+  readonly format_levels: string | null
 }
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
@@ -61,6 +63,12 @@ async function apiAddresses(client: Client): Promise<readonly { names: readonly 
   }))
 }
 
+function levelsOf(value: unknown): string | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { min, max } = value as Data
+  return min === max ? String(min) : `${String(min)}-${String(max)}`
+}
+
 async function membersOf(context: CommandContext): Promise<readonly Member[]> {
   const data = await readData(context, 'sys/storage/raft/configuration')
   const servers = ((data['config'] as Data | undefined)?.['servers'] ?? []) as readonly Data[]
@@ -82,6 +90,7 @@ async function membersOf(context: CommandContext): Promise<readonly Member[]> {
     cluster_address: cluster,
     sealed: probed.sealed,
     applied_index: probed.applied,
+    format_levels: levelsOf(server['format_levels']),
     applied_lag: probed.applied === null ? null : Math.max(0, committed - probed.applied),
   }))
 }
@@ -102,7 +111,8 @@ export const membersCommand: Command = {
       member.applied_lag === null ? 'unknown' : String(member.applied_lag),
       member.address || 'unknown',
       member.cluster_address,
+      member.format_levels ?? 'unknown',
     ])
-    await context.output.table(['Node', 'Role', 'Sealed', 'Applied Lag', 'Address', 'Cluster Address'], rows, members)
+    await context.output.table(['Node', 'Role', 'Sealed', 'Applied Lag', 'Address', 'Cluster Address', 'Formats'], rows, members)
   },
 }

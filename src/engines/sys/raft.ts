@@ -3,7 +3,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
-import { answer, effects, field, optional, path, reads, text } from './table.ts'
+import { answer, effects, field, optional, path, text } from './table.ts'
 import type { ClusterService, SystemServices } from './types.ts'
 
 const joinTokenTtlSecondsDefault = 24 * 3_600
@@ -23,7 +23,8 @@ function readPaths(cluster: ClusterService): PathDef[] {
   const flags = { rootNamespaceOnly: true }
   return [
     path('storage/raft/configuration', 'The members of the cluster.', flags, {
-      read: reads('Read', async () => {
+      // On the leader: only it knows what formats the others understand.
+      read: effects('Read', async () => {
         const status = statusOf(cluster)
         const servers = status.members.map((member) => ({
           node_id: member.id,
@@ -31,8 +32,9 @@ function readPaths(cluster: ClusterService): PathDef[] {
           leader: member.id === status.leader,
           protocol_version: '3',
           voter: member.voter,
+          format_levels: status.memberFormats[member.id] ?? null,
         }))
-        return answer({ config: { index: status.commit, servers } })
+        return answer({ config: { index: status.commit, servers, format_level: status.level } })
       }),
     }),
   ]

@@ -26,6 +26,7 @@ const claims: fc.Arbitrary<JoinClaim> = fc.record({
   cluster_address: fc.constantFrom('127.0.0.1:8201', '[::1]:8201', 'a.example:1'),
   api_address: fc.string({ minLength: 1, maxLength: 40 }),
   voter: fc.boolean(),
+  formats: fc.constant({ min: 1, max: 1 }),
 })
 
 test('a token read back gives the id and key that it was made with', () => {
@@ -77,7 +78,7 @@ test('a request passes under its own key, and no field can be changed', () => {
 })
 
 test('fields can not be shifted into their neighbours', () => {
-  const claim = { node_id: 'ab', csr: 'c', cluster_address: 'h:1', api_address: 'u', voter: true }
+  const claim = { node_id: 'ab', csr: 'c', cluster_address: 'h:1', api_address: 'u', voter: true, formats: { min: 1, max: 1 } }
   const request = makeJoinRequest(claim, { token_id: 't' }, secret(1))
   expect(code(() => verifyJoinRequest({ ...request, node_id: 'a', csr: 'bc' }, secret(1)))).toBe('ERR_PERMISSION_DENIED')
   expect(code(() => verifyJoinRequest({ ...request, node_id: 'ab","c', csr: '' }, secret(1)))).toBe('ERR_PERMISSION_DENIED')
@@ -88,7 +89,14 @@ async function granted(): Promise<{ request: JoinRequest; answer: JoinAnswer; ke
   const node = await createNodeKey()
   const { id, key } = makeJoinToken(systemRandom)
   const csr = await createCsr({ nodeId: 'b', privateKeyPem: node.privateKeyPem })
-  const claim = { node_id: 'b', csr, cluster_address: '127.0.0.1:1', api_address: 'http://127.0.0.1:2', voter: true }
+  const claim = {
+    node_id: 'b',
+    csr,
+    cluster_address: '127.0.0.1:1',
+    api_address: 'http://127.0.0.1:2',
+    voter: true,
+    formats: { min: 1, max: 1 },
+  }
   const request = makeJoinRequest(claim, { token_id: id }, key)
   const { certificatePem } = await issueNodeCertificate(ca, csr, {
     nodeId: 'b',
@@ -135,7 +143,7 @@ test('whoever lacks the key can not swap the CA, the members, or the request tha
   expect(code(() => openJoinAnswer(answer, request, key, other.privateKeyPem))).toBe('ERR_UPSTREAM')
 })
 
-const claim = { node_id: 'b', csr: 'csr', cluster_address: 'h:1', api_address: 'u', voter: true }
+const claim = { node_id: 'b', csr: 'csr', cluster_address: 'h:1', api_address: 'u', voter: true, formats: { min: 1, max: 1 } }
 
 test('the seal proof: who opens the challenge can join, and learns that the member holds the root key', () => {
   const member = { processKey: secret(1), rootKey: secret(2) }
@@ -194,6 +202,7 @@ test('requests and answers of wrong types are refused, naming the field', async 
     [{ ...request, csr: 'x'.repeat(9_000) }, 'csr'],
     [{ ...request, cluster_address: 'nowhere' }, 'cluster_address'],
     [{ ...request, voter: 'yes' }, 'voter'],
+    [{ ...request, formats: { min: 2, max: 1 } }, 'formats'],
     [{ ...request, challenge: 'c' }, 'token_id or challenge'],
   ]
   for (const [value, field] of wrong) expect(() => parseJoinRequest(value)).toThrow(field)
