@@ -4,7 +4,7 @@ import type { Clock } from '#base/clock.ts'
 import { sleep } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { SecretBytes } from '#base/secret.ts'
-import type { ClusterService, JoinOptions } from '#engines/sys/types.ts'
+import type { ClusterService, JoinOptions, JoinTokenInfo } from '#engines/sys/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { SealManager } from '#seal/types.ts'
 import type { Granter } from './granting.ts'
@@ -97,8 +97,16 @@ export class NodeCluster implements ClusterService {
   createJoinToken(options: {
     readonly ttlSeconds: number
     readonly nonVoter: boolean
-  }): Promise<{ readonly token: string; readonly expiresMs: number }> {
+  }): Promise<{ readonly id: string; readonly token: string; readonly expiresMs: number }> {
     return this.#options.granter.createToken(options)
+  }
+
+  listJoinTokens(): Promise<readonly JoinTokenInfo[]> {
+    return this.#options.granter.listTokens()
+  }
+
+  revokeJoinToken(id: string): Promise<boolean> {
+    return this.#options.granter.revokeToken(id)
   }
 
   async removePeer(nodeId: string): Promise<void> {

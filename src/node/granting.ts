@@ -8,6 +8,7 @@ import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import type { BarrierControl, Section, Transaction } from '#barrier/types.ts'
 import { encodeStored, parseStored } from '#core/storage.ts'
+import type { JoinTokenInfo } from '#engines/sys/types.ts'
 import type { Replica } from '#replica/types.ts'
 import type { SealRecords } from '#seal/types.ts'
 import { issueNodeCertificate, type ClusterCa } from '#transport/certificates.ts'
@@ -55,7 +56,10 @@ export class Granter {
   }
 
   /** A one-time token, shown once. @throws ERR_BUSY when too many are open. */
-  async createToken(options: { readonly ttlSeconds: number; readonly nonVoter: boolean }): Promise<{ token: string; expiresMs: number }> {
+  async createToken(options: {
+    readonly ttlSeconds: number
+    readonly nonVoter: boolean
+  }): Promise<{ id: string; token: string; expiresMs: number }> {
     const made = makeJoinToken(this.#options.random)
     try {
       return await this.#options.barrier.transact(async (transaction) => {
@@ -68,11 +72,34 @@ export class Granter {
           usedBy: null,
         }
         transaction.put(tokenSection, encodeName(made.id), encodeStored(stored))
-        return { token: made.token, expiresMs }
+        return { id: made.id, token: made.token, expiresMs }
       })
     } finally {
       made.key[Symbol.dispose]()
     }
+  }
+
+  /** The tokens that have not expired, without what would let anybody join. */
+  listTokens(): Promise<readonly JoinTokenInfo[]> {
+    return this.#options.barrier.transact(async (transaction) => {
+      const found: JoinTokenInfo[] = []
+      for (const name of await transaction.list(tokenSection, '', { limit: tokensMax })) {
+        const stored = await transaction.get(tokenSection, name)
+        if (stored === null) continue
+        const { expiresMs, nonVoter, usedBy } = parseStored<StoredToken>(stored, 'a join token')
+        if (expiresMs > transaction.nowMs) found.push({ id: decodeName(name), expiresMs, nonVoter, used: usedBy !== null })
+      }
+      return found
+    })
+  }
+
+  /** Nobody can join by it any more; who has joined stays. False when there is no such token. */
+  revokeToken(id: string): Promise<boolean> {
+    return this.#options.barrier.transact(async (transaction) => {
+      const known = (await transaction.get(tokenSection, encodeName(id))) !== null
+      if (known) transaction.delete(tokenSection, encodeName(id))
+      return known
+    })
   }
 
   /** Stateless: a flood of challenges costs no memory. */
@@ -188,6 +215,7 @@ async function readCa(transaction: Transaction): Promise<ClusterCa> {
 
 /** Ids come from outside and may hold a '/': a storage path segment may not. */
 const encodeName = (name: string): string => Buffer.from(name).toString('base64url')
+const decodeName = (name: string): string => Buffer.from(name, 'base64url').toString()
 
 const hostPort = (address: string): string => (address.includes('://') ? new URL(address).host : address)
 
@@ -224,5 +252,7 @@ async function dropExpired(transaction: Transaction): Promise<void> {
     open -= 1
   }
   if (open >= tokensMax)
-    throw new HoldfastError('ERR_BUSY', `expected fewer than ${tokensMax} open join tokens, got ${open}`, { hint: 'let some expire' })
+    throw new HoldfastError('ERR_BUSY', `expected fewer than ${tokensMax} open join tokens, got ${open}`, {
+      hint: 'revoke some: holdfast operator raft join-tokens lists them',
+    })
 }

@@ -249,6 +249,24 @@ test('a token for learners makes a learner, whatever the node asks for; the CLI 
   await learner.stop('SIGKILL')
 })
 
+test('open join tokens are listed by id, and a revoked one lets nobody join', async () => {
+  const env = { HOLDFAST_TOKEN: founded.token }
+  const made = await founder.call('POST', 'sys/storage/raft/join-token', { token: founded.token, body: { ttl: '5m', non_voter: true } })
+  const { id, token } = dataOf<{ id: string; token: string }>(made)
+  const list = async (): Promise<string> => (await runCommand('operator raft join-tokens', { address: founder.apiAddress, env })).out
+  expect(await list()).toMatch(new RegExp(`^${id}\\s+\\S+\\s+true\\s+false$`, 'm'))
+  expect(await list()).not.toContain(token)
+  const revoked = await runCommand(['operator', 'raft', 'revoke-join-token', id], { address: founder.apiAddress, env })
+  expect([revoked.code, revoked.err]).toEqual([0, ''])
+  expect(await list()).not.toContain(id)
+  const late = make('late')
+  await late.startAndAnswer()
+  const refused = await joinBy(late, token)
+  expect([refused.status, errorsOf(refused)]).toEqual([400, expect.stringMatching(/unknown, used or revoked/)])
+  const again = await founder.call('DELETE', `sys/storage/raft/join-token/${id}`, { token: founded.token })
+  expect([again.status, errorsOf(again)]).toEqual([404, expect.stringMatching(/open join token/)])
+})
+
 test('whoever sits in the middle can change neither request nor answer', async () => {
   const joiner = make('proxied')
   await joiner.startAndAnswer()

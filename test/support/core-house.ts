@@ -18,7 +18,7 @@ import { createWrapping } from '#wrapping/wrapping.ts'
 import { openBarriers } from './open-barrier.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
-export type Answer = { status: number; body: any; text: string }
+export type Answer = { status: number; body: any; text: string; headers: Readonly<Record<string, string>> }
 
 export interface HouseNode {
   readonly core: Core
@@ -78,7 +78,9 @@ export async function openHouse(nodes = 1) {
         join: async () => ({ joined: true }),
         bootstrapChallenge: async (body) => ({ echo: body }),
         bootstrapAnswer: async () => ({}),
-        createJoinToken: async ({ ttlSeconds }) => ({ token: 'hfj.test', expiresMs: clock.nowMs() + ttlSeconds * 1_000 }),
+        listJoinTokens: async () => [{ id: 'one', expiresMs: clock.nowMs() + 1_000, nonVoter: false, used: false }],
+        revokeJoinToken: async (id) => (await call(`revoke join token ${id}`), id === 'one'),
+        createJoinToken: async ({ ttlSeconds }) => ({ id: 'one', token: 'hfj.test', expiresMs: clock.nowMs() + ttlSeconds * 1_000 }),
         removePeer: (id) => call(`remove ${id}`),
         setVoter: (id, voter) => call(`voter ${id} ${voter}`),
         silentMs: () => 0,
@@ -166,9 +168,9 @@ function nodeOf(
       method: 'GET',
       ...over,
     }
-    const { status, body } = await core.handle(request)
+    const { status, body, headers } = await core.handle(request)
     const text = Buffer.from(body).toString()
-    return { status, text, body: text.startsWith('{') ? JSON.parse(text) : null }
+    return { status, text, headers, body: text.startsWith('{') ? JSON.parse(text) : null }
   }
   const by = (token: string | null | undefined): Partial<Request> => (token === undefined ? {} : { token })
   return {

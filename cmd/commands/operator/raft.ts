@@ -54,6 +54,19 @@ async function joinToken(context: CommandContext): Promise<void> {
   await context.output.secret(answer)
 }
 
+async function joinTokens(context: CommandContext): Promise<void> {
+  const answer = await call(context, { method: 'GET', path: 'sys/storage/raft/join-token', query: { list: 'true' } })
+  const infos = Object.entries((answer?.data?.['key_info'] ?? {}) as Readonly<Record<string, Data>>)
+  const rows = infos.map(([id, info]) => [id, String(info['expiration']), String(info['non_voter']), String(info['used'])])
+  await context.output.table(['Id', 'Expires', 'Non-voter', 'Used'], rows, answer?.data ?? {})
+}
+
+async function revokeJoinToken(context: CommandContext): Promise<void> {
+  const id = firstArg(context)
+  const answered = await call(context, { method: 'DELETE', path: `sys/storage/raft/join-token/${encodeURIComponent(id)}` })
+  await printWritten(context, answered, 'Nobody can join by this token any more.')
+}
+
 async function removePeer(context: CommandContext): Promise<void> {
   const node = firstArg(context)
   await printWritten(
@@ -114,6 +127,24 @@ export const raftCommands: readonly Command[] = [
       'non-voter': { type: 'bool', description: 'For a learner.' },
     },
     run: joinToken,
+  },
+  {
+    path: ['operator', 'raft', 'join-tokens'],
+    synopsis: 'List the open join tokens, by id',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator raft join-tokens'],
+    run: joinTokens,
+  },
+  {
+    path: ['operator', 'raft', 'revoke-join-token'],
+    synopsis: 'Revoke a join token',
+    args: 'ID',
+    argsMin: 1,
+    argsMax: 1,
+    examples: ['holdfast operator raft revoke-join-token 2vJk8Q4hT0c'],
+    run: revokeJoinToken,
   },
   {
     path: ['operator', 'raft', 'remove-peer'],

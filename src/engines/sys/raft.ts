@@ -3,7 +3,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
-import { answer, effects, field, optional, path, text } from './table.ts'
+import { answer, effects, field, inPath, optional, path, text } from './table.ts'
 import type { ClusterService, SystemServices } from './types.ts'
 
 const joinTokenTtlSecondsDefault = 24 * 3_600
@@ -111,7 +111,28 @@ function joinPaths(cluster: ClusterService): PathDef[] {
             throw new HoldfastError('ERR_BAD_REQUEST', `ttl expected 1 to ${joinTokenTtlSecondsMax} seconds, got ${ttlSeconds}`)
           }
           const made = await cluster.createJoinToken({ ttlSeconds, nonVoter: optional<boolean>(context, 'non_voter') === true })
-          return answer({ token: made.token, expiration: formatRfc3339(made.expiresMs), ttl: ttlSeconds })
+          return answer({ id: made.id, token: made.token, expiration: formatRfc3339(made.expiresMs), ttl: ttlSeconds })
+        }),
+        list: effects('List the open ones', async () => {
+          const tokens = await cluster.listJoinTokens()
+          const rows = tokens.map(({ id, expiresMs, nonVoter, used }) => [
+            id,
+            { expiration: formatRfc3339(expiresMs), non_voter: nonVoter, used },
+          ])
+          return answer({ keys: tokens.map(({ id }) => id), key_info: Object.fromEntries(rows) as Record<string, unknown> })
+        }),
+      },
+    ),
+    path(
+      'storage/raft/join-token/:id',
+      'One join token.',
+      { rootNamespaceOnly: true, sudo: true, fields: { id: inPath('Its id, as the list has it.') } },
+      {
+        delete: effects('Revoke it', async (context) => {
+          if (await cluster.revokeJoinToken(text(context, 'id'))) return null
+          throw new HoldfastError('ERR_NOT_FOUND', 'expected the id of an open join token, got another', {
+            hint: 'LIST sys/storage/raft/join-token names them',
+          })
         }),
       },
     ),

@@ -62,6 +62,14 @@ export interface JoinOptions {
   readonly nonVoter: boolean
 }
 
+/** An open join token as it may be shown: its id is its first half and lets nobody join. */
+export interface JoinTokenInfo {
+  readonly id: string
+  readonly expiresMs: number
+  readonly nonVoter: boolean
+  readonly used: boolean
+}
+
 /** The cluster's membership. Calls that change it run on the leader. */
 export interface ClusterService {
   /** null before this node has a replica (not initialised, not joined). */
@@ -79,7 +87,10 @@ export interface ClusterService {
   createJoinToken(options: {
     readonly ttlSeconds: number
     readonly nonVoter: boolean
-  }): Promise<{ readonly token: string; readonly expiresMs: number }>
+  }): Promise<{ readonly id: string; readonly token: string; readonly expiresMs: number }>
+  listJoinTokens(): Promise<readonly JoinTokenInfo[]>
+  /** False when there is none of this id. */
+  revokeJoinToken(id: string): Promise<boolean>
   removePeer(nodeId: string): Promise<void>
   setVoter(nodeId: string, voter: boolean): Promise<void>
   /** Since anything was heard from a member, ms; null when nothing was in this node's life. */

@@ -16,7 +16,7 @@ test('bash offers commands, then their children, then their flags', async () => 
   expect(await bashOffers(['sta'])).toEqual(['status'])
   expect(await bashOffers(['kv', 'met'])).toEqual(['metadata'])
   expect(await bashOffers(['kv', 'metadata', ''])).toEqual(expect.arrayContaining(['get', 'put', 'patch', 'delete']))
-  expect(await bashOffers(['operator', 'raft', 'join'])).toEqual(['join', 'join-token'])
+  expect(await bashOffers(['operator', 'raft', 'join'])).toEqual(['join', 'join-token', 'join-tokens'])
   expect(await bashOffers(['kv', '-mount=x', 'get', '-fi'])).toEqual(['-field'])
 })
 
