@@ -38,6 +38,8 @@ export interface AuditRequest {
   readonly headers?: Readonly<Record<string, readonly string[]>>
   readonly forwarded_from?: string
   readonly forwarded_to?: string
+  /** X-Holdfast-Request-Id. */
+  readonly retry_id?: string
 }
 
 export interface AuditResponse {
@@ -49,6 +51,8 @@ export interface AuditResponse {
   readonly mount_accessor?: string
   readonly mount_point?: string
   readonly wrap_info?: unknown
+  /** Answered with what the request of this id had been answered: nothing was done now. */
+  readonly replay_of?: string
 }
 
 /** Keys whose string values stay in the clear, by the mount's tuning. */

@@ -1,8 +1,9 @@
 /** The audit records of one request, in the field's own names. Hashing and chaining are the broker's. */
 import type { AuditAuth, AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from '#audit/types.ts'
+import { parseOwnJson } from '#base/exact-json.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { errorText } from './errors.ts'
-import type { LogicalResponse, MountEntry, Operation, PathDef, Request } from './types.ts'
+import type { CoreResponse, LogicalResponse, MountEntry, Operation, PathDef, Request } from './types.ts'
 import { fullPath } from './mounts.ts'
 
 /** What is known of a request by the time a record is written. */
@@ -44,6 +45,37 @@ export function responseRecord(facts: AuditFacts, status: number, response: Logi
     request: requestOf(facts),
     response: responseOf(facts, status, response),
     ...(error === null ? {} : { error: errorText(error) }),
+  }
+}
+
+/** The response of a repetition: what the first one's answer says, and whose answer it is. */
+export function replayRecord(facts: AuditFacts, firstId: string, { status, body }: CoreResponse): AuditRecord {
+  const answered = parseAnswer(body)
+  const [error] = Array.isArray(answered.errors) ? (answered.errors as readonly unknown[]) : []
+  return {
+    type: 'response',
+    time: new Date(facts.nowMs).toISOString(),
+    auth: authOf(facts),
+    request: requestOf(facts),
+    response: {
+      status,
+      ...mountFacts(facts.mount),
+      ...(answered.auth ? { auth: answered.auth } : {}),
+      ...(answered.data ? { data: answered.data } : {}),
+      ...(answered.wrap_info ? { wrap_info: answered.wrap_info } : {}),
+      replay_of: firstId,
+    },
+    ...(typeof error === 'string' ? { error } : {}),
+  }
+}
+
+/** What a raw answer of an engine may be: then the record has its status only. */
+function parseAnswer(body: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const answered = parseOwnJson(Buffer.from(body).toString()) as unknown
+    return typeof answered === 'object' && answered !== null ? (answered as Readonly<Record<string, unknown>>) : {}
+  } catch {
+    return {}
   }
 }
 
@@ -90,6 +122,7 @@ function requestOf({ request, operation, mount, token }: AuditFacts, withData = 
     ...(request.clientPort === undefined ? {} : { remote_port: request.clientPort }),
     ...(request.wrapTtlSeconds > 0 ? { wrap_ttl: request.wrapTtlSeconds } : {}),
     ...(request.forwardedFrom === undefined ? {} : { forwarded_from: request.forwardedFrom }),
+    ...(request.retryId === undefined ? {} : { retry_id: request.retryId }),
   }
 }
 

@@ -6,22 +6,30 @@ import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { CommitAndThrow, type ReadView } from '#barrier/types.ts'
-import { forwardRecord, nonHmacKeys, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
+import { forwardRecord, nonHmacKeys, replayRecord, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
 import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
 import { errorResponse } from './errors.ts'
 import { evaluate, findPath, NeedsTransaction, newTrace, type Evaluated, type EvaluateDeps, type Trace } from './evaluate.ts'
 import { readFields } from './fields.ts'
 import { LeaderJobs } from './jobs.ts'
+import { Keeping } from './keeping.ts'
 import { MountReader, mountTable, newMount } from './mounts.ts'
+import { onceLimits, type OnceKey } from './once.ts'
+import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
+import { fateOf, refused, type Journey, type Sending } from './sending.ts'
+import { SlotPool } from './slots.ts'
 import { noStorage } from './storage.ts'
 import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, PathDef, Request } from './types.ts'
 
 /** How long a write waits for a leader, and how often it looks. */
 const leaderWaitMsMax = 5_000
 const leaderPollMs = 50
+/** How long a write that may have been carried out waits for a leader that knows. */
+const outcomeWaitMsMax = 30_000
+const bootBytes = 12
 
 export interface InFlightRequest {
   readonly id: string
@@ -66,21 +74,28 @@ class CoreRunner implements Core {
   readonly #boot: ReturnType<typeof bootMounts>
   readonly #inFlight = new Map<Request, number>()
   readonly #jobs: LeaderJobs
+  readonly #keeping: Keeping
+  readonly #slots: SlotPool
 
   constructor(deps: CoreDeps) {
     this.#deps = deps
     this.registry = new EngineRegistry(deps.engines)
     this.#boot = bootMounts(deps)
+    this.#keeping = new Keeping(deps)
     this.#evaluateDeps = {
       tokens: deps.tokens,
       policies: deps.policies,
       wrapping: deps.wrapping,
+      once: this.#keeping.once,
       registry: this.registry,
       mounts: this.mounts,
       random: deps.random,
       log: deps.log,
     }
-    this.#jobs = new LeaderJobs(deps, this.registry, this.mounts)
+    this.#slots = new SlotPool(Buffer.from(deps.random.bytes(bootBytes)).toString('hex'), onceLimits.slotsPerNodeMax)
+    const members = (): readonly string[] => deps.replica.status().members.map(({ id }) => id)
+    const jobs = [...deps.jobs, ...onceJobs({ barrier: deps.barrier, members })]
+    this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)
   }
 
   async handle(request: Request): Promise<CoreResponse> {
@@ -222,15 +237,29 @@ class CoreRunner implements Core {
     return this.#finish(request, trace, false, () => this.#deps.barrier.read({ kind }, work))
   }
 
-  /** Here if this node leads, else on whoever does; waits for one while there is none, as long as `deadlineMs` (monotonic) allows. */
-  async #onLeader(request: Request, deadlineMs = this.#deps.clock.monotonicMs() + leaderWaitMsMax): Promise<CoreResponse> {
-    if (!this.#leads()) return this.#forward(request, deadlineMs)
-    const trace = newTrace(request, this.#deps.clock.nowMs())
+  /** Here if this node leads, else on whoever does; waits for one while there is none. */
+  async #onLeader(request: Request): Promise<CoreResponse> {
     try {
+      return await this.#hereOrThere(request, { startedMs: this.#deps.clock.monotonicMs(), lost: null })
+    } finally {
+      if (request.ticket !== undefined && request.forwardedFrom === undefined) this.#slots.give(request.ticket)
+    }
+  }
+
+  async #hereOrThere(request: Request, journey: Journey): Promise<CoreResponse> {
+    if (!this.#leads()) return this.#forward(request, journey)
+    let onceKey: OnceKey | null = null
+    try {
+      onceKey = this.#keeping.keyOf(request)
+      const trace = newTrace(request, this.#deps.clock.nowMs(), onceKey)
       return await this.#finish(request, trace, true, () => this.#transact(request, trace))
     } catch (error) {
       // Nothing was written, and another node leads: it may do the whole again.
-      if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request, deadlineMs)
+      if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request, journey)
+      // What has an id can be asked of the next leader.
+      const lost = isHoldfastError(error, 'ERR_OUTCOME_UNKNOWN') && onceKey !== null && request.forwardedFrom === undefined
+      if (lost) journey.lost = { answer: null, failure: error }
+      if (lost || (journey.lost !== null && isHoldfastError(error) && error.status === 503)) return this.#forward(request, journey)
       throw error
     }
   }
@@ -242,30 +271,41 @@ class CoreRunner implements Core {
 
   async #transact(request: Request, trace: Trace): Promise<Evaluated> {
     const deps = this.#traced(request)
-    let lostUse = false
+    let lostUse: { readonly error: unknown } | null = null
     try {
       return await this.#deps.barrier.transact(async (transaction) => {
-        lostUse = false
+        lostUse = null
         try {
-          return await evaluate(deps, request, trace, transaction, transaction)
+          const evaluated = await evaluate(deps, request, trace, transaction, transaction)
+          await this.#keeping.answered(transaction, request, trace, evaluated)
+          return evaluated
         } catch (error) {
+          if (error instanceof CommitAndThrow) await this.#keeping.failed(transaction, request, trace, error.reason)
           if (!trace.usedToken || error instanceof CommitAndThrow) throw error
           // A refused or failed request has used its token all the same. What a failing handler wrote must not ride along:
           // then the use is counted in a transaction of its own.
-          if (transaction.writes === trace.writesBeforeHandler || trace.writesBeforeHandler === 0) throw new CommitAndThrow(error)
-          lostUse = true
+          if (transaction.writes === trace.writesBeforeHandler || trace.writesBeforeHandler === 0) {
+            await this.#keeping.failed(transaction, request, trace, error)
+            throw new CommitAndThrow(error)
+          }
+          lostUse = { error }
           throw error
         }
       })
     } finally {
-      if (lostUse) await this.#countUse(request)
+      if (lostUse !== null) await this.#countUse(request, trace, lostUse)
     }
   }
 
-  async #countUse(request: Request): Promise<void> {
+  async #countUse(request: Request, trace: Trace, { error }: { readonly error: unknown }): Promise<void> {
     await this.#deps.barrier.transact(async (transaction) => {
+      const { onceKey } = trace
+      trace.found = onceKey && (await this.#keeping.once.find(transaction, onceKey))
+      if (trace.found !== null && trace.found.kind !== 'first') return
       const entry = request.token === null ? null : await this.#deps.tokens.lookup(transaction, request.token)
-      if (entry && entry.numUses > 0) await this.#deps.tokens.consumeUse(transaction, entry)
+      if (!entry || entry.numUses <= 0) return
+      await this.#deps.tokens.consumeUse(transaction, entry)
+      await this.#keeping.failed(transaction, request, trace, error)
     })
   }
 
@@ -282,7 +322,8 @@ class CoreRunner implements Core {
     let failure: unknown = null
     try {
       const evaluated = await run()
-      response = evaluated.kind === 'later' ? await evaluated.run() : evaluated.response
+      if (evaluated.kind === 'replayed') return await this.#replayed(request, trace, evaluated)
+      response = evaluated.kind === 'later' ? await this.#keeping.effect(trace, evaluated.run) : evaluated.response
     } catch (error) {
       if (error instanceof NeedsTransaction) throw error
       failure = error
@@ -291,33 +332,58 @@ class CoreRunner implements Core {
     if (!trace.recorded) await this.#record(trace, (facts) => requestRecord(facts, failure), request)
     await this.#recordResponse(request, trace, response, failure, !wrote)
     if (failure !== null) throw failure
-    return renderResponse(request.id, trace.operation, trace.def!, response)
+    return trace.rendered ?? renderResponse(request.id, trace.operation, trace.def!, response)
   }
 
-  async #forward(request: Request, deadlineMs: number): Promise<CoreResponse> {
+  async #replayed(request: Request, trace: Trace, { kept, answer }: Evaluated & { kind: 'replayed' }): Promise<CoreResponse> {
+    await this.#record(trace, (facts) => replayRecord(facts, kept.requestId, answer), request)
+    return answer
+  }
+
+  /**
+   * Sends the request to whoever leads, again and again under one ticket: while nobody leads nothing was done, and a leader that
+   * fell silent may have done it, which its successor knows.
+   */
+  async #forward(request: Request, journey: Journey): Promise<CoreResponse> {
     if (request.forwardedFrom !== undefined) {
       throw new HoldfastError('ERR_NOT_LEADER', 'this node is not the leader', { hint: 'an election is under way: try again' })
     }
-    const { clock, replica } = this.#deps
-    const trace = newTrace(request, clock.nowMs())
+    request.ticket ??= this.#ticket()
     for (;;) {
-      const { answer, failure } = await this.#forwardOnce(request)
-      // While nobody leads nothing was done: an election is shorter than a client's patience.
-      if (isHoldfastError(failure, 'ERR_NO_LEADER') || (answer && saysNotLeader(answer))) {
-        const waited = clock.monotonicMs() < deadlineMs && !request.signal?.aborted
-        if (waited) await sleep(clock, leaderPollMs)
-        if (waited && this.#leads()) return this.#onLeader(request, deadlineMs)
-        if (waited) continue
-      }
-      const status = answer?.status ?? null
-      const { leader } = replica.status()
-      await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure)
-      if (answer === null) throw failure
-      return answer
+      const sending = await this.#forwardOnce(request)
+      const fate = fateOf(sending)
+      if (fate === 'unknown') journey.lost = sending
+      const again = fate !== 'answered' || (journey.lost !== null && refused(sending))
+      if (!again || !this.#patient(request, journey, sending)) return this.#tell(request, again ? (journey.lost ?? sending) : sending)
+      await sleep(this.#deps.clock, leaderPollMs)
+      if (this.#leads()) return this.#hereOrThere(request, journey)
     }
   }
 
-  async #forwardOnce(request: Request): Promise<{ readonly answer: CoreResponse | null; readonly failure: unknown }> {
+  #ticket(): NonNullable<Request['ticket']> {
+    const ticket = this.#slots.take()
+    if (ticket !== null) return ticket
+    throw new HoldfastError('ERR_BUSY', `expected at most ${onceLimits.slotsPerNodeMax} requests under way at the leader, got more`, {
+      hint: 'nothing was done: try again in a moment',
+    })
+  }
+
+  #patient(request: Request, { startedMs, lost }: Journey, { failure }: Sending): boolean {
+    const { clock, barrier } = this.#deps
+    if (request.signal?.aborted || barrier.sealed || isHoldfastError(failure, 'ERR_SHUTTING_DOWN')) return false
+    return clock.monotonicMs() < startedMs + (lost === null ? leaderWaitMsMax : outcomeWaitMsMax)
+  }
+
+  async #tell(request: Request, { answer, failure }: Sending): Promise<CoreResponse> {
+    const trace = newTrace(request, this.#deps.clock.nowMs())
+    const status = answer?.status ?? null
+    const { leader } = this.#deps.replica.status()
+    await this.#auditDone(() => this.#record(trace, (facts) => forwardRecord(facts, leader, status, failure), request), failure)
+    if (answer === null) throw failure
+    return answer
+  }
+
+  async #forwardOnce(request: Request): Promise<Sending> {
     try {
       return { answer: await this.#deps.forward(request), failure: null }
     } catch (failure) {
@@ -364,16 +430,6 @@ class CoreRunner implements Core {
         cause: error,
       })
     }
-  }
-}
-
-/** Whether the asked node answered that it does not lead: then it has done nothing. */
-function saysNotLeader({ status, body }: CoreResponse): boolean {
-  if (status !== 503) return false
-  try {
-    return (JSON.parse(Buffer.from(body).toString()) as { code?: unknown }).code === 'ERR_NOT_LEADER'
-  } catch {
-    return false
   }
 }
 

@@ -17,6 +17,10 @@ export interface TokenGate {
   lookup(view: ReadView, token: string): Promise<TokenEntry | null>
   /** Counts one use of a limited token, in the request's own transaction; on the last one the token is good for this request and no other. */
   consumeUse(transaction: Transaction, entry: TokenEntry): Promise<TokenEntry>
+  /** The storage name of a token; null for what can't be one. @throws ERR_SEALED. */
+  hash(token: string): string | null
+  /** The entry of that name; null as `lookup`. */
+  lookupHash(view: ReadView, idHash: string): Promise<TokenEntry | null>
 }
 
 /** Policies as a request needs them. */

@@ -18,9 +18,10 @@ import { fullPath, type MountReader, type MountTable } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
 import { mayWrite, operationDef, type EngineRegistry } from './router.ts'
 import { checkWrappable, wrapResponse } from './wrap.ts'
+import { replay, reusedId, superseded, type Found, type Kept, type Once, type OnceKey } from './once.ts'
 import { bindScope } from './scope.ts'
 import { noStorage, readOnlyStorage, transactionStorage } from './storage.ts'
-import type { HandlerContext, LogicalResponse, MountEntry, Operation, OperationDef, PathDef, Request } from './types.ts'
+import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, Operation, OperationDef, PathDef, Request } from './types.ts'
 
 /** Thrown in a read-only view when the request turns out to need a transaction on the leader. Nothing was recorded or done yet. */
 export class NeedsTransaction extends Error {}
@@ -36,9 +37,14 @@ export interface Trace {
   /** Writes that must be committed though the handler failed: a use of a limited token was counted. */
   usedToken: boolean
   writesBeforeHandler: number
+  /** Of a write that is to be applied once: where its record lies, and what was found there. */
+  readonly onceKey: OnceKey | null
+  found: Found | null
+  /** The answer as it was kept, to be given as it is. */
+  rendered: CoreResponse | null
 }
 
-export const newTrace = (request: Request, nowMs: number): Trace => ({
+export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | null = null): Trace => ({
   operation: request.operation,
   mount: null,
   def: null,
@@ -47,12 +53,16 @@ export const newTrace = (request: Request, nowMs: number): Trace => ({
   recorded: false,
   usedToken: false,
   writesBeforeHandler: 0,
+  onceKey,
+  found: null,
+  rendered: null,
 })
 
 export interface EvaluateDeps {
   readonly tokens: TokenGate
   readonly policies: PolicyGate
   readonly wrapping: Wrapping | undefined
+  readonly once: Once
   readonly registry: EngineRegistry
   readonly mounts: MountReader
   readonly random: RandomSource
@@ -61,9 +71,10 @@ export interface EvaluateDeps {
   readonly recordRequest: (trace: Trace, error: unknown) => Promise<void>
 }
 
-/** `later`: the handler of an outside or local path, to be run once after the view has ended. */
+/** `later`: the handler of an outside or local path, to be run once after the view has ended. `replayed`: carried out before; its answer then. */
 export type Evaluated =
   | { readonly kind: 'answer'; readonly response: LogicalResponse | null }
+  | { readonly kind: 'replayed'; readonly kept: Kept; readonly answer: CoreResponse }
   | { readonly kind: 'later'; readonly run: () => Promise<LogicalResponse | null> }
 
 /** Routes `path` in `mounts`; null where there is no mount, no engine or no pattern. */
@@ -91,13 +102,22 @@ export async function evaluate(
   trace.operation = request.operation
   trace.usedToken = false
   trace.writesBeforeHandler = 0
+  trace.found = null
+  trace.rendered = null
   const mounts = await deps.mounts.read(view, 'root')
   const route = mounts.route(request.path)
   const match = route ? (deps.registry.paths(route.mount)?.match(route.rest) ?? null) : null
   trace.mount = route?.mount ?? null
   trace.def = match?.def ?? null
   if (!transaction && match && !match.def.local && mayWrite(match.def, request.operation)) throw new NeedsTransaction()
-  const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null)
+  // Before the token: a repetition must not use it once more.
+  const found = (trace.found = transaction && trace.onceKey ? await deps.once.find(transaction, trace.onceKey) : null)
+  if (found?.kind === 'superseded') throw superseded()
+  if (found?.kind === 'first') deps.once.checkRoom(view.nowMs, trace.onceKey!)
+  const before = found?.kind === 'again' ? found : null
+  // The same request, sent again by the node that took it: it was authorised when it was carried out, and must not learn that it failed.
+  if (before?.sameSending) return resend(deps, request, trace, view, before)
+  const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
   const scope = { view, transaction, mounts, acl: caller.acl }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
@@ -122,13 +142,16 @@ export async function evaluate(
     if (!outside) bindScope(context, scope)
     return context
   }
-  if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
+  if (before) trace.operation = before.kept.operation
+  else if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
   const checked = await check(deps, request, trace, match, caller)
   if (!trace.recorded) {
     await deps.recordRequest(trace, checked.error)
     trace.recorded = true
   }
   if (checked.error !== null) throw checked.error
+  if (found?.kind === 'reused') throw reusedId()
+  if (before) return { kind: 'replayed', kept: before.kept, answer: replay(before.answer) }
   if (request.operation === 'help') return { kind: 'answer', response: helpResponse(checked.match.def, trace.mount!) }
   trace.writesBeforeHandler = transaction?.writes ?? 0
   const outside = checked.operation.outside === true || checked.match.def.local === true
@@ -141,6 +164,23 @@ export async function evaluate(
   return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
 }
 
+/** Gives the answer of what this very request has done already. */
+async function resend(
+  deps: EvaluateDeps,
+  request: Request,
+  trace: Trace,
+  view: ReadView,
+  { kept, answer }: Found & { kind: 'again' },
+): Promise<Evaluated> {
+  trace.operation = kept.operation
+  trace.token = kept.endedToken ?? (request.token === null || request.token === '' ? null : await deps.tokens.lookup(view, request.token))
+  if (!trace.recorded) {
+    await deps.recordRequest(trace, null)
+    trace.recorded = true
+  }
+  return { kind: 'replayed', kept, answer: replay(answer) }
+}
+
 interface Caller {
   readonly acl: CompiledAcl | null
   readonly error: HoldfastError | null
@@ -150,7 +190,10 @@ interface Caller {
   readonly decision: (operation: Operation) => Decision | null
 }
 
-/** Looks the token up and counts its use, before anything else can fail: a use is a use even when the request is refused. */
+/**
+ * Looks the token up and counts its use, before anything else can fail: a use is a use even when the request is refused. Where the request
+ * was carried out before (`kept`) its use is counted already, and a token that it has ended is good for its answer.
+ */
 async function identify(
   deps: EvaluateDeps,
   request: Request,
@@ -158,14 +201,15 @@ async function identify(
   view: ReadView,
   transaction: Transaction | null,
   def: PathDef | null,
+  kept: Kept | null,
 ): Promise<Caller> {
   const open = def?.unauthenticated === true
-  const known = request.token === null || request.token === '' ? null : await deps.tokens.lookup(view, request.token)
+  const known = request.token === null || request.token === '' ? null : await lookup(deps, request.token, view, kept)
   // Where no token is needed, one from an address that it is not bound to is none: such paths show more to a good one.
   const found = known && open && !addressAllowed(known, request.clientAddress) ? null : known
   trace.token = found
   if (!found) return { acl: null, error: open ? null : denied(wellKnown.permissionDenied), decision: () => null }
-  if (found.numUses > 0 && !open) {
+  if (found.numUses > 0 && !open && !kept) {
     if (!transaction) throw new NeedsTransaction()
     trace.token = await deps.tokens.consumeUse(transaction, found)
     trace.usedToken = true
@@ -192,6 +236,16 @@ async function identify(
             nowMs: view.nowMs,
           })),
   }
+}
+
+/** The token's entry; of one that was ended by the request whose repetition this is, as it was then, as long as it would have lived. */
+async function lookup(deps: EvaluateDeps, token: string, view: ReadView, kept: Kept | null): Promise<TokenEntry | null> {
+  const known = await deps.tokens.lookup(view, token)
+  const ended = kept?.endedToken ?? null
+  if (known || !ended || (ended.expireTimeMs !== null && ended.expireTimeMs <= view.nowMs)) return known
+  // Revoking its parent would have ended it as well.
+  if (ended.parentHash !== null && !(await deps.tokens.lookupHash(view, ended.parentHash))) return null
+  return ended
 }
 
 /** A token whose policies can't be combined is refused, and recorded, like any other refusal. */

@@ -6,6 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { Ticket } from './slots.ts'
 
 export type Operation = 'create' | 'read' | 'update' | 'patch' | 'delete' | 'list' | 'scan' | 'help'
 
@@ -101,6 +102,10 @@ export interface Request {
   readonly wrapTtlSeconds: number
   /** Set when another node forwarded it. */
   readonly forwardedFrom?: string
+  /** X-Holdfast-Request-Id: under it a write is applied once, however often it is sent. */
+  readonly retryId?: string
+  /** Set by the core of the node that took it from its client, once it forwards it: the same in each sending. */
+  ticket?: Ticket
   readonly method: string
   readonly signal?: AbortSignal
 }

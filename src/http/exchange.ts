@@ -4,6 +4,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { errorResponse } from '#core/errors.ts'
+import type { Ticket } from '#core/slots.ts'
 import type { CoreResponse, Operation, Request } from '#core/types.ts'
 import { BodyReader, bodyTooLarge, declaredLength } from './body.ts'
 import type { BodyBudget } from './body.ts'
@@ -12,7 +13,7 @@ import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
 import { oversizeDiscardFactor } from './limits.ts'
-import { checkPatchType, isForm, namespaceOf, parseBody, route, tokenOf, visibleHeaders, wrapTtlOf } from './request.ts'
+import { checkPatchType, isForm, namespaceOf, parseBody, retryIdOf, route, tokenOf, visibleHeaders, wrapTtlOf } from './request.ts'
 import type { Routed } from './request.ts'
 import { respond } from './respond.ts'
 import { parseTarget } from './target.ts'
@@ -56,6 +57,8 @@ class CoreRequest implements Request {
   readonly clientPort: number
   readonly wrapTtlSeconds: number
   readonly method: string
+  declare retryId?: string
+  declare ticket?: Ticket
   declare clientCertificate?: Uint8Array
   declare rawBody?: Uint8Array
   readonly #exchange: Exchange
@@ -73,6 +76,8 @@ class CoreRequest implements Request {
     this.clientPort = clientPort
     this.wrapTtlSeconds = wrapTtlOf(headers)
     this.method = exchange.method
+    const retryId = retryIdOf(headers)
+    if (retryId !== undefined) this.retryId = retryId
   }
 
   get signal(): AbortSignal {

@@ -98,9 +98,23 @@ export function wrapTtlOf(headers: IncomingHttpHeaders): number {
   return Math.ceil(parseDurationMs(String(header), { what: 'error parsing X-Vault-Wrap-TTL header: it' }) / 1_000)
 }
 
+/**
+ * X-Holdfast-Request-Id: the client's own name for one write, the same in each repetition. undefined when absent.
+ * @throws HoldfastError ERR_BAD_REQUEST.
+ */
+export function retryIdOf(headers: IncomingHttpHeaders): string | undefined {
+  const header = headers['x-holdfast-request-id']
+  if (header === undefined) return undefined
+  if (typeof header === 'string' && /^[\x21-\x7e]{1,128}$/.test(header)) return header
+  throw new HoldfastError('ERR_BAD_REQUEST', `X-Holdfast-Request-Id expected once, 1 to 128 visible ASCII characters, got something else`, {
+    hint: 'a random UUID for each new write, the same one when it is repeated',
+  })
+}
+
 /** Credentials, and what belongs to this hop of the connection alone. */
 const hiddenHeaders: ReadonlySet<string> = new Set([
   'x-vault-token',
+  'x-holdfast-request-id',
   'connection',
   'keep-alive',
   'proxy-authorization',

@@ -9,6 +9,8 @@
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { parseOwnJson } from '#base/exact-json.ts'
 import { limits } from '#base/limits.ts'
+import { onceLimits } from '#core/once.ts'
+import type { Ticket } from '#core/slots.ts'
 import type { CoreResponse, Operation, Request } from '#core/types.ts'
 import type { Replica } from '#replica/types.ts'
 import { decode, encode } from '#transport/msgpack.ts'
@@ -16,13 +18,13 @@ import type { Transport } from '#transport/types.ts'
 import { ForwardSeal, type ForwardSealOptions } from './forward-seal.ts'
 
 export const forwardKind = 'forward'
-const formatVersion = 2
+const formatVersion = 3
 
 /** What a listener can ask; 'create' is the core's own word, decided by what exists and by nobody who asks. */
 const operations: ReadonlySet<unknown> = new Set<Operation>(['read', 'update', 'patch', 'delete', 'list', 'scan', 'help'])
 
 export interface ForwardingOptions extends ForwardSealOptions {
-  readonly replica: Pick<Replica, 'nodeId' | 'status'>
+  readonly replica: Pick<Replica, 'nodeId' | 'status' | 'onStatus'>
   readonly transport: () => Pick<Transport, 'request'> | null
   readonly handle: (request: Request) => Promise<CoreResponse>
 }
@@ -42,9 +44,9 @@ export class Forwarding {
   }
 
   /**
-   * Sends `request` to whoever leads now.
+   * Sends `request` to whoever leads now, once. Under its ticket it may be sent again: what it did is done once.
    * @throws ERR_NO_LEADER when nobody is known to lead, or whoever does can't serve: nothing was done; ERR_OUTCOME_UNKNOWN when the
-   *   request may have reached a leader that did not answer; ERR_SEALED when this node is sealed.
+   *   request may have reached a leader that did not answer, or leads no more; ERR_SEALED when this node is sealed.
    */
   async forward(request: Request): Promise<CoreResponse> {
     const { replica } = this.#options
@@ -54,13 +56,26 @@ export class Forwarding {
       throw noLeader('local node not active but active cluster node not found')
     }
     const sealed = this.#seal.seal(requestPlace(replica.nodeId, leader), encodeRequest(request))
-    const answer = await transport.request(leader, forwardKind, sealed, limits.requestDurationMsMax).catch((error: unknown) => {
-      throw outcomeOf(error)
-    })
+    const answer = await this.#whileItLeads(leader, () => transport.request(leader, forwardKind, sealed, limits.requestDurationMsMax))
     try {
       return decodeResponse(this.#seal.open(answerPlace(replica.nodeId, leader, sealed), answer))
     } catch (error) {
       throw outcomeUnknown(error)
+    }
+  }
+
+  /** A leader that hangs, or is cut off, holds no request up once there is another: that one knows what became of it. */
+  async #whileItLeads(leader: string, send: () => Promise<Uint8Array>): Promise<Uint8Array> {
+    const moved = Promise.withResolvers<never>()
+    const unsubscribe = this.#options.replica.onStatus((status) => {
+      if (status.leader !== null && status.leader !== leader) moved.reject(outcomeUnknown(null))
+    })
+    try {
+      return await Promise.race([send(), moved.promise])
+    } catch (error) {
+      throw outcomeOf(error)
+    } finally {
+      unsubscribe()
     }
   }
 
@@ -80,6 +95,7 @@ export class Forwarding {
 /** Only what surely was not done may be called a failure; everything else may have been done by the leader before it fell silent. */
 function outcomeOf(error: unknown): HoldfastError {
   if (!isHoldfastError(error)) return outcomeUnknown(error)
+  if (error.code === 'ERR_OUTCOME_UNKNOWN') return error
   const sent = (error.data as { sent?: boolean } | undefined)?.sent
   // The leader's word that it is sealed: a caretaker, which hands over in a moment.
   if (error.code === 'ERR_SEALED') return noLeader('the leader is sealed', error)
@@ -120,8 +136,23 @@ function decodeRequest(from: string, bytes: Uint8Array): Request {
     throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
   if (request === undefined || typeof body !== 'string' || !operations.has(request.operation))
     throw new HoldfastError('ERR_FRAME', "forwarded request expected a client's operation and a body, got something else")
+  if (!isTicket(request.ticket) || (request.retryId !== undefined && typeof request.retryId !== 'string'))
+    throw new HoldfastError('ERR_FRAME', 'forwarded request expected a ticket, got something else')
   // Whatever the sender wrote there, it is the sender that forwarded it.
   return { ...request, body: parseOwnJson(body) as Request['body'], forwardedFrom: from }
+}
+
+/** A slot of its own choosing would let a node fill the table of repeated requests. */
+function isTicket(ticket: Partial<Ticket> | undefined): boolean {
+  const { boot, slot, serial } = ticket ?? {}
+  const whole = (number: unknown, max: number): boolean =>
+    Number.isSafeInteger(number) && (number as number) >= 0 && (number as number) < max
+  return (
+    typeof boot === 'string' &&
+    /^[0-9a-f]{24}$/.test(boot) &&
+    whole(slot, onceLimits.slotsPerNodeMax) &&
+    whole(serial, Number.MAX_SAFE_INTEGER)
+  )
 }
 
 function encodeResponse({ status, headers, body }: CoreResponse): Uint8Array {

@@ -239,7 +239,7 @@ describe('where it is answered', () => {
     expect(harness.audit.map(({ type }) => type)).toEqual(['request', 'response'])
   })
 
-  test('but not for ever, and not when its outcome is unknown', async () => {
+  test('but not for ever; longer where it may have been carried out, and then it is not called undone', async () => {
     harness.status.role = 'follower'
     harness.forward = async () => {
       throw new HoldfastError('ERR_NO_LEADER', 'nobody leads')
@@ -250,11 +250,21 @@ describe('where it is answered', () => {
     harness.forward = async () => {
       throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'perhaps')
     }
-    expect((await write('a')).status).toBe(500)
+    const lost = write('a')
+    await harness.passTime(1_000)
+    harness.forward = async () => {
+      throw new HoldfastError('ERR_NO_LEADER', 'nobody leads')
+    }
+    await harness.passTime(28_000)
+    const busy = { status: 503, headers: {}, body: Buffer.from('{"errors":["busy"],"code":"ERR_BUSY"}') }
+    harness.forward = async () => busy
+    await harness.passTime(2_000)
+    expect(await lost).toMatchObject({ status: 500, body: { errors: ['perhaps'] } })
     expect(harness.audit.map(({ type, error }) => [type, error])).toEqual([
       ['forward', 'nobody leads'],
       ['forward', 'perhaps'],
     ])
+    expect(new Set(harness.forwarded.slice(-100).map(({ ticket }) => ticket?.serial)).size, 'one ticket for all sendings').toBe(1)
   })
 
   test('sealed: 503 with the text that clients know', async () => {
@@ -298,7 +308,9 @@ describe('audit', () => {
       throw new HoldfastError('ERR_OUTCOME_UNKNOWN', 'unknown', { hint: 'look' })
     }
     harness.auditFails = ({ type }) => type === 'forward'
-    expect(await write('a')).toMatchObject({ status: 500, body: { code: 'ERR_OUTCOME_UNKNOWN' } })
+    const asked = write('a')
+    await harness.passTime(31_000)
+    expect(await asked).toMatchObject({ status: 500, body: { code: 'ERR_OUTCOME_UNKNOWN' } })
   })
 })
 

@@ -99,6 +99,11 @@ export async function makeHarness(
         else transaction.put(tokenSection, entry.idHash, encode(next))
         return next
       },
+      hash: (token) => createHash('sha256').update(token).digest('hex'),
+      async lookupHash(view, idHash) {
+        const stored = await view.get(tokenSection, idHash)
+        return stored ? (JSON.parse(Buffer.from(stored).toString()) as TokenEntry) : null
+      },
     },
     policies: { compile: async (_view, names) => fakeAcl(names.includes('root'), (request) => harness.allows(request)) },
     audit: {

@@ -1,0 +1,68 @@
+/** What of a request's end is laid down beside its writes, so that it can be repeated (once.ts). */
+import { assert } from '#base/assert.ts'
+import { isHoldfastError } from '#base/errors.ts'
+import type { Transaction } from '#barrier/types.ts'
+import type { CoreDeps } from './deps.ts'
+import { renderResponse } from './envelope.ts'
+import { errorText } from './errors.ts'
+import type { Evaluated, Trace } from './evaluate.ts'
+import { answerOfFailure, Once, onceKeyOf, onceSection, type OnceKey } from './once.ts'
+import type { CoreResponse, LogicalResponse, Request } from './types.ts'
+
+export class Keeping {
+  readonly once = new Once()
+  readonly #deps: Pick<CoreDeps, 'barrier' | 'tokens' | 'nodeId' | 'log'>
+
+  constructor(deps: Pick<CoreDeps, 'barrier' | 'tokens' | 'nodeId' | 'log'>) {
+    this.#deps = deps
+  }
+
+  /** null for a request that nobody can repeat. @throws ERR_SEALED. */
+  keyOf(request: Request): OnceKey | null {
+    const hashed = request.retryId === undefined || request.token === null ? null : this.#deps.tokens.hash(request.token)
+    return onceKeyOf(request, this.#deps.nodeId, hashed)
+  }
+
+  /** Lays down the answer of what was evaluated. A request that wrote nothing may as well be evaluated again. */
+  async answered(transaction: Transaction, request: Request, trace: Trace, evaluated: Evaluated): Promise<void> {
+    if (trace.onceKey === null || evaluated.kind === 'replayed') return
+    // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
+    if (evaluated.kind === 'later') return this.#put(transaction, request, trace, null)
+    if (transaction.writes === 0) return
+    assert(trace.def !== null, 'an answer expected to be of a path')
+    trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)
+    await this.#put(transaction, request, trace, trace.rendered)
+  }
+
+  /** Lays down the refusal of a request that writes all the same (a token's use). */
+  async failed(transaction: Transaction, request: Request, trace: Trace, error: unknown): Promise<void> {
+    if (transaction.writes > 0) await this.#put(transaction, request, trace, answerOfFailure(error))
+  }
+
+  /** Runs an effect outside of the state, after the transaction that noted it. What was surely not done may be tried again under its id. */
+  async effect(trace: Trace, run: () => Promise<LogicalResponse | null>): Promise<LogicalResponse | null> {
+    try {
+      return await run()
+    } catch (error) {
+      const { onceKey } = trace
+      if (onceKey !== null && isHoldfastError(error) && (error.status < 500 || error.status === 503)) await this.#forget(onceKey)
+      throw error
+    }
+  }
+
+  /** Where it fails the id stays taken: its repetition is told so. */
+  async #forget({ path }: OnceKey): Promise<void> {
+    try {
+      await this.#deps.barrier.transact(async (transaction) => transaction.delete(onceSection, path))
+    } catch (error) {
+      this.#deps.log.info({ error: errorText(error) }, "a failed operation's id stays taken")
+    }
+  }
+
+  async #put(transaction: Transaction, request: Request, trace: Trace, answer: CoreResponse | null): Promise<void> {
+    const { onceKey, found, operation, token } = trace
+    if (onceKey === null || found?.kind !== 'first') return
+    const ended = token !== null && request.token !== null && (await this.#deps.tokens.lookup(transaction, request.token)) === null
+    this.once.put(transaction, onceKey, found.mark, { requestId: request.id, operation, endedToken: ended ? token : null, answer })
+  }
+}
