@@ -6,7 +6,9 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { startReplica, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
 import type { Member } from '#replica/types.ts'
+import { nodeDisk } from '#store/disk.ts'
 import { openLogStore } from '#store/log.ts'
+import { openSlots } from '#store/slots.ts'
 import { openStateStore } from '#store/state.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
@@ -64,7 +66,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
   try {
     const logStore = await openLogStore({ directory, clusterId, logger: log })
     opened.push(() => logStore.close())
-    const state = await openStateStore({ directory, clusterId, logger: log })
+    const state = await openStateStore({ directory, clusterId, logger: log, repairable: true })
     opened.push(() => state.close())
     const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
     opened.push(() => transport.close())
@@ -82,6 +84,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       random,
       logger: log,
       knownMembers: options.knownMembers,
+      keepsake: await openSlots(nodeDisk, directory, 'members'),
       settings: options.settings,
       formats: options.formats,
       ...(options.founding ? { bootstrap: options.self } : {}),

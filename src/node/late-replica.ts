@@ -6,7 +6,7 @@ import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { Role } from '#raft/types.ts'
 import type { Authenticator } from '#replica/authenticator.ts'
-import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
+import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { StateView } from '#store/types.ts'
 
@@ -64,6 +64,7 @@ export class LateReplica implements Replica {
         ready: false,
         hasQuorum: false,
         failed: null,
+        repair: null,
         members: [],
         peers: [],
         logEntries: 0,
@@ -117,6 +118,14 @@ export class LateReplica implements Replica {
 
   async transferLeadership(to: string | null, timeoutMs: number): Promise<void> {
     return this.#real().transferLeadership(to, timeoutMs)
+  }
+
+  async verify(): Promise<VerifyReport> {
+    return this.#real().verify()
+  }
+
+  scrub(): void {
+    this.#real().scrub()
   }
 
   async stop(): Promise<void> {

@@ -454,6 +454,8 @@ export class Driver {
   }
 
   #sendSnapshot(to: string): void {
+    // A state that is given up is not passed on.
+    if (this.repair.reason !== null) return this.#defer(() => void (this.running && this.input(() => this.raft.snapshotSent(to, false))))
     this.outgoing
       .send(to, this.#term, this.directory.level)
       ?.then((ok) => {
@@ -561,6 +563,7 @@ export class Driver {
     while (this.running && !this.#installing && this.repair.reason === null && this.#queue.length > 0) {
       const entries = this.#takeRound()
       const round = buildRound(entries, state.meta, this.directory, this.formats)
+      if (!(await this.#keptMembersOf(round))) return void this.#queue.unshift(...entries)
       await state.apply(round.ops, { ...round.meta, chain: this.#chainAfter(entries, round) }, () => {
         if (!this.running) return
         const { applied, leaderTimeMs } = round.meta
@@ -631,7 +634,7 @@ export class Driver {
       membership: () => this.raft.status().membership,
       send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
       answer: () => this.#answerCheck(),
-      differs: (index: number, _: string, agreeing: readonly string[]) => this.repair.begin(differingState(index), agreeing),
+      differs: (index: number, _: string, agreeing: readonly string[]) => this.#giveUp(differingState(index), agreeing),
     }
     return new ReplicaCheck(host, this.settings.checkIntervalMs, roundMs)
   }
@@ -663,7 +666,7 @@ export class Driver {
     const healthy = (): boolean => this.running && this.repair.reason === null
     const found = (reason: HoldfastError): void => {
       // Alone it has nobody to ask: what is there is served on, said so at each try, and left to its operator.
-      if (this.directory.members.length > 1) this.repair.begin(reason, [])
+      if (this.directory.members.length > 1) this.#giveUp(reason, [])
       else logger.warn({ reason: reason.message, hint: 'restore a snapshot' }, 'the state is damaged, and no other member has it')
     }
     return new Scrubber({ state, clock, logger, healthy, found }, this.settings)
@@ -678,7 +681,11 @@ export class Driver {
 
   #hearCheck(from: string, message: CheckMessage): void {
     if (message.kind !== 'state-wanted') this.check.receive(from, message)
-    else if (this.repair.reason === null && this.options.state.meta.applied >= message.index && this.directory.members.some(({ id }) => id === from))
+    else if (
+      this.repair.reason === null &&
+      this.options.state.meta.applied >= message.index &&
+      this.directory.members.some(({ id }) => id === from)
+    )
       this.#sendState(from)
     this.schedule()
   }
@@ -716,6 +723,19 @@ export class Driver {
     if (this.running) this.input(() => this.raft.applied(Math.min(meta.index, this.#handed)))
   }
 
+  /** False when the state was given up meanwhile: the round must wait. */
+  async #keptMembersOf({ meta, directory }: ApplyRound): Promise<boolean> {
+    const { membership } = this.options.state.meta
+    if (meta.membership === membership && directory === this.directory) return true
+    await this.#keepsake?.keep({ index: meta.applied, membership: meta.membership, members: directory.members })
+    return this.running && this.repair.reason === null
+  }
+
+  /** Gives the state up, unless it is being replaced already. */
+  #giveUp(reason: HoldfastError, sources: readonly string[]): void {
+    if (!this.#installing) this.repair.begin(reason, sources)
+  }
+
   async #keepMembers(): Promise<void> {
     const { applied, membership } = this.options.state.meta
     await this.#keepsake?.keep({ index: applied, membership, members: this.directory.members })
@@ -723,7 +743,8 @@ export class Driver {
 
   #loadDirectory(): void {
     const kept = this.#keepsake?.kept
-    if (this.repair.reason !== null && kept) return this.#adoptDirectory({ ...emptyDirectory, incarnation: this.options.incarnation, members: kept.members })
+    if (this.repair.reason !== null && kept)
+      return this.#adoptDirectory({ ...emptyDirectory, incarnation: this.options.incarnation, members: kept.members })
     const view = this.options.state.view()
     try {
       this.#adoptDirectory(readDirectory(view, this.formats))

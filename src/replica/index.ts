@@ -4,16 +4,18 @@ import { assert } from '#base/assert.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import { Role, type NodeId } from '#raft/types.ts'
-import type { StateView } from '#store/types.ts'
+import type { StateStore, StateView } from '#store/types.ts'
 import type { Authenticator } from './authenticator.ts'
 import { encodeCommand } from './command.ts'
 import { Compactor } from './compactor.ts'
-import { findMember, firstCallerKeyByte } from './directory.ts'
+import { findMember, firstCallerKeyByte, readDirectory } from './directory.ts'
 import { Driver, notLeader, shuttingDown } from './driver.ts'
 import { Members, refusal } from './members.ts'
 import { settingsFrom, type ReplicaOptions, type ReplicaSettings } from './options.ts'
-import { bootstrap, reconcile } from './recover.ts'
-import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from './types.ts'
+import { Keepsake } from './keepsake.ts'
+import { bootstrap, reconcile, type Beginning } from './recover.ts'
+import { beingRepaired } from './repair.ts'
+import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifyReport } from './types.ts'
 
 export type { PeerAddress, Peers, ReplicaOptions, ReplicaSettings } from './options.ts'
 
@@ -41,8 +43,22 @@ export async function startReplica(options: ReplicaOptions): Promise<StartedRepl
     assert(options.bootstrap.id === options.nodeId, 'bootstrap expected this node itself')
     await bootstrap(options.log, options.state, options.bootstrap, options.incarnation, options.formats?.max)
   }
-  await reconcile(options.log, options.state)
-  return new NodeReplica(options, settings)
+  const keepsake = options.keepsake === undefined ? null : new Keepsake(options.keepsake)
+  const beginning = await reconcile(options.log, options.state, keepsake?.kept ?? null, options.nodeId)
+  if (beginning.damage === null) await keepMembers(options.state, keepsake)
+  return new NodeReplica(options, settings, beginning, keepsake)
+}
+
+/** A crash may have come between a change of the members and its note; and a node of an older release has none. */
+async function keepMembers(state: StateStore, keepsake: Keepsake | null): Promise<void> {
+  const view = state.view()
+  try {
+    const { applied, membership } = view.meta
+    const { members } = readDirectory(view)
+    if (members.length > 0) await keepsake?.keep({ index: applied, membership, members })
+  } finally {
+    view.release()
+  }
 }
 
 class NodeReplica implements StartedReplica {
@@ -58,11 +74,11 @@ class NodeReplica implements StartedReplica {
   #stopping: Promise<void> | null = null
   #ticks = 0
 
-  constructor(options: ReplicaOptions, settings: ReplicaSettings) {
+  constructor(options: ReplicaOptions, settings: ReplicaSettings, beginning: Beginning, keepsake: Keepsake | null) {
     this.nodeId = options.nodeId
     this.#options = options
     this.#settings = settings
-    this.#driver = new Driver(options, settings)
+    this.#driver = new Driver(options, settings, beginning, keepsake)
     this.#members = new Members(this.#driver)
     this.#compactor = new Compactor(this.#driver)
     this.#driver.onChange = (change) => {
@@ -93,6 +109,7 @@ class NodeReplica implements StartedReplica {
       ready: alive && ready,
       hasQuorum: alive && quorumActive,
       failed: failure === null ? null : failure.message,
+      repair: this.#driver.repair.reason?.message ?? null,
       members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
       peers,
       logEntries: this.#options.log.stats().entries,
@@ -105,6 +122,8 @@ class NodeReplica implements StartedReplica {
 
   async readIndex(timeoutMs: number): Promise<{ readonly index: number; readonly leaderTimeMs: number }> {
     this.#checkOpen()
+    const { reason } = this.#driver.repair
+    if (reason !== null) throw beingRepaired(reason)
     return this.#driver.reads.request(this.#options.clock.monotonicMs(), timeoutMs)
   }
 
@@ -193,6 +212,30 @@ class NodeReplica implements StartedReplica {
     }
   }
 
+  async verify(): Promise<VerifyReport> {
+    this.#checkOpen()
+    const { check, scrubber, repair, directory } = this.#driver
+    const { verdicts, answers } = await check.run()
+    const rows = verdicts.map((verdict) => {
+      const { applied = null, damage = null, repairs = null, scrub = null } = answers.get(verdict.node) ?? {}
+      return {
+        ...verdict,
+        member: findMember(directory, verdict.node) ?? null,
+        answered: answers.has(verdict.node),
+        applied,
+        damage,
+        repairs,
+        scrub,
+      }
+    })
+    return { nodes: rows, scrub: scrubber.status(), repairing: repair.reason !== null }
+  }
+
+  scrub(): void {
+    this.#checkOpen()
+    this.#driver.scrubber.request()
+  }
+
   stop(options: { readonly handOver?: boolean } = {}): Promise<void> {
     this.#stopping ??= this.#stop(options.handOver ?? true)
     return this.#stopping
@@ -245,8 +288,8 @@ class NodeReplica implements StartedReplica {
   #tellStatus(): void {
     if (this.#statusListeners.size === 0) return
     const status = this.status()
-    const { role, term, leader, ready, hasQuorum, failed, members } = status
-    const summary = JSON.stringify([role, term, leader, ready, hasQuorum, failed, members])
+    const { role, term, leader, ready, hasQuorum, failed, repair, members } = status
+    const summary = JSON.stringify([role, term, leader, ready, hasQuorum, failed, repair, members])
     if (summary === this.#told) return
     this.#told = summary
     for (const listener of this.#statusListeners) listener(status)

@@ -2,6 +2,8 @@ import type { FormatRange } from '#base/formats.ts'
 import type { Op, StateView } from '#store/types.ts'
 import type { Authenticator } from './authenticator.ts'
 import type { NodeId, PeerStatus, Role } from '#raft/types.ts'
+import type { ScrubReport, Verdict } from './digests.ts'
+import type { ScrubStatus } from './scrub.ts'
 
 /** A node as the cluster knows it. Replicated in the clear: nothing in it is secret. */
 export interface Member {
@@ -62,6 +64,8 @@ export interface ReplicaStatus {
   readonly hasQuorum: boolean
   /** Set once the store failed (fsync error, full disk, corruption): why. The node acknowledges nothing more. */
   readonly failed: string | null
+  /** Set while the state is damaged or differs from the majority's, and is being fetched again: why. The node votes and replicates, and serves nothing. */
+  readonly repair: string | null
   readonly members: readonly Member[]
   readonly peers: readonly PeerStatus[]
   readonly logEntries: number
@@ -113,6 +117,28 @@ export interface Replica {
   setVoter(id: NodeId, voter: boolean): Promise<void>
   /** This node's own addresses changed: tells the cluster. */
   transferLeadership(to: NodeId | null, timeoutMs: number): Promise<void>
+  /** Compares the states of all members now. On any node; a leader acts on what it finds. */
+  verify(): Promise<VerifyReport>
+  /** Begins to read this node's whole state from the disk, if that is not under way. */
+  scrub(): void
   /** Stops: hands over if it leads, stops ticking, flushes, closes its stores. */
   stop(): Promise<void>
+}
+
+/** One member, as a comparison found it. */
+export interface VerifiedNode extends Verdict {
+  readonly member: Member | null
+  readonly answered: boolean
+  readonly applied: number | null
+  /** Why its state is being fetched again. */
+  readonly damage: string | null
+  readonly repairs: number | null
+  readonly scrub: ScrubReport | null
+}
+
+export interface VerifyReport {
+  readonly nodes: readonly VerifiedNode[]
+  /** Of the node that was asked. */
+  readonly scrub: ScrubStatus
+  readonly repairing: boolean
 }

@@ -14,13 +14,17 @@
 import { join } from 'node:path'
 import { crc32c } from '@node-rs/crc32'
 import { assert } from '#base/assert.ts'
+import { checkVersion } from '#base/formats.ts'
 import type { Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
 import { readIfThere, syncDirectory } from './files.ts'
 
-const magic = 0x48465331 // 'HFS1'
+const mark = 0x484653 // 'HFS', before a version that is a digit
+const version = 0x31
+const digitZero = 0x30
 const headerBytes = 4 + 8 + 4
-const payloadBytesMax = 3_072
+/** Eleven members and a few bytes; one write of both files. */
+const payloadBytesMax = 64 * 1024
 
 export interface Slots {
   /** The newest record, or null when none was ever written. Owned by this object. */
@@ -31,7 +35,8 @@ export interface Slots {
 
 function encode(sequence: number, payload: Uint8Array): Buffer {
   const out = Buffer.alloc(headerBytes + payload.length + 4)
-  out.writeUInt32BE(magic, 0)
+  out.writeUIntBE(mark, 0, 3)
+  out[3] = version
   out.writeBigUInt64BE(BigInt(sequence), 4)
   out.writeUInt32BE(payload.length, 12)
   out.set(payload, headerBytes)
@@ -39,22 +44,24 @@ function encode(sequence: number, payload: Uint8Array): Buffer {
   return out
 }
 
-function decode(bytes: Buffer | null): { sequence: number; payload: Uint8Array } | null {
-  if (bytes === null || bytes.length < headerBytes + 4 || bytes.readUInt32BE(0) !== magic) return null
+/** Null for what is damaged. @throws ERR_UPGRADE_REQUIRED for a whole slot of another version: its twin may be older, and must not be taken in its place. */
+function decode(name: string, bytes: Buffer | null): { sequence: number; payload: Uint8Array } | null {
+  if (bytes === null || bytes.length < headerBytes + 4 || bytes.readUIntBE(0, 3) !== mark) return null
   const length = bytes.readUInt32BE(12)
   if (length > payloadBytesMax || bytes.length !== headerBytes + length + 4) return null
   if (crc32c(bytes.subarray(0, headerBytes + length)) !== bytes.readUInt32BE(headerBytes + length)) return null
+  if (!checkVersion(name, version - digitZero, (bytes[3] ?? 0) - digitZero)) return null
   return { sequence: Number(bytes.readBigUInt64BE(4)), payload: new Uint8Array(bytes.subarray(headerBytes, headerBytes + length)) }
 }
 
 /**
  * Opens `name.0` and `name.1` in `directory`, verifying both and mending a torn one from its twin.
- * @throws ERR_STORE_CORRUPT when files are there but no record can be trusted.
+ * @throws ERR_STORE_CORRUPT when files are there but no record can be trusted; ERR_UPGRADE_REQUIRED when one is of another version.
  */
 export async function openSlots(disk: Disk, directory: string, name: string): Promise<Slots> {
   const paths = [join(directory, `${name}.0`), join(directory, `${name}.1`)] as const
   const [first, second] = [await readIfThere(disk, paths[0]), await readIfThere(disk, paths[1])]
-  const [a, b] = [decode(first), decode(second)]
+  const [a, b] = [decode(name, first), decode(name, second)]
   if (a !== null && b !== null && a.sequence !== b.sequence && a.sequence !== b.sequence + 1) {
     throw storeCorrupt(`${name}: expected two slots of one sequence number or in succession, got ${a.sequence} and ${b.sequence}`)
   }

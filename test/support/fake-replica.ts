@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HoldfastError } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
 import type { Authenticator } from '#replica/authenticator.ts'
-import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus } from '#replica/types.ts'
+import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { KeyCursor, Op, StateMeta, StateView } from '#store/types.ts'
 
@@ -169,6 +169,7 @@ export class FakeReplica implements Replica {
       ready: leads && !this.sealed && this.#applied >= this.#cluster.termStart,
       hasQuorum: leader !== null,
       failed: null,
+      repair: null,
       members,
       peers: [],
       logEntries: log.length,
@@ -235,6 +236,12 @@ export class FakeReplica implements Replica {
   async transferLeadership(to: string | null): Promise<void> {
     this.#cluster.elect(to)
   }
+  async verify(): Promise<VerifyReport> {
+    return { nodes: [], scrub: { running: false, bytesRead: 0, last: null }, repairing: false }
+  }
+
+  scrub(): void {}
+
   async stop(): Promise<void> {}
 
   /** Goes on applying after `paused`. */

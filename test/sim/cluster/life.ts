@@ -8,6 +8,7 @@ import type { PeerAddress } from '#replica/options.ts'
 import { startReplica, type StartedReplica } from '#replica/index.ts'
 import type { Member } from '#replica/types.ts'
 import { openLogStore } from '#store/log.ts'
+import { openSlots } from '#store/slots.ts'
 import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import { decodeHeader } from '#replica/snapshots.ts'
@@ -77,7 +78,7 @@ export class Life implements Mounter {
       if (settings !== world.plan.settings) world.count('mixed-settings')
       const options = { directory, clusterId, disk: disk.mount(this), compression: false, cacheBytes: 0 }
       const log = await openLogStore({ ...options, tailBytesMax: this.#node.tailBytesMax, logger: this.#logger() })
-      const state = await openStateStore({ ...options, logger: this.#logger() })
+      const state = await openStateStore({ ...options, repairable: true, logger: this.#logger() })
       const watcher = this.#watcher()
       watcher.guard(() => world.oracle.reopened(this.#node.oracleId, this.#node.promised, log, state))
       const last = log.lastIndex()
@@ -103,6 +104,7 @@ export class Life implements Mounter {
         random: { bytes: (length) => Uint8Array.from({ length }, () => this.#node.random.below(256)) },
         logger: this.#logger(),
         settings,
+        keepsake: await openSlots(options.disk, directory, 'members'),
         formats: this.formats,
         // The machine takes some time for whatever it does.
         defer: (task) => void world.scheduler.after(this.#node.random.between(1, 40), () => this.run(task)),

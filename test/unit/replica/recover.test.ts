@@ -43,7 +43,7 @@ test('a bootstrap is done once, and a crash in the middle of it is made good', a
   await bootstrap(log, state, self, 3)
   // As after a crash between the two: the state stands, the log is empty.
   expect([state.meta.applied, log.lastIndex()]).toEqual([1, 0])
-  await reconcile(log, state)
+  await reconcile(log, state, null, 'a')
   expect([log.firstIndex(), log.lastIndex(), log.term(1), log.hardState.term]).toEqual([2, 1, 1, 1])
   await log.append({ term: 2, vote: 'a', commit: 1 }, run(2, 3, 2))
   await bootstrap(log, state, { ...self, apiAddress: 'other' }, 4)
@@ -56,7 +56,7 @@ test('a snapshot that was installed before the log was reset: the log begins ane
   const { log, state } = await stores()
   await log.append({ term: 5, vote: 'b', commit: 0 }, run(1, 4, 1))
   await state.apply([], meta(10, 4))
-  await reconcile(log, state)
+  await reconcile(log, state, null, 'a')
   expect([log.firstIndex(), log.lastIndex(), log.term(10), log.hardState.term, log.hardState.vote]).toEqual([11, 10, 4, 5, 'b'])
 })
 
@@ -64,7 +64,7 @@ test("a log that contradicts the installed state gives way to it, and the term i
   const { log, state } = await stores()
   await log.append({ term: 2, vote: 'b', commit: 0 }, run(1, 12, 2))
   await state.apply([], meta(10, 4))
-  await reconcile(log, state)
+  await reconcile(log, state, null, 'a')
   expect([log.firstIndex(), log.lastIndex(), log.hardState.term, log.hardState.vote]).toEqual([11, 10, 4, null])
 })
 
@@ -72,7 +72,7 @@ test('a log that goes on behind the state stays as it is', async () => {
   const { log, state } = await stores()
   await log.append({ term: 2, vote: 'b', commit: 3 }, run(1, 12, 2))
   await state.apply([], meta(10, 2))
-  await reconcile(log, state)
+  await reconcile(log, state, null, 'a')
   expect([log.firstIndex(), log.lastIndex()]).toEqual([1, 12])
 })
 
@@ -81,7 +81,7 @@ test('a state older than what the log had handed over to it is refused', async (
   await log.append({ term: 2, vote: 'b', commit: 3 }, run(1, 12, 2))
   await log.compact(6)
   await state.apply([], meta(5, 2))
-  await expect(reconcile(log, state)).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  await expect(reconcile(log, state, null, 'a')).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
 })
 
 test('a node that lost the whole state beside its log does not start', async () => {

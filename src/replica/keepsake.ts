@@ -1,0 +1,74 @@
+/**
+ * Who the members are, kept a second time, beside log and state: a node that lost its state knows from here whom to ask for it, and how the votes are
+ * counted meanwhile. Changed before the state is, at each change of members, so that it is never older than where the log begins: compaction
+ * stops at what is applied.
+ */
+import { Packr } from 'msgpackr'
+import type { Membership } from '#raft/types.ts'
+import type { Slots } from '#store/slots.ts'
+import { memberFrom, memberRow } from './directory.ts'
+import type { Member } from './types.ts'
+
+const packr = new Packr({ useRecords: false, mapsAsObjects: true })
+const formatVersion = 1
+
+export interface Kept {
+  /** The membership is that of this applied index. */
+  readonly index: number
+  readonly membership: Membership
+  readonly members: readonly Member[]
+}
+
+export class Keepsake {
+  readonly #slots: Slots
+  #kept: Kept | null
+
+  /** Takes over `slots`; what can't be read there counts as nothing. */
+  constructor(slots: Slots) {
+    this.#slots = slots
+    this.#kept = slots.current === null ? null : decode(slots.current.payload)
+  }
+
+  get kept(): Kept | null {
+    return this.#kept
+  }
+
+  /** Makes `kept` durable, unless the same members are there already. @throws ERR_STORE_FAILED */
+  async keep(kept: Kept): Promise<void> {
+    const old = this.#kept
+    if (old !== null && same(old.membership, kept.membership) && same(old.members, kept.members)) return
+    await this.#slots.write(encode(kept))
+    this.#kept = kept
+  }
+}
+
+/** Is there somebody else who may have the state? */
+export function namesOthers({ members }: Kept, self: string): boolean {
+  return members.some(({ id }) => id !== self)
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}
+
+function encode({ index, membership, members }: Kept): Uint8Array {
+  const { voters, votersOutgoing, learners, learnersNext, autoLeave } = membership
+  return packr.pack([
+    formatVersion,
+    index,
+    [voters, votersOutgoing, learners, learnersNext, autoLeave],
+    members.map((each) => memberRow(each)),
+  ])
+}
+
+function decode(payload: Uint8Array): Kept | null {
+  try {
+    const [version, index, row, rows] = packr.unpack(payload) as unknown[]
+    if (version !== formatVersion || typeof index !== 'number' || !Array.isArray(row) || !Array.isArray(rows)) return null
+    const [voters, votersOutgoing, learners, learnersNext, autoLeave] = row as [string[], string[], string[], string[], boolean]
+    const members = rows.map((each) => memberFrom(each)).filter((member) => member !== null)
+    return { index, membership: { voters, votersOutgoing, learners, learnersNext, autoLeave }, members }
+  } catch {
+    return null
+  }
+}
