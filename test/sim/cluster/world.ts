@@ -49,9 +49,9 @@ export class World {
   #quiet = false
   #verdict: HistoryResult | null = null
 
-  constructor(seed: number, verbose: boolean) {
+  constructor(seed: number, verbose: boolean, adjust: (plan: Plan) => Plan = (plan) => plan) {
     this.random = new Prng(seed)
-    this.plan = drawPlan(this.random, seed)
+    this.plan = adjust(drawPlan(this.random, seed))
     this.chances = this.plan.chances
     this.lines = verbose ? [] : null
     this.network = new Network(
@@ -583,8 +583,10 @@ export async function runSeed(
   ticks: number,
   trace?: (line: string) => void,
   beforeJudgement: (clients: Clients | null) => void = () => {},
+  /** Runs another cluster or other weather than the seed draws: to show that something would be noticed. */
+  adjust?: (plan: Plan) => Plan,
 ): Promise<Result> {
-  const world = new World(seed, trace !== undefined)
+  const world = new World(seed, trace !== undefined, adjust)
   const unhandled = (error: unknown): void => world.fail(error)
   process.on('unhandledRejection', unhandled)
   let failure: string | null = null
