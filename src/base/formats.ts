@@ -48,6 +48,18 @@ export function levelOf(what: string, first: number, version: unknown, formats: 
   })
 }
 
+/**
+ * For a format that lies on this node's disk, or on the wire apart from the levels, and has one version. Returns false when `got` is no version at all.
+ * @throws ERR_UPGRADE_REQUIRED, naming the version, for another one.
+ */
+export function checkVersion(what: string, expected: number, got: unknown): boolean {
+  if (got === expected) return true
+  if (typeof got !== 'number' || !Number.isInteger(got) || got < 1 || got > versionMax) return false
+  throw new HoldfastError('ERR_UPGRADE_REQUIRED', `${what}: expected version ${expected}, got ${got}`, {
+    hint: `it was written by ${got > expected ? 'a newer' : 'an older'} release: start that one`,
+  })
+}
+
 /** Whether a node of `formats` can be part of a cluster at `level`. @throws ERR_UPGRADE_REQUIRED, saying what to do. */
 export function checkLevel(level: number, formats: FormatRange): void {
   if (level > formats.max) {

@@ -11,6 +11,7 @@
 import { constants } from 'node:fs'
 import { join } from 'node:path'
 import { crc32c } from '@node-rs/crc32'
+import { checkVersion } from '#base/formats.ts'
 import type { Disk, DiskFile } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
 import { chainBytes, readUint64, writeUint64 } from './record.ts'
@@ -18,7 +19,9 @@ import { chainBytes, readUint64, writeUint64 } from './record.ts'
 export const ackFileName = 'acknowledged'
 /** Two slots, one sector each, written in turn: a torn write spares the other. */
 const slotBytes = 512
-const recordBytes = 8 + 8 + chainBytes + 4
+/** version 1 | sequence 8 | index 8 | chain 32 | crc32c 4 */
+const recordBytes = 1 + 8 + 8 + chainBytes + 4
+const version = 1
 
 export interface AckMark {
   readonly index: number
@@ -39,7 +42,7 @@ export class AckFile {
     this.mark = mark
   }
 
-  /** Opens or creates the file. @throws ERR_STORE_CORRUPT when it is there and neither slot verifies. */
+  /** Opens or creates the file. @throws ERR_STORE_CORRUPT when it is there and neither slot verifies; ERR_UPGRADE_REQUIRED for another version. */
   static async open(disk: Disk, directory: string): Promise<AckFile> {
     const path = join(directory, ackFileName)
     const handle = await disk.open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
@@ -115,18 +118,20 @@ export class AckFile {
   async #write(mark: AckMark): Promise<void> {
     this.#sequence += 1
     const slot = Buffer.alloc(recordBytes)
-    writeUint64(slot, this.#sequence, 0)
-    writeUint64(slot, mark.index, 8)
-    slot.set(mark.chain, 16)
+    slot[0] = version
+    writeUint64(slot, this.#sequence, 1)
+    writeUint64(slot, mark.index, 9)
+    slot.set(mark.chain, 17)
     slot.writeUInt32BE(crc32c(slot.subarray(0, recordBytes - 4)), recordBytes - 4)
     await this.#handle.write(slot, 0, recordBytes, (this.#sequence % 2) * slotBytes)
   }
 }
 
+/** Null for what is damaged or was never written. @throws ERR_UPGRADE_REQUIRED */
 function decode(slot: Buffer): { sequence: number; mark: AckMark | null } | null {
   if (crc32c(slot.subarray(0, recordBytes - 4)) !== slot.readUInt32BE(recordBytes - 4)) return null
-  const sequence = readUint64(slot, 0)
-  const index = readUint64(slot, 8)
-  if (sequence === 0) return null
-  return { sequence, mark: index === 0 ? null : { index, chain: new Uint8Array(slot.subarray(16, 16 + chainBytes)) } }
+  if (!checkVersion('acknowledged', version, slot[0])) return null
+  const sequence = readUint64(slot, 1)
+  const index = readUint64(slot, 9)
+  return { sequence, mark: index === 0 ? null : { index, chain: new Uint8Array(slot.subarray(17, 17 + chainBytes)) } }
 }

@@ -1,4 +1,5 @@
 import { crc32c } from '@node-rs/crc32'
+import { checkVersion } from '#base/formats.ts'
 import { storeCorrupt } from './errors.ts'
 import { chainBytes, readUint64, writeUint64 } from './record.ts'
 
@@ -25,15 +26,13 @@ export function encodeBase(base: LogBase, cluster: Uint8Array): Buffer {
   return out
 }
 
-/** @throws ERR_STORE_CORRUPT when damaged, of another format or of another cluster. */
+/** @throws ERR_STORE_CORRUPT when damaged or of another cluster, ERR_UPGRADE_REQUIRED when of another version. */
 export function decodeBase(value: Uint8Array, cluster: Uint8Array): LogBase {
   const bytes = Buffer.from(value)
   if (bytes.length !== size || crc32c(bytes.subarray(0, size - 4)) !== bytes.readUInt32BE(size - 4)) {
     throw storeCorrupt('log base: expected a matching checksum, got another')
   }
-  if (bytes[0] !== formatVersion) {
-    throw storeCorrupt(`log base: expected version ${formatVersion}, got ${bytes[0]}`, 'this folder was written by a newer version')
-  }
+  if (!checkVersion('log base', formatVersion, bytes[0])) throw storeCorrupt('log base: expected a version, got none')
   if (!bytes.subarray(17 + chainBytes, size - 4).equals(cluster)) {
     throw storeCorrupt('log: expected this cluster, got the log of another', 'point this node at its own data folder')
   }

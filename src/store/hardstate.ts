@@ -1,4 +1,5 @@
 import { Packr } from 'msgpackr'
+import { checkVersion } from '#base/formats.ts'
 import type { HardState } from '#raft/types.ts'
 import type { Disk } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
@@ -14,7 +15,7 @@ export interface HardStateFile {
   write(state: HardState): Promise<void>
 }
 
-/** Opens the durable term, vote and commit of a node. @throws ERR_STORE_CORRUPT when neither copy can be trusted, or it is another cluster's. */
+/** Opens the durable term, vote and commit of a node. @throws ERR_STORE_CORRUPT when neither copy can be trusted, or it is another cluster's; ERR_UPGRADE_REQUIRED when of another version. */
 export async function openHardState(disk: Disk, directory: string, clusterId: string): Promise<HardStateFile> {
   const slots = await openSlots(disk, directory, 'hardstate')
   let current = slots.current === null ? null : decode(slots.current.payload, clusterId)
@@ -31,9 +32,8 @@ export async function openHardState(disk: Disk, directory: string, clusterId: st
 
 function decode(payload: Uint8Array, clusterId: string): HardState {
   const record: unknown = packr.unpack(payload)
-  if (!Array.isArray(record) || record[0] !== formatVersion) {
-    throw storeCorrupt(`hardstate: expected format ${formatVersion}, got another`, 'this folder was written by a newer version')
-  }
+  if (!Array.isArray(record) || !checkVersion('hardstate', formatVersion, record[0]))
+    throw storeCorrupt('hardstate: expected a version, got none')
   const [, cluster, term, vote, commit] = record as unknown[]
   if (cluster !== clusterId)
     throw storeCorrupt('hardstate: expected this cluster, got the state of another', 'point this node at its own data folder')

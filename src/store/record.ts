@@ -8,6 +8,7 @@
  */
 import { createHash, hash } from 'node:crypto'
 import { crc32c } from '@node-rs/crc32'
+import { checkVersion } from '#base/formats.ts'
 import type { Entry, EntryType } from '#raft/types.ts'
 import { storeCorrupt } from './errors.ts'
 
@@ -56,7 +57,7 @@ export function encodeRecord(cluster: Uint8Array, previousChain: Uint8Array, ent
 
 /**
  * Decodes the record stored under `index`, verifying its checksum, and its chain too where `previousChain` is given.
- * The entry's data is a view into `record`. @throws ERR_STORE_CORRUPT
+ * The entry's data is a view into `record`. @throws ERR_STORE_CORRUPT; ERR_UPGRADE_REQUIRED for another version
  */
 export function decodeRecord(
   cluster: Uint8Array,
@@ -71,12 +72,7 @@ export function decodeRecord(
   if (crc32c(bytes.subarray(0, bytes.length - 4)) !== bytes.readUInt32BE(bytes.length - 4)) {
     throw storeCorrupt(`log entry ${index}: expected a matching checksum, got another`)
   }
-  if (bytes[0] !== recordVersion) {
-    throw storeCorrupt(
-      `log entry ${index}: expected version ${recordVersion}, got ${bytes[0]}`,
-      'this folder was written by a newer version',
-    )
-  }
+  if (!checkVersion(`log entry ${index}`, recordVersion, bytes[0])) throw storeCorrupt(`log entry ${index}: expected a version, got none`)
   const stored = readUint64(bytes, 2)
   if (stored !== index) throw storeCorrupt(`log entry ${index}: expected its own record, got that of ${stored}`)
   const chainAt = bytes.length - tailBytes

@@ -1,6 +1,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { Packr } from 'msgpackr'
 import type { Membership } from '#raft/types.ts'
+import { checkVersion } from '#base/formats.ts'
 import { storeCorrupt } from './errors.ts'
 import type { StateMeta } from './types.ts'
 
@@ -28,16 +29,14 @@ export function encodeMeta(clusterId: string, meta: StateMeta): Uint8Array {
   return out
 }
 
-/** @throws ERR_STORE_CORRUPT when damaged, of another format, or another cluster's. */
+/** @throws ERR_STORE_CORRUPT when damaged or another cluster's, ERR_UPGRADE_REQUIRED when of another version. */
 export function decodeMeta(clusterId: string, value: Uint8Array): StateMeta {
   const bytes = Buffer.from(value)
   const packed = bytes.subarray(0, Math.max(0, bytes.length - 4))
   if (bytes.length < 5 || crc32c(packed) !== bytes.readUInt32BE(packed.length))
     throw storeCorrupt('state: expected a matching checksum of its meta record, got another')
   const record: unknown = packr.unpack(packed)
-  if (!Array.isArray(record) || record[0] !== formatVersion) {
-    throw storeCorrupt(`state: expected format ${formatVersion}, got another`, 'this folder was written by a newer version')
-  }
+  if (!Array.isArray(record) || !checkVersion('state', formatVersion, record[0])) throw storeCorrupt('state: expected a version, got none')
   const [, cluster, applied, appliedTerm, membership, leaderTimeMs, chain, digest] = record as unknown[]
   if (cluster !== clusterId)
     throw storeCorrupt('state: expected this cluster, got the state of another', 'point this node at its own data folder')
