@@ -12,7 +12,7 @@ export function campaign(node: Node, force = false): void {
   if (node.role === Role.leader) return
   // Its own vote is worth as much as any other voter's, and an operator may ask at any time.
   if (!force && isPromised(node)) return drop(node, 'leader-lease')
-  if (!isPromotable(node)) return restartElectionTimer(node)
+  if (!isPromotable(node)) return
   if (node.term >= counterMax) return drop(node, 'term-exhausted')
   if (node.config.preVote && !force) askPreVotes(node)
   else askVotes(node, force)

@@ -162,5 +162,10 @@ export const faultRows: FaultRows = {
   messages: ['drop', 'duplicate', 'late', 'unreachable'],
   partitions: ['partition-halves', 'partition-isolate', 'partition-one-way', 'partition-bridge', 'partition-link', 'partition-leader'],
   crashes: ['crash', 'crash-writing', 'crash-all', 'pause', 'slow-disk'],
-  operators: ['membership', 'transfer', 'campaign', 'seal', 'unseal'],
+  operators: ['membership', 'transfer', 'transfer-to-dying', 'campaign', 'seal', 'unseal'],
+  'blows at a change of members': ['crash', 'cut', 'few', 'halves', 'transfer', 'pause', 'restart', 'again'].map(
+    (kind) => `change-shock-${kind}`,
+  ),
+  'blows at a new leader': ['change', 'cut', 'few', 'unreachable', 'crash'].map((kind) => `election-shock-${kind}`),
+  'a crash in a write that replaces entries': ['overwrite-shock'],
 }

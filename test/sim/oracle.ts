@@ -10,7 +10,7 @@ export class OracleError extends Error {
   override readonly name = 'OracleError'
 }
 
-function must(condition: boolean, rule: string, detail: () => string): asserts condition {
+export function must(condition: boolean, rule: string, detail: () => string): asserts condition {
   if (!condition) throw new OracleError(`${rule}: ${detail()}`)
 }
 
@@ -106,10 +106,47 @@ export class Oracle {
       must(disk.hardState.vote === to || disk.hardState.term > term, 'persist before send', () => `${from}'s vote for ${to}`)
     }
     if (type === MessageType.appendReply) {
+      this.#acknowledges(message, disk)
       must(disk.lastIndex() >= (message.logIndex ?? 0), 'persist before send', () => {
         return `${from} acknowledges ${message.logIndex}, its disk ends at ${disk.lastIndex()}`
       })
     }
+  }
+
+  /** What a leader tells others of its log: an acknowledgement in its term speaks of exactly that. */
+  readonly #told = new Map<string, number>()
+
+  /** Notes the entries of an append, and the one before them. */
+  tells({ term, logIndex = 0, logTerm = 0, entries = [] }: Message): void {
+    this.#told.set(`${term}/${logIndex}`, logTerm)
+    for (const entry of entries) this.#told.set(`${term}/${entry.index}`, entry.term)
+  }
+
+  #acknowledges({ from, term, logIndex = 0 }: Message, disk: SimDisk): void {
+    const told = this.#told.get(`${term}/${logIndex}`)
+    const held = logIndex < disk.firstIndex() ? null : disk.term(logIndex)
+    must(told === undefined || held === null || held === told, 'acknowledged is held', () => {
+      return `${from} acknowledges ${logIndex} of term ${told} in term ${term}, its disk has one of term ${held}`
+    })
+  }
+
+  /** Pre-votes granted, by candidate and term. */
+  readonly #granted = new Map<string, Set<string>>()
+
+  grants({ from, to, term }: Message): void {
+    const key = `${to}/${term}`
+    this.#granted.set(key, (this.#granted.get(key) ?? new Set([to])).add(from))
+  }
+
+  /** Who asks for votes must have been encouraged by a majority before: otherwise a node that nobody hears raises terms for ever. */
+  asksForVotes({ from, term }: Message, halves: readonly (readonly string[])[]): void {
+    const granted = this.#granted.get(`${from}/${term}`) ?? new Set([from])
+    const won = halves.every((half) => half.length === 0 || half.filter((id) => granted.has(id)).length * 2 > half.length)
+    must(
+      won,
+      'pre-vote',
+      () => `${from} asks for votes in term ${term} with pre-votes of ${[...granted].join(' ')} of ${halves.join(' and ')}`,
+    )
   }
 
   /** A read sees everything that any client has seen before the read began. */

@@ -1,9 +1,12 @@
 /** One simulated node: a driver as raft/README.md asks for, on a disk that forgets and a clock that stalls. */
 import {
   createRaft,
+  EntryType,
+  MessageType,
   Role,
   type Effects,
   type Entry,
+  type Membership,
   type Message,
   type MembershipChange,
   type Raft,
@@ -11,6 +14,8 @@ import {
   type SnapshotMeta,
 } from '#raft/index.ts'
 import { SimDisk, type Persist, type State } from './disk.ts'
+import { Manners } from './manners.ts'
+import { must } from './oracle.ts'
 import type { World } from './world.ts'
 import { Prng } from './prng.ts'
 
@@ -22,6 +27,11 @@ interface Write {
 /** Work that a crash makes void: everything scheduled by a life checks that it is still that life. */
 interface Life {
   readonly raft: Raft
+  readonly manners: Manners
+  /** Peers to whom the last snapshot stream failed, and who were not heard since. */
+  readonly streamsFailed: Set<string>
+  /** In force when the last write began. */
+  members: Membership
   readonly writes: Map<number, Write>
   readonly reads: Map<number, { readonly observed: number; index: number | null }>
   readonly toApply: Entry[]
@@ -73,7 +83,12 @@ export class SimNode {
     const { options } = this.#world
     const config = { ...options, id: this.id, randomBelow: (n: number) => this.#random.below(n) }
     const raft = createRaft(config, { hardState, membership: state.membership, applied: state.index }, this.disk)
-    this.#life = { raft, writes: new Map(), reads: new Map(), toApply: [], inFlight: null, applying: false, diskBusyUntil: 0 }
+    const manners = new Manners(
+      { id: this.id, electionTicks: options.electionTicks, checkQuorum: options.checkQuorum, promises: options.lease !== undefined },
+      raft,
+    )
+    const nothing = { streamsFailed: new Set<string>(), writes: new Map(), reads: new Map(), toApply: [], inFlight: null }
+    this.#life = { raft, manners, ...nothing, members: state.membership, applying: false, diskBusyUntil: 0 }
     this.sealed = sealed
     raft.setSealed(sealed)
     this.#scheduleTick(this.#life)
@@ -87,6 +102,7 @@ export class SimNode {
     this.#inbox = []
     this.#pausedUntil = 0
     this.disk.crash(this.#random, life.inFlight)
+    this.#world.shocks.gone(this.id)
   }
 
   pause(time: number): void {
@@ -106,9 +122,9 @@ export class SimNode {
     // Clients' requests piled up, too: the first of them meet a node that does not know yet what it missed.
     for (let i = this.#random.below(3); i > 0; i -= 1) this.read()
     const messagesFirst = this.#random.chance(0.5)
-    if (messagesFirst) for (const message of inbox) life.raft.step(message)
-    for (let i = 0; i < ticks; i += 1) life.raft.tick()
-    if (!messagesFirst) for (const message of inbox) life.raft.step(message)
+    if (messagesFirst) for (const message of inbox) this.#step(life, message)
+    for (let i = 0; i < ticks; i += 1) life.manners.tick()
+    if (!messagesFirst) for (const message of inbox) this.#step(life, message)
     this.#pump(life)
   }
 
@@ -117,7 +133,7 @@ export class SimNode {
     this.#world.queue.after(time, () => {
       if (this.#life !== life) return
       if (this.paused) this.#pausedTicks += 1
-      else this.#input(life, () => life.raft.tick())
+      else this.#input(life, () => life.manners.tick())
       this.#scheduleTick(life)
     })
   }
@@ -132,7 +148,12 @@ export class SimNode {
     const life = this.#life
     if (life === null) return
     if (this.paused) this.#inbox.push(message)
-    else this.#input(life, () => life.raft.step(message))
+    else this.#input(life, () => this.#step(life, message))
+  }
+
+  #step(life: Life, message: Message): void {
+    life.streamsFailed.delete(message.from)
+    life.manners.step(message)
   }
 
   #pump(life: Life): void {
@@ -165,14 +186,47 @@ export class SimNode {
 
   #send(message: Message): void {
     this.#world.oracle.sent(message, this.disk)
+    this.#lookAt(message)
     this.#world.trace(message.type, message.from, message.to, message.term, message.logIndex ?? 0)
     this.#world.network.send(message)
+  }
+
+  /** Rules of sending that need more than the sender's disk. */
+  #lookAt(message: Message): void {
+    const { oracle, options } = this.#world
+    const { type } = message
+    if (type === MessageType.append) return oracle.tells(message)
+    if (type === MessageType.preVoteReply && message.reject !== true) return oracle.grants(message)
+    if (type === MessageType.vote && message.force !== true && options.preVote) {
+      const membership = this.status()?.membership
+      // A membership that came since is another election's.
+      if (membership !== undefined && this.status()?.role === Role.candidate)
+        oracle.asksForVotes(message, [membership.voters, membership.votersOutgoing])
+    }
+    if (type === MessageType.timeoutNow) this.#checkHandover(message.to)
+  }
+
+  /** Whoever is told to take over holds all that this leader has, or it cannot win. A removed leader that goes may try its luck. */
+  #checkHandover(to: string): void {
+    const status = this.status()
+    const heir = this.#world.nodes.get(to)?.disk
+    if (status === null || heir === undefined || !status.membership.voters.includes(this.id)) return
+    must(
+      heir.lastIndex() >= status.lastIndex,
+      'handover',
+      () => `${this.id} hands over to ${to}, which ends at ${heir.lastIndex()}, not ${status.lastIndex}`,
+    )
   }
 
   #checkLeader(life: Life): void {
     const status = life.raft.status()
     this.#world.oracle.dropped(this.id, status.dropped)
+    const begins = life.manners.look(status)
     if (status.role !== Role.leader) return
+    if (begins) {
+      life.streamsFailed.clear()
+      this.#world.shocks.elected(this)
+    }
     const tail = new Map((life.inFlight?.entries ?? []).map((entry) => [entry.index, entry.term]))
     this.#world.oracle.leader(this.id, status.term, (index) => tail.get(index) ?? this.disk.term(index), this.disk.firstIndex())
   }
@@ -184,8 +238,22 @@ export class SimNode {
       const before = persist.snapshot?.index === first.index - 1 ? persist.snapshot.term : this.disk.term(first.index - 1)
       oracle.appended(this.id, persist.entries, before ?? -1)
     }
-    life.inFlight = persist
-    queue.after(this.#diskDelay(life), () => this.#finishPersist(life, persist))
+    // Copied, as a disk would: what the core adds to its own list meanwhile is in no write.
+    const taken = { ...persist, entries: [...persist.entries] }
+    life.inFlight = taken
+    this.#shock(life, taken)
+    queue.after(this.#diskDelay(life), () => this.#finishPersist(life, taken))
+  }
+
+  #shock(life: Life, { entries }: Persist): void {
+    const { shocks } = this.#world
+    const { role, membership } = life.raft.status()
+    if (entries.some(({ type }) => type === EntryType.membership)) {
+      life.streamsFailed.clear()
+      if (role === Role.leader) shocks.changed(this, life.members, membership)
+    }
+    life.members = membership
+    if ((entries[0]?.index ?? Infinity) <= this.disk.lastIndex()) shocks.overwrites(this)
   }
 
   #diskDelay(life: Life): number {
@@ -321,13 +389,29 @@ export class SimNode {
     const { network, options, queue } = this.#world
     const { state } = this.disk
     const { term } = life.raft.status()
+    must(
+      !life.streamsFailed.has(to),
+      'snapshot',
+      () => `${this.id} streams to ${to} again, which has said nothing since the last stream failed`,
+    )
     const fails = this.#random.chance(this.#world.chances.snapshotFails) || state.index === 0
     const time = network.delay() * this.#random.between(2, 30)
     queue.after(time, () => {
       const open = network.isOpen(this.id, to) && network.isOpen(to, this.id)
       const ok = !fails && open && this.#world.deliverSnapshot(this.id, to, term, state)
-      queue.after(this.#random.between(...options.latency), () => this.#input(life, () => life.raft.snapshotSent(to, ok)))
+      queue.after(this.#random.between(...options.latency), () => this.#snapshotSent(life, to, ok))
     })
+  }
+
+  #snapshotSent(life: Life, to: string, ok: boolean): void {
+    if (!ok) life.streamsFailed.add(to)
+    this.#input(life, () => life.raft.snapshotSent(to, ok))
+  }
+
+  /** The driver's stream to `peer` broke. */
+  unreachable(peer: string): void {
+    this.#life?.streamsFailed.delete(peer)
+    this.act((raft) => raft.unreachable(peer))
   }
 
   receiveSnapshot(from: string, term: number, state: State): boolean {
@@ -335,6 +419,7 @@ export class SimNode {
     if (life === null || this.paused) return false
     this.disk.received.set(state.index, state)
     const meta: SnapshotMeta = { index: state.index, term: state.term, membership: state.membership }
+    life.manners.disturbed()
     this.#input(life, () => life.raft.snapshotReceived(from, term, meta))
     return true
   }

@@ -14,6 +14,7 @@ import { Prng } from './prng.ts'
 import { EventQueue } from './queue.ts'
 import { SimNode } from './replica.ts'
 import type { Result } from './result.ts'
+import { Shocks } from './shocks.ts'
 
 /** Election timeouts within which a healed majority must serve. Sealed nodes wait up to five, votes may split several times. */
 const recoveryElectionsMax = 40
@@ -27,6 +28,9 @@ export class World {
   readonly network: Network
   readonly faults: Record<string, number> = {}
   readonly nodes = new Map<string, SimNode>()
+  readonly shocks: Shocks
+  /** In phase one. */
+  stormy = true
   readonly log: string[] | null
   chances: Chances
   operations = 0
@@ -37,8 +41,9 @@ export class World {
     this.random = new Prng(seed)
     this.options = drawOptions(this.random, seed)
     this.chances = this.options.chances
+    this.shocks = new Shocks(this, seed)
     this.log = verbose ? [] : null
-    const count = (fault: string): void => this.#count(fault)
+    const count = (fault: string): void => this.count(fault)
     const deliver = (message: Message): void => this.nodes.get(message.to)?.receive(message)
     this.network = new Network(this.queue, this.random.fork(), this.options.latency, deliver, count)
     this.network.weather = this.chances
@@ -52,7 +57,7 @@ export class World {
     return this.chances.heal === 1 ? [1, 10] : this.options.applyLatency
   }
 
-  #count(fault: string): void {
+  count(fault: string): void {
     this.faults[fault] = (this.faults[fault] ?? 0) + 1
   }
 
@@ -89,7 +94,7 @@ export class World {
   #maybe(chance: number, fault: string, act: (node: SimNode) => boolean | void): void {
     if (!this.random.chance(chance)) return
     const node = this.random.pick([...this.nodes.values()])
-    if (act(node) !== false) this.#count(fault)
+    if (act(node) !== false) this.count(fault)
   }
 
   #disturb(): void {
@@ -112,17 +117,18 @@ export class World {
     this.#maybe(chances.campaign, 'campaign', (node) => node.act((raft) => raft.campaign()))
     this.#maybe(chances.unreachable, 'unreachable', (node) => {
       const peer = random.pick([...this.nodes.keys()])
-      node.act((raft) => raft.unreachable(peer))
+      node.unreachable(peer)
     })
     this.#maybe(chances.transfer, 'transfer', (node) => this.#transfer(node))
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
+    this.shocks.tick()
   }
 
   /** Half of the time it is a leader that is cut off: what it goes on to do is what can go wrong. */
   #partition(): void {
-    const leaders = [...this.nodes.values()].filter((node) => node.status()?.role === Role.leader)
+    const leaders = this.leaders()
     if (leaders.length === 0 || this.random.chance(0.5)) return this.network.partition([...this.nodes.keys()])
-    this.#count('partition-leader')
+    this.count('partition-leader')
     const { id } = this.random.pick(leaders)
     const bothWays = this.random.chance(0.5)
     const inward = this.random.chance(0.5)
@@ -132,15 +138,19 @@ export class World {
     }
   }
 
+  leaders(): SimNode[] {
+    return [...this.nodes.values()].filter((node) => node.status()?.role === Role.leader)
+  }
+
   #crashWriting(): void {
     const writing = [...this.nodes.values()].filter((node) => node.writing)
     if (writing.length === 0) return
-    this.#count('crash-writing')
+    this.count('crash-writing')
     this.random.pick(writing).crash()
   }
 
   #crashAll(): void {
-    this.#count('crash-all')
+    this.count('crash-all')
     for (const node of this.nodes.values()) node.crash()
   }
 
@@ -180,11 +190,11 @@ export class World {
     const kind = this.random.pick(['add-voter', 'add-learner', 'remove'] as const)
     if (kind === 'remove' || this.random.chance(0.6)) return { kind, node: this.random.pick([...this.nodes.keys()]) }
     const stranger = members.length < 6 && kind === 'add-learner'
-    return { kind, node: stranger ? this.#newNode() : this.random.pick(members) }
+    return { kind, node: stranger ? this.newNode() : this.random.pick(members) }
   }
 
   /** A new node has a new disk and a new name, and waits to be let in. */
-  #newNode(): string {
+  newNode(): string {
     if (this.nodes.size >= nodesMax) return this.random.pick([...this.nodes.keys()])
     const id = `n${this.nodes.size + 1}`
     const node = new SimNode(this, id, [])
@@ -197,9 +207,11 @@ export class World {
   recover(): number {
     // Memberships in the logs of the dead count as well, committed or not: wake everybody to ask.
     for (const node of this.nodes.values()) if (!node.up) node.start(false)
+    this.stormy = false
     const core = this.#drawCore()
     this.chances = calm
     this.network.weather = calm
+    this.#handOverToTheDying(core)
     this.network.heal()
     for (const node of this.nodes.values()) {
       if (core.includes(node)) continue
@@ -221,6 +233,18 @@ export class World {
       if (goal !== null && this.#serves(core, goal)) return this.#settle(core, tick)
     }
     throw new OracleError(`liveness: ${this.#describe(core)}`)
+  }
+
+  /** A leader that has just told another to take over, which dies before it can: it must take writes again. */
+  #handOverToTheDying(core: readonly SimNode[]): void {
+    if (!this.random.chance(0.5)) return
+    for (const leader of this.leaders().filter((node) => core.includes(node))) {
+      const { commit = 0, peers = [] } = leader.status() ?? {}
+      const heir = peers.find(({ id, match }) => match >= commit && !core.some((node) => node.id === id))
+      if (heir === undefined) continue
+      leader.act((raft) => raft.transferLeadership(heir.id))
+      this.count('transfer-to-dying')
+    }
   }
 
   /** Without pre-vote and check-quorum a removed node that never heard of it can disturb for ever: its operator must stop it. */

@@ -62,6 +62,19 @@ test('the lease ends an election timeout after the leader was last heard', () =>
   expect(cluster.raft('b').status().term).toBe(5)
 })
 
+test('a learner that is told to campaign does not renew its lease by refusing', () => {
+  const membership = { voters: ['a', 'b'], votersOutgoing: [], learners: ['c'], learnersNext: [], autoLeave: false }
+  const config = { randomBelow: () => 9 }
+  const cluster = new Cluster(three, {}, Object.fromEntries(three.map((id) => [id, { membership, config }])))
+  cluster.elect('a')
+  cluster.node('a').down = true
+  cluster.tick('c', 9)
+  cluster.do('c', (raft) => raft.campaign())
+  cluster.tick('c', 1)
+  cluster.inject(message('b', 'c', 5, MessageType.vote, { logIndex: 9, logTerm: 9 }))
+  expect(cluster.raft('c').status()).toMatchObject({ role: 'follower', term: 5 })
+})
+
 test("a learner's belief in its leader ends too, and it votes for who counts it as a voter", () => {
   const membership = { voters: ['a', 'b'], votersOutgoing: [], learners: ['c'], learnersNext: [], autoLeave: false }
   const cluster = new Cluster(three, {}, Object.fromEntries(three.map((id) => [id, { membership }])))
