@@ -98,7 +98,7 @@ function readLevel(view: StateView): number | null {
  * The directory in `view`; empty when none was written yet.
  * @throws ERR_UPGRADE_REQUIRED when the cluster is at a level outside `formats`; ERR_STORE_CORRUPT
  */
-export function readDirectory(view: StateView, formats: FormatRange = releasedFormats): Directory {
+export function readDirectory(view: StateView, formats: FormatRange): Directory {
   const stored = readLevel(view)
   const value = view.get(directoryKey)
   // A node that has no state yet: it will be told.

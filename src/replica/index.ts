@@ -2,9 +2,9 @@
 import { sleep } from '#base/clock.ts'
 import { assert } from '#base/assert.ts'
 import { HoldfastError } from '#base/errors.ts'
-import type { FormatRange } from '#base/formats.ts'
+import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { Role, type NodeId } from '#raft/types.ts'
-import type { StateStore, StateView } from '#store/types.ts'
+import type { StateView } from '#store/types.ts'
 import type { Authenticator } from './authenticator.ts'
 import { encodeCommand } from './command.ts'
 import { Compactor } from './compactor.ts'
@@ -45,16 +45,16 @@ export async function startReplica(options: ReplicaOptions): Promise<StartedRepl
   }
   const keepsake = options.keepsake === undefined ? null : new Keepsake(options.keepsake)
   const beginning = await reconcile(options.log, options.state, keepsake?.kept ?? null, options.nodeId)
-  if (beginning.damage === null) await keepMembers(options.state, keepsake)
+  if (beginning.damage === null) await keepMembers(options, keepsake)
   return new NodeReplica(options, settings, beginning, keepsake)
 }
 
 /** A crash may have come between a change of the members and its note; and a node of an older release has none. */
-async function keepMembers(state: StateStore, keepsake: Keepsake | null): Promise<void> {
+async function keepMembers({ state, formats }: ReplicaOptions, keepsake: Keepsake | null): Promise<void> {
   const view = state.view()
   try {
     const { applied, membership } = view.meta
-    const { members } = readDirectory(view)
+    const { members } = readDirectory(view, formats ?? releasedFormats)
     if (members.length > 0) await keepsake?.keep({ index: applied, membership, members })
   } finally {
     view.release()

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { releasedFormats } from '#base/formats.ts'
 import { emptyMembership } from '#raft/index.ts'
 import { readDirectory } from '#replica/directory.ts'
 import { bootstrap, reconcile } from '#replica/recover.ts'
@@ -48,7 +49,7 @@ test('a bootstrap is done once, and a crash in the middle of it is made good', a
   await log.append({ term: 2, vote: 'a', commit: 1 }, run(2, 3, 2))
   await bootstrap(log, state, { ...self, apiAddress: 'other' }, 4)
   const view = state.view()
-  expect(readDirectory(view)).toEqual({ incarnation: 3, level: 1, members: [self], removed: [] })
+  expect(readDirectory(view, releasedFormats)).toEqual({ incarnation: 3, level: 1, members: [self], removed: [] })
   view.release()
 })
 
