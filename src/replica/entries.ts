@@ -4,7 +4,7 @@
  * The core's context begins with the change's MACs: version 1 | MAC 32 | MAC of the command or change before 32 | directory update. A change without
  * them is one that a leader made by itself, to leave a joint membership, or one that nobody signed.
  */
-import { levelOf } from '#base/formats.ts'
+import { checkVersion, levelOf } from '#base/formats.ts'
 import { decodeMembershipChange, encodeMembershipChange } from '#raft/index.ts'
 import type { MembershipChange } from '#raft/types.ts'
 import { macBytes } from './authenticator.ts'
@@ -35,6 +35,8 @@ export function signedChangeIn(data: Uint8Array): SignedChange | null {
   const change = decodeMembershipChange(data)
   if (change === null) return null
   const { context } = change
+  // A list in msgpack begins with 0x9: an update that nobody signed.
+  if (context.length > 0 && ((context[0] ?? 0) & 0xf0) !== 0x90) checkVersion('signed membership change', macsVersion, context[0])
   if (context[0] !== macsVersion || context.length < macsBytes) return { change, macs: null }
   const macs = { mac: context.slice(1, 1 + macBytes), prev: context.slice(1 + macBytes, macsBytes) }
   return { change: { ...change, context: context.subarray(macsBytes) }, macs }

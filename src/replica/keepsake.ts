@@ -4,6 +4,7 @@
  * stops at what is applied.
  */
 import { Packr } from 'msgpackr'
+import { checkVersion } from '#base/formats.ts'
 import type { Membership } from '#raft/types.ts'
 import type { Slots } from '#store/slots.ts'
 import { memberFrom, memberRow } from './directory.ts'
@@ -23,7 +24,7 @@ export class Keepsake {
   readonly #slots: Slots
   #kept: Kept | null
 
-  /** Takes over `slots`; what can't be read there counts as nothing. */
+  /** Takes over `slots`; what can't be read there counts as nothing. @throws ERR_UPGRADE_REQUIRED for what another release wrote */
   constructor(slots: Slots) {
     this.#slots = slots
     this.#kept = slots.current === null ? null : decode(slots.current.payload)
@@ -62,9 +63,16 @@ function encode({ index, membership, members }: Kept): Uint8Array {
 }
 
 function decode(payload: Uint8Array): Kept | null {
+  let record: unknown[]
   try {
-    const [version, index, row, rows] = packr.unpack(payload) as unknown[]
-    if (version !== formatVersion || typeof index !== 'number' || !Array.isArray(row) || !Array.isArray(rows)) return null
+    record = packr.unpack(payload) as unknown[]
+  } catch {
+    return null
+  }
+  if (!Array.isArray(record) || !checkVersion('members, kept', formatVersion, record[0])) return null
+  try {
+    const [, index, row, rows] = record
+    if (typeof index !== 'number' || !Array.isArray(row) || !Array.isArray(rows)) return null
     const [voters, votersOutgoing, learners, learnersNext, autoLeave] = row as [string[], string[], string[], string[], boolean]
     const members = rows.map((each) => memberFrom(each)).filter((member) => member !== null)
     return { index, membership: { voters, votersOutgoing, learners, learnersNext, autoLeave }, members }

@@ -1,4 +1,5 @@
 import { HoldfastError } from '#base/errors.ts'
+import { checkVersion } from '#base/formats.ts'
 import type { SealConfig, ShareSet } from './types.ts'
 
 interface WireShareSet {
@@ -34,7 +35,7 @@ function corrupt(what: string): HoldfastError {
   return new HoldfastError('ERR_STORE_CORRUPT', `seal configuration ${what}`, { hint: 'restore a snapshot, or ask another node' })
 }
 
-/** @throws ERR_STORE_CORRUPT: the record lies in the clear, so anybody with the disk may have written it. */
+/** @throws ERR_UPGRADE_REQUIRED for another version; ERR_STORE_CORRUPT: the record lies in the clear, so anybody with the disk may have written it. */
 export function parseSealConfig(record: Uint8Array): SealConfig {
   let wire: unknown
   try {
@@ -43,7 +44,8 @@ export function parseSealConfig(record: Uint8Array): SealConfig {
     throw corrupt('expected JSON, got something else')
   }
   const { version, type, recovery } = (wire ?? {}) as Partial<WireConfig>
-  if (version !== 1 || typeof type !== 'string') throw corrupt('expected version 1 with a type, got something else')
+  if (!checkVersion('seal configuration', 1, version) || typeof type !== 'string')
+    throw corrupt('expected version 1 with a type, got something else')
   if (type === 'shamir') return { type, secret: parseShareSet(wire) }
   return { type, secret: null, recovery: recovery === undefined || recovery === null ? null : parseShareSet(recovery) }
 }

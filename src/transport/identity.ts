@@ -5,7 +5,8 @@
 import { X509Certificate, createPrivateKey, createPublicKey } from 'node:crypto'
 import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { checkVersion } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { createNodeKey, fingerprint, issueNodeCertificate, spkiFingerprint } from './certificates.ts'
 import type { ClusterCa } from './certificates.ts'
@@ -102,6 +103,7 @@ export async function loadIdentity(dir: string): Promise<Identity | null> {
   try {
     return parseIdentity(text)
   } catch (error) {
+    if (isHoldfastError(error, 'ERR_UPGRADE_REQUIRED')) throw error
     // Only the message of our own errors: a JSON parser quotes what it read, which is a private key here.
     const detail = error instanceof HoldfastError ? error.message : 'no JSON'
     throw new HoldfastError('ERR_STORE_CORRUPT', `identity: ${path} is damaged: ${detail}`, {
@@ -114,7 +116,7 @@ function parseIdentity(text: string): Identity {
   const parsed: unknown = JSON.parse(text)
   if (typeof parsed !== 'object' || parsed === null) throw damaged('an object', typeof parsed)
   const record = parsed as Record<string, unknown>
-  if (record['version'] !== formatVersion) throw damaged(`version ${formatVersion}`, String(record['version']))
+  if (!checkVersion('identity', formatVersion, record['version'])) throw damaged(`version ${formatVersion}`, String(record['version']))
   for (const field of fields) {
     if (typeof record[field] !== 'string' || record[field] === '') throw damaged(`a string as ${field}`, typeof record[field])
   }

@@ -228,14 +228,16 @@ test('the stored records hold no key and no share', async () => {
   expect(config).toMatchObject({ type: 'shamir', secret: { shares: 5, threshold: 3 } })
 })
 
-test.each([
-  'garbage',
-  '{}',
-  '{"version":2,"type":"shamir"}',
-  '{"version":1,"type":"shamir","secret_shares":3,"secret_threshold":4}',
-  'null',
-])('a damaged seal configuration (%s) is said to be one', (record) => {
-  expect(() => parseSealConfig(Buffer.from(record))).toThrow(expect.objectContaining({ code: 'ERR_STORE_CORRUPT' }))
+test.each(['garbage', '{}', '{"version":1,"type":"shamir","secret_shares":3,"secret_threshold":4}', 'null'])(
+  'a damaged seal configuration (%s) is said to be one',
+  (record) => {
+    expect(() => parseSealConfig(Buffer.from(record))).toThrow(expect.objectContaining({ code: 'ERR_STORE_CORRUPT' }))
+  },
+)
+
+test('a seal configuration of another version is not one that is damaged', () => {
+  const record = Buffer.from('{"version":2,"type":"shamir"}')
+  expect(() => parseSealConfig(record)).toThrow(expect.objectContaining({ code: 'ERR_UPGRADE_REQUIRED' }))
 })
 
 describe('joining', () => {

@@ -99,11 +99,12 @@ test('a damaged identity is said to be damaged, without a word of the key', asyn
   const bad = [
     '',
     whole.slice(0, 400),
-    whole.replace('"version": 1', '"version": 2'),
     JSON.stringify({ ...JSON.parse(whole), privateKeyPem: other.privateKeyPem }),
     JSON.stringify({ ...JSON.parse(whole), certificatePem: other.certificatePem }),
     JSON.stringify({ ...JSON.parse(whole), nodeId: 7 }),
   ]
+  await writeFile(identityPath(dir), whole.replace('"version": 1', '"version": 2'))
+  await expect(loadIdentity(dir)).rejects.toMatchObject({ code: 'ERR_UPGRADE_REQUIRED', message: expect.stringContaining('got 2') })
   for (const text of bad) {
     await writeFile(identityPath(dir), text)
     const error: unknown = await loadIdentity(dir).then(
