@@ -150,6 +150,11 @@ export class CommandChain {
     return this.#walk(entries, mark.tip, authenticator)
   }
 
+  /** Nothing unchecked is shown by an unsealed node. @throws ERR_UNPROVEN */
+  expectChecked(meta: StateMeta): void {
+    if (this.#authenticator !== null) this.#check(meta, this.#authenticator)
+  }
+
   /** Checks that `entries` continue from `tip`; returns the newest link. */
   #walk(entries: readonly Entry[], tip: Uint8Array, authenticator: Authenticator): Uint8Array {
     const scope = this.#options.scope()

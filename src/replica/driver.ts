@@ -102,6 +102,8 @@ export class Driver {
   readonly check: ReplicaCheck
   readonly repair: StateRepair
   readonly scrubber: Scrubber
+  /** What the last scrub found. */
+  #suspect: HoldfastError | null = null
   readonly #keepsake: Keepsake | null
   /** The last index that the core has handed out to be applied. */
   #handed: number
@@ -536,6 +538,7 @@ export class Driver {
 
   #showSnapshot(): void {
     const { applied, leaderTimeMs } = this.options.state.meta
+    this.#suspect = null
     this.#recent.clear()
     this.#recent.note(this.options.state.meta)
     this.repair.installed(applied)
@@ -566,6 +569,8 @@ export class Driver {
       if (!(await this.#keptMembersOf(round))) return void this.#queue.unshift(...entries)
       await state.apply(round.ops, { ...round.meta, chain: this.#chainAfter(entries, round) }, () => {
         if (!this.running) return
+        // The barrier may have been opened while this was on its way.
+        this.chain.expectChecked(state.meta)
         const { applied, leaderTimeMs } = round.meta
         // Caches first, then those who wait: nobody may be told of a write while a cache still shows what it replaced.
         this.onChange({ index: applied, leaderTimeMs, keys: round.keys })
@@ -634,7 +639,9 @@ export class Driver {
       membership: () => this.raft.status().membership,
       send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
       answer: () => this.#answerCheck(),
-      differs: (index: number, _: string, agreeing: readonly string[]) => this.#giveUp(differingState(index), agreeing),
+      differs: (index: number, _: string, agreeing: readonly string[]) => this.#giveUp(this.#suspect ?? differingState(index), agreeing),
+      suspect: () => this.#suspect !== null,
+      amend: () => this.#amend(),
     }
     return new ReplicaCheck(host, this.settings.checkIntervalMs, roundMs)
   }
@@ -664,10 +671,11 @@ export class Driver {
   #newScrubber(): Scrubber {
     const { state, clock, logger } = this.options
     const healthy = (): boolean => this.running && this.repair.reason === null
-    const found = (reason: HoldfastError): void => {
-      // Alone it has nobody to ask: what is there is served on, said so at each try, and left to its operator.
-      if (this.directory.members.length > 1) this.#giveUp(reason, [])
-      else logger.warn({ reason: reason.message, hint: 'restore a snapshot' }, 'the state is damaged, and no other member has it')
+    // It does not leave by itself: others may be in doubt as well. The next comparison decides (check.ts).
+    const found = (reason: HoldfastError | null): void => {
+      if (reason !== null) logger.warn({ reason: reason.message, hint: reason.hint }, 'the state on the disk is not what its digest says')
+      this.#suspect = reason
+      this.onStatus()
     }
     return new Scrubber({ state, clock, logger, healthy, found }, this.settings)
   }
@@ -676,7 +684,14 @@ export class Driver {
     const { reason, repairs } = this.repair
     const { last } = this.scrubber.status()
     const states = reason === null ? this.#recent.summaries() : new Map<number, string>()
-    return { applied: this.options.state.meta.applied, states, damage: reason?.message ?? null, repairs, scrub: last }
+    return {
+      applied: this.options.state.meta.applied,
+      states,
+      damage: reason?.message ?? null,
+      suspect: this.#suspect !== null,
+      repairs,
+      scrub: last,
+    }
   }
 
   #hearCheck(from: string, message: CheckMessage): void {
@@ -729,6 +744,23 @@ export class Driver {
     if (meta.membership === membership && directory === this.directory) return true
     await this.#keepsake?.keep({ index: meta.applied, membership: meta.membership, members: directory.members })
     return this.running && this.repair.reason === null
+  }
+
+  /** Nobody else has what the record says. */
+  #amend(): void {
+    const { state, logger } = this.options
+    this.#suspect = null
+    this.#recent.clear()
+    state
+      .amend()
+      .then((amended) => {
+        if (amended)
+          logger.warn(
+            { hint: 'values that changed on the disk fail to decrypt when they are read: write them again, or restore a snapshot' },
+            'no other member has the state that was recorded: what the disk holds is taken for it',
+          )
+      })
+      .catch((error: unknown) => void this.fail(error))
   }
 
   /** Gives the state up, unless it is being replaced already. */
