@@ -9,6 +9,7 @@
  *   isolate c | cut a>b | heal | lose     lose: drops what is under way
  *   crash a | restart a | hold a | write a   hold: the disk of a waits for `write`
  *   change a auto +d ~e -f   + voter, ~ learner, - removal; modes auto, explicit, leave
+ *   lease MS, before nodes   lease reads on such promises, with no drift | clock a 500 | clocks 500
  *   add d | snapshot a d | compact a | transfer a b | seal a | unseal a | read a 7
  *   show | membership a | messages
  */
@@ -20,6 +21,7 @@ const typeNames = new Map<number, string>(Object.entries(MessageType).map(([name
 export class Scenario {
   #cluster = new Cluster([])
   readonly #setups: Record<string, { log?: ReturnType<typeof logOf>; hardState?: { term: number; vote: null; commit: number } }> = {}
+  #promiseMs = 0
   readonly #readsShown = new Map<string, number>()
 
   /** Runs one command and returns what it shows, without a newline at the end. */
@@ -33,7 +35,15 @@ export class Scenario {
   readonly #commands: Readonly<Record<string, (words: string[]) => string | void>> = {
     nodes: (ids) => {
       const setups = Object.entries(this.#setups).map(([id, setup]) => [id, { voters: ids, ...setup }])
-      this.#cluster = new Cluster(ids, {}, Object.fromEntries(setups))
+      const overrides = this.#promiseMs === 0 ? {} : { lease: { promiseMs: this.#promiseMs, clockDriftMax: 0 } }
+      this.#cluster = new Cluster(ids, overrides, Object.fromEntries(setups))
+    },
+    lease: ([ms]) => {
+      this.#promiseMs = Number(ms)
+    },
+    clock: ([id = '', ms]) => this.#setClock(id, Number(ms)),
+    clocks: ([ms]) => {
+      for (const id of this.#cluster.members.keys()) this.#setClock(id, Number(ms))
     },
     log: ([id = '', ...terms]) => {
       this.#setups[id] = { ...this.#setups[id], log: logOf(...terms.map(Number)) }
@@ -93,6 +103,11 @@ export class Scenario {
     show: () => this.#show(),
     membership: ([id = '']) => this.#membership(id),
     messages: () => this.#cluster.pool.map(describe).join('\n') || 'none',
+  }
+
+  #setClock(id: string, ms: number): void {
+    this.#cluster.clocks.set(id, ms)
+    this.#cluster.pump(this.#cluster.node(id))
   }
 
   #ask(id: string, question: (raft: Raft) => string): string {

@@ -72,6 +72,8 @@ export class Cluster {
   /** Everything ever sent, for looking back. */
   sent: Message[] = []
   readonly cut = new Set<string>()
+  /** What a node's clock says, where a test has one: handed in before effects are taken, as drivers do. */
+  readonly clocks = new Map<NodeId, number>()
   readonly #config: Partial<RaftConfig>
 
   constructor(ids: readonly NodeId[], overrides: Partial<RaftConfig> = {}, setups: Readonly<Record<NodeId, NodeSetup>> = {}) {
@@ -145,7 +147,12 @@ export class Cluster {
   }
 
   pump(member: Member): void {
-    while (member.raft.hasEffects()) this.#carryOut(member, member.raft.takeEffects())
+    const ms = this.clocks.get(member.id)
+    for (;;) {
+      if (ms !== undefined) member.raft.setMonotonicTime(ms)
+      if (!member.raft.hasEffects()) return
+      this.#carryOut(member, member.raft.takeEffects())
+    }
   }
 
   #carryOut(member: Member, effects: Effects): void {
