@@ -25,7 +25,7 @@ import { leftoverKeys, waitUntilReady } from './initialize.ts'
 import { nameKeyPrefix, OpenedKeys, sealedError } from './opened.ts'
 import { CollectingTransaction } from './transaction.ts'
 import { CommitAndThrow } from './types.ts'
-import type { BarrierControl, BarrierStatus, Consistency, ReadView, Section, Transaction } from './types.ts'
+import type { BarrierControl, BarrierStatus, Consistency, ReadPoint, ReadView, Section, Transaction } from './types.ts'
 import { OpenedView } from './view.ts'
 import type { ViewContext } from './view.ts'
 
@@ -94,6 +94,8 @@ class ReplicatedBarrier implements BarrierControl {
   #signer: Signer | null = null
   /** The leader's clock as last heard, and our monotonic clock at that moment: what a stale read's 'now' goes on from. */
   #heard = { leaderTimeMs: 0, atMs: 0 }
+  /** When the last read index that was confirmed and is applied here was asked for, on the monotonic clock. */
+  #confirmedMs = -Infinity
 
   constructor(options: BarrierOptions) {
     this.#options = options
@@ -119,23 +121,30 @@ class ReplicatedBarrier implements BarrierControl {
     }
   }
 
-  async read<T>(consistency: Consistency, work: (view: ReadView) => Promise<T>): Promise<T> {
+  async read<T>(consistency: Consistency, work: (view: ReadView, at: ReadPoint) => Promise<T>): Promise<T> {
     this.#opened()
-    let leaderTimeMs = 0
-    if (consistency.kind === 'linearizable') {
-      const answer = await this.#replica.readIndex(this.#readIndexTimeoutMs)
-      leaderTimeMs = answer.leaderTimeMs
-      this.#hear(leaderTimeMs)
-    } else leaderTimeMs = this.#estimatedLeaderTimeMs()
+    const { ageMs, leaderTimeMs } = await this.#freshen(consistency)
     const context = this.#context() // Once more: the wait was long enough to be sealed in.
     const state = this.#replica.view()
     const view = new OpenedView(context, state, Math.max(leaderTimeMs, state.meta.leaderTimeMs))
     try {
-      return await work(view)
+      return await work(view, { index: state.meta.applied, ageMs })
     } finally {
       view.end()
       state.release()
     }
+  }
+
+  /** Waits until the state here is as fresh as is asked. The age runs from when the confirmation was asked for, not from when it came. */
+  async #freshen(consistency: Consistency): Promise<{ readonly ageMs: number; readonly leaderTimeMs: number }> {
+    const sentMs = this.#options.clock.monotonicMs()
+    const ageMs = Math.max(1, sentMs - this.#confirmedMs)
+    if (consistency.kind === 'stale' || (consistency.kind === 'bounded' && ageMs <= consistency.ageMsMax))
+      return { ageMs, leaderTimeMs: this.#estimatedLeaderTimeMs() }
+    const { leaderTimeMs } = await this.#replica.readIndex(this.#readIndexTimeoutMs)
+    this.#confirmedMs = Math.max(this.#confirmedMs, sentMs)
+    this.#hear(leaderTimeMs)
+    return { ageMs: 0, leaderTimeMs }
   }
 
   async transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {

@@ -35,7 +35,17 @@ export interface Transaction extends ReadView {
   readonly writes: number
 }
 
-export type Consistency = { readonly kind: 'linearizable' } | { readonly kind: 'stale' }
+/** `bounded`: no older than so many milliseconds of this node's own clock; `stale`: whatever is here. */
+export type Consistency =
+  | { readonly kind: 'linearizable' }
+  | { readonly kind: 'bounded'; readonly ageMsMax: number }
+  | { readonly kind: 'stale' }
+
+/** What a view shows: everything that was acknowledged `ageMs` ago at least (0: when the read was asked for; Infinity: nothing is known). */
+export interface ReadPoint {
+  readonly index: number
+  readonly ageMs: number
+}
 
 export interface BarrierStatus {
   readonly sealed: boolean
@@ -49,10 +59,10 @@ export interface Barrier {
   readonly sealed: boolean
   status(): BarrierStatus
   /**
-   * Runs `work` on a view that holds every write acknowledged before the call (linearizable).
+   * Runs `work` on a view that holds every write acknowledged before the call (linearizable), or before it by as much as `consistency` allows.
    * @throws ERR_SEALED, ERR_NO_LEADER.
    */
-  read<T>(consistency: Consistency, work: (view: ReadView) => Promise<T>): Promise<T>
+  read<T>(consistency: Consistency, work: (view: ReadView, at: ReadPoint) => Promise<T>): Promise<T>
   /**
    * Runs `work` in a transaction on the leader; commits its writes; runs it again (on a fresh view) when something it read
    * has changed meanwhile, at most limits.transactionAttemptsMax times. Without writes the leader confirms by a read index that the view was not stale

@@ -5,8 +5,9 @@
 import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { AuditRecord } from '#audit/types.ts'
-import { CommitAndThrow, type ReadView } from '#barrier/types.ts'
+import { CommitAndThrow, type Consistency, type ReadView } from '#barrier/types.ts'
 import { forwardRecord, nonHmacKeys, replayRecord, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
+import { askedOf, checkSeen, NeedsFresher, withFreshness, type Asked, type Freshness } from './consistency.ts'
 import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
 import { errorResponse } from './errors.ts'
@@ -44,6 +45,8 @@ export interface Core {
   handle(request: Request): Promise<CoreResponse>
   /** Requests being answered now, oldest first. */
   inFlight(): readonly InFlightRequest[]
+  /** Reads that were answered from a state that may have been old, since the start. */
+  oldReads(): number
   /** Starts the leader's jobs (they run only while this node is the ready leader). */
   startJobs(): void
   stopJobs(): Promise<void>
@@ -76,6 +79,7 @@ class CoreRunner implements Core {
   readonly #jobs: LeaderJobs
   readonly #keeping: Keeping
   readonly #slots: SlotPool
+  #oldReads = 0
 
   constructor(deps: CoreDeps) {
     this.#deps = deps
@@ -107,6 +111,10 @@ class CoreRunner implements Core {
     } finally {
       this.#inFlight.delete(request)
     }
+  }
+
+  oldReads(): number {
+    return this.#oldReads
   }
 
   inFlight(): readonly InFlightRequest[] {
@@ -148,11 +156,46 @@ class CoreRunner implements Core {
       )
     }
     if (def?.local) return this.#answerHere(request)
-    if (request.wrapTtlSeconds > 0 || this.#looksLikeWrite(request)) return this.#onLeader(request)
+    const asked = await this.#asked(request)
+    if (request.wrapTtlSeconds > 0 || this.#looksLikeWrite(request)) return this.#write(request, asked)
     try {
-      return await this.#read(request)
+      return await (asked === null ? this.#read(request) : this.#readAsAsked(request, asked))
     } catch (error) {
-      if (error instanceof NeedsTransaction) return this.#onLeader(request)
+      if (error instanceof NeedsTransaction) return this.#write(request, asked)
+      throw error
+    }
+  }
+
+  async #asked(request: Request): Promise<Asked | null> {
+    try {
+      return askedOf(request.headers)
+    } catch (error) {
+      return this.#refuse(request, error as HoldfastError)
+    }
+  }
+
+  /** One who keeps track of what it has seen is told what it has written. The leader's answer says so already where this node forwards. */
+  async #write(request: Request, asked: Asked | null): Promise<CoreResponse> {
+    const response = await this.#onLeader(request)
+    if (asked === null || !this.#leads()) return response
+    const { clusterId, incarnation, applied } = this.#deps.replica.status()
+    return withFreshness(response, { ageMs: 0, index: applied }, { clusterId, incarnation })
+  }
+
+  /** As old as the client permits where the mount does too; else, and where that proves too old, linearizable. */
+  async #readAsAsked(request: Request, asked: Asked): Promise<CoreResponse> {
+    const { clusterId, incarnation } = this.#deps.replica.status()
+    let at: Freshness = { ageMs: 0, index: 0 }
+    const check = (found: Freshness): void => checkSeen(asked, (at = found), { clusterId, incarnation })
+    const answer = async (consistency: Consistency): Promise<CoreResponse> => {
+      const response = await this.#read(request, consistency, check)
+      if (at.ageMs > 0) this.#oldReads += 1
+      return withFreshness(response, at, { clusterId, incarnation })
+    }
+    try {
+      return await answer(asked.consistency)
+    } catch (error) {
+      if (error instanceof NeedsFresher) return answer({ kind: 'linearizable' })
       throw error
     }
   }
@@ -227,14 +270,25 @@ class CoreRunner implements Core {
       }
       if (!isHoldfastError(error, 'ERR_NO_LEADER')) throw error
       // An operator must be able to seal or inspect a node that lost its majority; it serves no secret on these paths.
-      return this.#read(request, 'stale')
+      return this.#read(request, { kind: 'stale' })
     }
   }
 
-  async #read(request: Request, kind: 'linearizable' | 'stale' = 'linearizable'): Promise<CoreResponse> {
+  /** `check` is given what was read at, and may refuse it; without it, age does not matter. */
+  async #read(
+    request: Request,
+    consistency: Consistency = { kind: 'linearizable' },
+    check: ((at: Freshness) => void) | null = null,
+  ): Promise<CoreResponse> {
     const trace = newTrace(request, this.#deps.clock.nowMs())
-    const work = (view: ReadView): Promise<Evaluated> => evaluate(this.#traced(request), request, trace, view, null)
-    return this.#finish(request, trace, false, () => this.#deps.barrier.read({ kind }, work))
+    const work = (view: ReadView, at: Freshness): Promise<Evaluated> => {
+      if (check !== null) {
+        check(at)
+        trace.ageMs = at.ageMs
+      }
+      return evaluate(this.#traced(request), request, trace, view, null)
+    }
+    return this.#finish(request, trace, false, () => this.#deps.barrier.read(consistency, work))
   }
 
   /** Here if this node leads, else on whoever does; waits for one while there is none. */
@@ -325,7 +379,7 @@ class CoreRunner implements Core {
       if (evaluated.kind === 'replayed') return await this.#replayed(request, trace, evaluated)
       response = evaluated.kind === 'later' ? await this.#keeping.effect(trace, evaluated.run) : evaluated.response
     } catch (error) {
-      if (error instanceof NeedsTransaction) throw error
+      if (error instanceof NeedsTransaction || error instanceof NeedsFresher) throw error
       failure = error
     }
     // What failed before it could be evaluated (no leader, a spent token) leaves its records too.

@@ -11,6 +11,7 @@ import { addressAllowed } from '#tokens/cidr.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { PolicyGate, TokenGate } from './deps.ts'
+import { checkAge } from './consistency.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
 import { applyListLimits, filterList } from './lists.ts'
@@ -42,6 +43,8 @@ export interface Trace {
   found: Found | null
   /** The answer as it was kept, to be given as it is. */
   rendered: CoreResponse | null
+  /** How old the view may be, ms; 0 for what is linearizable. */
+  ageMs: number
 }
 
 export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | null = null): Trace => ({
@@ -56,6 +59,7 @@ export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | nul
   onceKey,
   found: null,
   rendered: null,
+  ageMs: 0,
 })
 
 export interface EvaluateDeps {
@@ -118,6 +122,7 @@ export async function evaluate(
   // The same request, sent again by the node that took it: it was authorised when it was carried out, and must not learn that it failed.
   if (before?.sameSending) return resend(deps, request, trace, view, before)
   const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
+  checkAge(trace.ageMs, trace.mount, trace.def, trace.token)
   const scope = { view, transaction, mounts, acl: caller.acl }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }

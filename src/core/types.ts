@@ -198,6 +198,8 @@ export interface MountConfig {
   readonly passthrough_request_headers?: readonly string[]
   readonly allowed_response_headers?: readonly string[]
   readonly token_type?: string
+  /** Seconds that a read may be old where the client asks for less than linearizable; absent or 0: it may not. */
+  readonly max_read_age?: number
 }
 
 export interface HandlerContext {

@@ -49,6 +49,7 @@ export function metricsText({ replica, barrier, birth, core, seal }: MetricSourc
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', encryptions)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
+  gauge('holdfast_old_reads', 'Reads answered as bounded or stale since the start.', core.oldReads())
   const auto = seal?.status()
   if (auto !== undefined) {
     gauge('holdfast_seal_ok', 'Whether the last call to the seal succeeded; -1 before the first.', auto.ok === null ? -1 : auto.ok ? 1 : 0)

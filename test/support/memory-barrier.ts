@@ -1,5 +1,13 @@
 /** A barrier over a plain map: for tests of the rooms above it that need no consensus. Views are copies; transactions run one at a time. */
-import { CommitAndThrow, type Barrier, type ListOptions, type ReadView, type Section, type Transaction } from '#barrier/types.ts'
+import {
+  CommitAndThrow,
+  type Barrier,
+  type ListOptions,
+  type ReadPoint,
+  type ReadView,
+  type Section,
+  type Transaction,
+} from '#barrier/types.ts'
 
 const separator = '\u0000'
 const keyOf = (section: Section, path: string): string => `${section.namespace}${separator}${section.mount}${separator}${path}`
@@ -16,8 +24,8 @@ export class MemoryBarrier implements Barrier {
     return { sealed: this.sealed, keyringTerm: this.sealed ? null : 1, encryptions: 0 }
   }
 
-  async read<T>(_consistency: unknown, work: (view: ReadView) => Promise<T>): Promise<T> {
-    return work(this.#transaction(new Map(this.state)))
+  async read<T>(_consistency: unknown, work: (view: ReadView, at: ReadPoint) => Promise<T>): Promise<T> {
+    return work(this.#transaction(new Map(this.state)), { index: this.index, ageMs: 0 })
   }
 
   async transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {

@@ -35,6 +35,7 @@ const tuneFields = {
   allowed_response_headers: field('list', 'Headers that the engine may answer.'),
   token_type: field('string', 'Type of the tokens that a login method makes.'),
   force_no_cache: field('bool', 'Accepted and shown.'),
+  max_read_age: field('string', 'How old a read may be that asks for bounded or stale consistency; 0: none may.'),
 }
 
 const tuneDef: PathDef = path('tune', 'Tuning', { fields: tuneFields }, {})
@@ -224,6 +225,7 @@ function tunedConfig(config: MountConfig, fields: Readonly<Record<string, unknow
     ...config,
     default_lease_ttl: leaseTtl('default_lease_ttl', fields.default_lease_ttl, config.default_lease_ttl),
     max_lease_ttl: leaseTtl('max_lease_ttl', fields.max_lease_ttl, config.max_lease_ttl),
+    ...(fields.max_read_age === undefined ? {} : { max_read_age: parseDurationSeconds(fields.max_read_age, { what: 'max_read_age' }) }),
     force_no_cache: (fields.force_no_cache as boolean | undefined) ?? config.force_no_cache,
     ...pick<Partial<MountConfig>>(fields, [
       'audit_non_hmac_request_keys',
