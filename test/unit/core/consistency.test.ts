@@ -143,6 +143,10 @@ test('what a client has seen comes back as it was told', () => {
     incarnation: fc.nat(1_000),
     index: fc.integer({ min: 0, max: 999_999_999_999_999 }),
   })
-  fc.assert(fc.property(seen, (told) => void expect(askedOf({ 'x-vault-index': encodeSeen(told) })?.seen).toEqual(told)))
+  fc.assert(
+    fc.property(seen, (told) => {
+      expect(askedOf({ 'x-vault-index': encodeSeen(told) })?.seen).toEqual(told)
+    }),
+  )
   expect(askedOf({})).toBe(null)
 })
