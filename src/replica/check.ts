@@ -1,11 +1,15 @@
 /**
  * The replica check: at intervals, and on demand, the leader asks every member for the digests of its recent states. A majority's digest wins. Who differs
- * is told so, and fetches its state again (repair.ts); the leader too, which hands over first. Nobody is told while no majority agrees: then nobody knows who
- * is right, and a cluster that serves is worth more than one that stopped itself.
+ * is told so, and fetches its state again (repair.ts); the leader too, which hands over first. Nobody is told while no majority agrees, or while the majority
+ * is one node: then nobody knows who is right, and a cluster that serves is worth more than one that stopped itself.
+ *
+ * A node whose scrub failed suspects itself: its disk is not what its record says. Its digest counts for nobody, and it too leaves only when it is told,
+ * so that two never leave because of each other. With one or two voters no majority is left to tell it: then one healthy member with its
+ * digest is enough; and where nobody has it, the disk is all there is, and its digest is taken from there.
  */
 import type { Logger } from '#base/logger.ts'
 import { Role, type Membership, type NodeId } from '#raft/types.ts'
-import { judge, type CheckMessage, type DigestAnswer, type RecentStates, type Summary, type Verdict } from './digests.ts'
+import { holds, judge, type CheckMessage, type DigestAnswer, type RecentStates, type Summary, type Verdict } from './digests.ts'
 
 /** What the check needs of its node. */
 export interface CheckHost {
@@ -24,7 +28,14 @@ export interface CheckHost {
   answer(): DigestAnswer
   /** This node's state differs from `expected`, which `agreeing` hold at `index`. */
   differs(index: number, expected: Summary, agreeing: readonly NodeId[]): void
+  /** The disk does not hold what this node's record says. */
+  suspect(): boolean
+  /** Nobody has what the record says: what the disk holds is the state from now on. */
+  amend(): void
 }
+
+/** A node on its own may be the one that is wrong. */
+const agreeingMin = 2
 
 export interface CheckReport {
   readonly verdicts: readonly Verdict[]
@@ -83,7 +94,7 @@ export class ReplicaCheck {
       // Only from the leader that this node follows; and only if it is so: a repair may have been faster than the message.
       if (from !== host.leader() || message.term !== host.term()) return
       const own = host.recent.summaries().get(message.index)
-      if (own !== undefined && own !== message.expected) host.differs(message.index, message.expected, message.agreeing)
+      if (own !== undefined && (own !== message.expected || host.suspect())) host.differs(message.index, message.expected, message.agreeing)
     }
   }
 
@@ -126,13 +137,49 @@ export class ReplicaCheck {
   #act(verdicts: readonly Verdict[], answers: Round['answers']): void {
     const host = this.#host
     this.#noteUndecided(verdicts, answers)
-    const agreeing = verdicts.filter(({ agrees }) => agrees === true).map(({ node }) => node)
-    for (const { node, index, expected, agrees } of verdicts) {
-      if (agrees !== false || index === null || expected === null) continue
-      host.logger.warn({ member: node, index, agreeing: agreeing.length }, 'the state of a member differs from that of a majority')
-      if (node === host.nodeId) host.differs(index, expected, agreeing)
-      else host.send(node, { kind: 'state-differs', term: host.term(), index, expected, agreeing })
+    for (const verdict of verdicts) {
+      const { node, index, digest } = verdict
+      const wrong = index === null || digest === null ? null : this.#whatIsWrong(verdict, answers)
+      if (wrong === null || index === null) continue
+      host.logger.warn({ member: node, index, agreeing: wrong.agreeing.length }, wrong.because)
+      if (node === host.nodeId) host.differs(index, wrong.expected, wrong.agreeing)
+      else host.send(node, { kind: 'state-differs', term: host.term(), index, expected: wrong.expected, agreeing: wrong.agreeing })
     }
+    const own = verdicts.find(({ node }) => node === host.nodeId)
+    if (host.suspect() && own?.agrees !== false && this.#isAlone(own, answers)) host.amend()
+  }
+
+  /** Why the node must fetch its state again, and who has the right one; null while there is no reason, or too few are left. */
+  #whatIsWrong(
+    { node, index, digest, expected, agrees }: Verdict,
+    answers: Round['answers'],
+  ): { readonly because: string; readonly expected: Summary; readonly agreeing: readonly NodeId[] } | null {
+    if (index === null || digest === null) return null
+    const having = (summary: Summary): NodeId[] =>
+      [...answers].filter(([id, answer]) => id !== node && holds(answer, index, summary)).map(([id]) => id)
+    if (agrees === false && expected !== null) {
+      const agreeing = having(expected)
+      return agreeing.length < agreeingMin ? null : { because: 'the state of a member differs from that of a majority', expected, agreeing }
+    }
+    if (answers.get(node)?.suspect !== true) return null
+    const agreeing = having(digest)
+    const enough = agrees === true || (agreeing.length > 0 && this.#votersFew())
+    return enough && agreeing.length > 0
+      ? { because: 'the disk of a member does not hold what its digest says', expected: digest, agreeing }
+      : null
+  }
+
+  #votersFew(): boolean {
+    const { voters, votersOutgoing } = this.#host.membership()
+    return voters.length <= 2 && votersOutgoing.length <= 2
+  }
+
+  /** Everybody was heard, few as they are, and nobody has what this node's record says. */
+  #isAlone(own: Verdict | undefined, answers: Round['answers']): boolean {
+    const { nodeId } = this.#host
+    if (!this.#votersFew() || !this.#host.members().every((id) => answers.has(id))) return false
+    const { index = null, digest = null } = own ?? {}
+    return ![...answers].some(([id, answer]) => id !== nodeId && index !== null && digest !== null && holds(answer, index, digest))
   }
 
   #noteUndecided(verdicts: readonly Verdict[], answers: Round['answers']): void {

@@ -76,6 +76,8 @@ export interface DigestAnswer {
   /** Index -> summary. Empty on a node whose state is being repaired. */
   readonly states: ReadonlyMap<number, Summary>
   readonly damage: string | null
+  /** Its disk holds another state than its record says: its digest counts for nobody. */
+  readonly suspect: boolean
   readonly repairs: number
   readonly scrub: ScrubReport | null
 }
@@ -99,7 +101,11 @@ export function judge(nodes: readonly NodeId[], answers: ReadonlyMap<NodeId, Dig
     const states = answers.get(node)?.states ?? new Map<number, Summary>()
     const index = Math.max(-1, ...[...states.keys()].filter((each) => agreed.has(each)))
     if (index < 0) {
-      const own = Math.max(-1, ...states.keys())
+      // Nothing to be compared with a majority: the newest that others have as well, or the newest of all.
+      const shared = [...states.keys()].filter((each) =>
+        [...answers].some(([other, { states: theirs }]) => other !== node && theirs.has(each)),
+      )
+      const own = Math.max(-1, ...(shared.length > 0 ? shared : states.keys()))
       return { node, index: own < 0 ? null : own, digest: states.get(own) ?? null, expected: null, agrees: null }
     }
     const digest = states.get(index) ?? null
@@ -114,12 +120,17 @@ function agreedStates(answers: ReadonlyMap<NodeId, DigestAnswer>, membership: Me
   for (const { states } of answers.values()) {
     for (const [index, summary] of states) {
       if (agreed.has(index)) continue
-      const same = (id: NodeId): boolean => answers.get(id)?.states.get(index) === summary
+      const same = (id: NodeId): boolean => holds(answers.get(id), index, summary)
       if (isMajority(membership.voters, same) && (membership.votersOutgoing.length === 0 || isMajority(membership.votersOutgoing, same)))
         agreed.set(index, summary)
     }
   }
   return agreed
+}
+
+/** Does a node that does not doubt its own state have `summary` at `index`? */
+export function holds(answer: DigestAnswer | undefined, index: number, summary: Summary): boolean {
+  return answer !== undefined && !answer.suspect && answer.states.get(index) === summary
 }
 
 function isMajority(voters: readonly NodeId[], of: (id: NodeId) => boolean): boolean {
@@ -168,7 +179,7 @@ export function checkFrom(value: unknown): CheckMessage | null {
 function answerFrom(value: unknown): DigestAnswer | null {
   const fields = objectFrom(value)
   if (fields === null) return null
-  const { applied, states, damage, repairs, scrub } = fields
+  const { applied, states, damage, suspect, repairs, scrub } = fields
   if (!isCount(applied) || !isCount(repairs) || !Array.isArray(states) || states.length > digestsMax) return null
   const found = new Map<number, Summary>()
   for (const row of states) {
@@ -176,7 +187,14 @@ function answerFrom(value: unknown): DigestAnswer | null {
     if (!isCount(index) || !isSummary(summary)) return null
     found.set(index, summary)
   }
-  return { applied, states: found, repairs, damage: typeof damage === 'string' ? damage.slice(0, 512) : null, scrub: scrubFrom(scrub) }
+  return {
+    applied,
+    states: found,
+    repairs,
+    damage: typeof damage === 'string' ? damage.slice(0, 512) : null,
+    suspect: suspect === true,
+    scrub: scrubFrom(scrub),
+  }
 }
 
 function scrubFrom(value: unknown): ScrubReport | null {

@@ -754,6 +754,8 @@ export class Driver {
     state
       .amend()
       .then((amended) => {
+        this.#recent.clear()
+        this.#recent.note(state.meta)
         if (amended)
           logger.warn(
             { hint: 'values that changed on the disk fail to decrypt when they are read: write them again, or restore a snapshot' },

@@ -14,8 +14,8 @@ export interface ScrubHost {
   readonly logger: Logger
   /** Neither failed, stopped nor being repaired. */
   healthy(): boolean
-  /** The state on the disk is not what its record says. */
-  found(reason: HoldfastError): void
+  /** The state on the disk is not what its record says; null: it is. */
+  found(reason: HoldfastError | null): void
 }
 
 export interface ScrubSettings {
@@ -83,10 +83,17 @@ export class Scrubber {
     try {
       const { index, pairs, bytes } = await state.scrub((read) => this.#pace(read))
       this.#last = { endedMs: clock.nowMs(), ok: true, index, bytes }
+      this.#host.found(null)
       logger.info({ index, pairs, bytes }, 'the state on the disk is what its digest says')
     } catch (error) {
       // Ended, stopped, or overtaken by a snapshot: nothing was found.
-      if (error instanceof Ended || isHoldfastError(error, 'ERR_SHUTTING_DOWN') || !this.#host.healthy()) return
+      if (
+        error instanceof Ended ||
+        isHoldfastError(error, 'ERR_SHUTTING_DOWN') ||
+        isHoldfastError(error, 'ERR_BUSY') ||
+        !this.#host.healthy()
+      )
+        return
       this.#last = { endedMs: clock.nowMs(), ok: false, index: applied, bytes: this.#bytesRead }
       this.#host.found(
         isHoldfastError(error, 'ERR_STORE_CORRUPT')

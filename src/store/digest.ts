@@ -61,6 +61,13 @@ export class StateDigest {
     }
   }
 
+  /** What it is beyond the digest `bytes`. */
+  minus(bytes: Uint8Array): Element {
+    const left = new StateDigest(this.bytes())
+    left.subtract(new StateDigest(bytes).#lanes)
+    return left.#lanes
+  }
+
   /** Is it the digest `bytes`? Nothing and the sum of nothing are one. */
   equals(bytes: Uint8Array): boolean {
     return Buffer.compare(this.bytes(), new StateDigest(bytes).bytes()) === 0

@@ -91,6 +91,8 @@ class LevelStateStore implements StateStore {
   readonly #views = new Set<SharedView>()
   readonly #elements = new ElementCache(elementsCachedMax)
   damage: HoldfastError | null = null
+  /** What the pairs on the disk sum up to beyond the digest, as the last scrub found it: changes since then move both alike. */
+  #off: Element | null = null
   #received: { readonly generation: Generation; readonly meta: StateMeta } | null = null
   #receiving = false
   #failure: HoldfastError | null = null
@@ -227,6 +229,7 @@ class LevelStateStore implements StateStore {
       old.replaced = true
       this.#generation = received.generation
       this.#elements.clear()
+      this.#off = null
       this.damage = null
       this.#show(received.meta, onVisible)
       await this.#retire(old)
@@ -242,6 +245,7 @@ class LevelStateStore implements StateStore {
   }
 
   async scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult> {
+    const generation = this.#generation
     const view = this.view()
     const { applied, digest } = view.meta
     let pairs = 0
@@ -259,7 +263,9 @@ class LevelStateStore implements StateStore {
         due = 0
       }
       bytes += due
-      if (!sum.equals(digest))
+      if (generation !== this.#generation) throw new HoldfastError('ERR_BUSY', 'the state was replaced while it was read')
+      this.#off = sum.equals(digest) ? null : sum.minus(digest)
+      if (this.#off !== null)
         throw storeCorrupt(`state: expected the digest of its record at index ${applied}, got another from its ${pairs} pairs`, repairHint)
     } finally {
       view.release()
@@ -346,6 +352,24 @@ class LevelStateStore implements StateStore {
     const { level } = this.#generation
     const value = yielding ? await level.get(key) : level.getSync(key)
     return value === undefined ? null : expand(key, value)
+  }
+
+  async amend(): Promise<boolean> {
+    let amended = false
+    await this.#guarded(async () => {
+      const off = this.#off
+      if (off === null || this.damage !== null) return
+      const sum = new StateDigest(this.#meta.digest)
+      sum.add(off)
+      const next = { ...this.#meta, digest: sum.bytes() }
+      this.#shareCurrent()
+      await this.#generation.level.put(metaKey, encodeMeta(this.#options.clusterId, next))
+      this.#off = null
+      this.#elements.clear()
+      this.#show(next, undefined)
+      amended = true
+    })
+    return amended
   }
 
   #shareCurrent(): SharedView {

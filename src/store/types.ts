@@ -85,9 +85,12 @@ export interface StateStore {
   condemn(reason: HoldfastError): Promise<void>
   /**
    * Reads the whole state at one index, compares its digest with the record's, and verifies the checksums of the live tables. `pace` is told of bytes as
-   * they are read, and may take its time or throw to end it. @throws ERR_STORE_CORRUPT; whatever the disk or `pace` throw.
+   * they are read, and may take its time or throw to end it. @throws ERR_STORE_CORRUPT;
+   * ERR_BUSY when a snapshot replaced it meanwhile; whatever the disk or `pace` throw.
    */
   scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult>
+  /** After a scrub that found other pairs than the digest says: makes the digest that of those pairs. False when there is nothing of the kind to do. */
+  amend(): Promise<boolean>
   close(): Promise<void>
 }
 

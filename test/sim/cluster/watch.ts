@@ -117,6 +117,12 @@ export class WatchedState implements StateStore {
     this.#watcher.trace('condemned', 0, this.#inner.meta.applied)
   }
 
+  async amend(): Promise<boolean> {
+    const amended = await this.#inner.amend()
+    if (amended) this.#watcher.count('digest-amended')
+    return amended
+  }
+
   scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult> {
     return this.#inner.scrub(pace)
   }
