@@ -116,6 +116,8 @@ await gate('dead code', 'knip', [])
 await vitest('unit', [])
 await simulate(full ? 600 : 60)
 await vitest('e2e', ['--config', 'vitest.e2e.config.ts'])
+// Only what every machine can do: no root, no packages. `npm run chaos` does the rest.
+await gate('a short chaos run', process.execPath, ['test/chaos/main.ts', '--plain', '--minutes', full ? '10' : '1.2'])
 rmSync(scratch, { recursive: true, force: true })
 console.log(`\n${summary.join('\n')}\n`)
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)

@@ -27,7 +27,7 @@ export class Proxy {
 
   private constructor(options: ProxyOptions) {
     this.#options = options
-    this.#server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => this.#accept(socket))
   }
 
   static async listen(options: ProxyOptions): Promise<Proxy> {
@@ -57,7 +57,7 @@ export class Proxy {
     // What calls through a cut link gets no answer: the target hears of it once the way is free.
     whenOpen(links, from, slot, socket, () => {
       const localAddress = this.#options.faceOf(from)
-      const onward = connect({ ...target, ...(localAddress === undefined ? {} : { localAddress }), noDelay: true })
+      const onward = connect({ ...target, ...(localAddress === undefined ? {} : { localAddress }), noDelay: true, allowHalfOpen: true })
       socket.setNoDelay(true)
       this.#keep(onward)
       onward.once('error', () => socket.resetAndDestroy())
