@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { systemClock } from '#base/clock.ts'
+import { systemClock, type Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
@@ -26,6 +26,8 @@ export interface NodeOptions {
   /** LevelDB of the log, of the state. */
   readonly level?: LevelFactory
   readonly stateLevel?: LevelFactory
+  /** Where the test has one of its own. */
+  readonly clock?: Clock
 }
 
 export class TestCluster {
@@ -63,7 +65,7 @@ export class TestCluster {
       log,
       state,
       peers: this.#peers(id),
-      clock: systemClock,
+      clock: options.clock ?? systemClock,
       random: systemRandom,
       logger: silentLogger,
       settings: { ...this.#settings, ...options.settings },
