@@ -3,5 +3,6 @@ import type { EngineDef } from '#core/types.ts'
 import { cubbyholeEngine } from './cubbyhole/index.ts'
 import { identityEngine } from './identity/index.ts'
 import { kv } from './kv/index.ts'
+import { transit } from './transit/index.ts'
 
-export const secretEngines: readonly EngineDef[] = [cubbyholeEngine, identityEngine, kv]
+export const secretEngines: readonly EngineDef[] = [cubbyholeEngine, identityEngine, kv, transit]

@@ -57,10 +57,17 @@ export function awsFault(error: unknown, region: string): SealFault {
   const name = error instanceof Error ? error.name : 'unknown'
   const code = codeOf(error)
   const status = statusOf(error)
-  const fault = kinds[name] ?? (code !== null ? 'network' : status === 429 ? 'throttled' : status >= 500 ? 'network' : 'other')
+  const fault = code === null ? (kinds[name] ?? kindOf(status)) : /TIMEDOUT|TIMEOUT/.test(code) ? 'timeout' : 'network'
   const hint = hints[fault]
-  const got = code ?? (/^[A-Za-z]{1,64}$/.test(name) ? name : 'an error')
+  const got = code ?? (status > 0 && kinds[name] === undefined ? `status ${status}` : /^[A-Za-z]{1,64}$/.test(name) ? name : 'an error')
   return new SealFault(fault, `seal awskms expected ${words[fault]} from KMS in ${region}, got ${got}`, hint === undefined ? {} : { hint })
+}
+
+/** For an answer that names no error: a proxy's page, say. */
+function kindOf(status: number): SealFaultKind {
+  if (status === 401 || status === 403) return 'credentials'
+  if (status === 429) return 'throttled'
+  return status >= 500 ? 'network' : 'other'
 }
 
 /** ECONNREFUSED and its like, however deep. */
@@ -73,6 +80,7 @@ function codeOf(error: unknown): string | null {
 }
 
 function statusOf(error: unknown): number {
-  const status = (error as { $metadata?: { httpStatusCode?: unknown } } | null)?.$metadata?.httpStatusCode
+  const { $response, $metadata } = (error ?? {}) as { $response?: { statusCode?: unknown }; $metadata?: { httpStatusCode?: unknown } }
+  const status = $response?.statusCode ?? $metadata?.httpStatusCode
   return typeof status === 'number' ? status : 0
 }

@@ -19,7 +19,7 @@ interface Sdk {
 const formatVersion = 1
 const regionsMax = 8
 const connectMsMax = 3_000
-const answerMsMax = 8_000
+const answerMsMax = 4_000
 
 /** One region's copy. `key` is the ARN that KMS named: it says which key opens it. */
 interface Copy {

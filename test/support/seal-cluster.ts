@@ -110,6 +110,11 @@ export class SealCluster {
     )
   }
 
+  /** The log is written after the status has changed. */
+  async logs(node: ServerProcess, expected: RegExp): Promise<void> {
+    await until(`${node.id} to log ${expected}`, async () => (expected.test(node.log()) ? true : null), 5_000)
+  }
+
   async dispose(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.stop('SIGKILL')))
     await this.api.close()

@@ -93,7 +93,7 @@ test('another key is named as the cause, in status, health and log; the right on
   const why = await cluster.saysWhy(third, /seal static expected the key that wrapped the root key, "one", got only "two"/)
   expect(why).toMatch(/^the seal does not open/)
   expect((await third.call('GET', 'sys/health')).body).toMatchObject({ sealed: true, cause: why })
-  expect(third.log()).toMatch(/"fault":"key".*this node stays sealed and tries again/)
+  await cluster.logs(third, /"fault":"key".*this node stays sealed and tries again/)
   await third.stop()
   const started = performance.now()
   cluster.configure(stanza('two', 'one'), [third])
