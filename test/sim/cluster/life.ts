@@ -223,6 +223,7 @@ export class Life implements Mounter {
         message.logIndex ?? message.commit ?? 0,
       )
     }
+    if (typeof message.type === 'number') world.impostor.overhear(this.#node, message, sent as object)
     world.network.send(this, to, sent)
   }
 
@@ -232,7 +233,7 @@ export class Life implements Mounter {
   }
 
   /** As the transport does: by its key, or whatever the cluster's CA vouches for while this node does not know the members yet. */
-  accepts(other: Life): boolean {
+  accepts(other: Pick<Life, 'id' | 'fingerprint'>): boolean {
     return this.#provisional || this.#accepted.get(other.id) === other.fingerprint
   }
 

@@ -33,6 +33,7 @@ export const faultRows: FaultRows = {
   'broken or changed snapshot': ['snapshot-broken', 'snapshot-rots'],
   'sealing and unsealing': ['seal', 'unseal'],
   'disk wipe with the same id': ['wipe'],
+  "a member's identity without the key": ['forged-command', 'forged-membership', 'forged-read', 'forged-snapshot', 'forged-term'],
   'mixed versions, rolling upgrade and back': [
     'upgrade',
     'downgrade',

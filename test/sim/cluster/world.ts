@@ -18,6 +18,7 @@ import { Clients, keys } from './clients.ts'
 import { damage, damageKinds } from './damage.ts'
 import { drawPlan, tickTime, type Chances, type Plan } from './draw.ts'
 import { clusterId } from './life.ts'
+import { Impostor } from './impostor.ts'
 import { Network } from './network.ts'
 import { SimNode } from './node.ts'
 import { ClusterOracle, describeMembership, OracleError } from './oracle.ts'
@@ -38,6 +39,7 @@ export class World {
   readonly faults: Record<string, number> = {}
   readonly nodes = new Map<string, SimNode>()
   readonly lines: string[] | null
+  readonly impostor: Impostor
   chances: Chances
   clients: Clients | null = null
   #failure: unknown = null
@@ -53,6 +55,7 @@ export class World {
     this.random = new Prng(seed)
     this.plan = adjust(drawPlan(this.random, seed))
     this.chances = this.plan.chances
+    this.impostor = new Impostor(this, seed)
     this.lines = verbose ? [] : null
     this.network = new Network(
       {
@@ -217,6 +220,7 @@ export class World {
     this.#maybe(chances.downgrade, 'downgrade', (node) => downgrade(this, node))
     if (random.chance(0.02)) this.#replaceLost()
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
+    this.impostor.tick()
     while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
       this.#damageDue = this.#damageDue.filter((due) => due > tick)
       this.#damageOne()
