@@ -8,8 +8,8 @@ import { HoldfastError, type ErrorCode, type HoldfastErrorOptions } from '#base/
 export const sealFaults = ['credentials', 'network', 'timeout', 'throttled', 'key', 'missing', 'other'] as const
 export type SealFaultKind = (typeof sealFaults)[number]
 
-/** What asking again, without anybody's help, may cure. */
-const passing: ReadonlySet<SealFaultKind> = new Set(['network', 'timeout', 'throttled'])
+/** What asking again at once may cure. Not a timeout: it has cost its time already, and whoever waits should hear of it. */
+const passing: ReadonlySet<SealFaultKind> = new Set(['network', 'throttled'])
 
 const codes: Readonly<Record<SealFaultKind, ErrorCode>> = {
   credentials: 'ERR_UPSTREAM',
