@@ -51,6 +51,8 @@ type Persist = NonNullable<Effects['persist']>
 const ticksPerTimerMax = 2
 /** For how many election timeouts what a member said of its formats counts; it says so several times in each. */
 const formatsFreshElections = 2
+/** Snapshots that fail in a row before this node reads its own disk through. */
+const snapshotsBetweenScrubs = 4
 /** Effects taken in one turn before others get one. */
 const turnsMax = 256
 
@@ -104,6 +106,8 @@ export class Driver {
   readonly scrubber: Scrubber
   /** What the last scrub found. */
   #suspect: HoldfastError | null = null
+  /** In a row. */
+  #snapshotsFailed = 0
   readonly #keepsake: Keepsake | null
   /** The last index that the core has handed out to be applied. */
   #handed: number
@@ -461,9 +465,17 @@ export class Driver {
     this.outgoing
       .send(to, this.#term, this.directory.level)
       ?.then((ok) => {
-        if (this.running) this.input(() => this.raft.snapshotSent(to, ok))
+        if (!this.running) return
+        this.#countSnapshot(ok)
+        this.input(() => this.raft.snapshotSent(to, ok))
       })
       .catch((error: unknown) => void this.fail(error))
+  }
+
+  /** Refused again and again, it may be this node's own disk that changes what it sends. */
+  #countSnapshot(ok: boolean): void {
+    this.#snapshotsFailed = ok ? 0 : this.#snapshotsFailed + 1
+    if (this.#snapshotsFailed % snapshotsBetweenScrubs === snapshotsBetweenScrubs - 1) this.scrubber.request()
   }
 
   /** What a snapshot that was installed beside the core already covers is not applied again. */
@@ -675,6 +687,8 @@ export class Driver {
     const found = (reason: HoldfastError | null): void => {
       if (reason !== null) logger.warn({ reason: reason.message, hint: reason.hint }, 'the state on the disk is not what its digest says')
       this.#suspect = reason
+      // Whoever needs a snapshot gets none from here: one that can give it should lead, if there is any.
+      if (reason !== null && this.#role === Role.leader) this.input(() => this.raft.transferLeadership(null))
       this.onStatus()
     }
     return new Scrubber({ state, clock, logger, healthy, found }, this.settings)

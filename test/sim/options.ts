@@ -166,6 +166,7 @@ export const faultRows: FaultRows = {
   'blows at a change of members': ['crash', 'cut', 'few', 'halves', 'transfer', 'pause', 'restart', 'again'].map(
     (kind) => `change-shock-${kind}`,
   ),
-  'blows at a new leader': ['change', 'cut', 'few', 'unreachable', 'crash'].map((kind) => `election-shock-${kind}`),
+  'blows at a new leader': ['change', 'corner', 'meet', 'cut', 'few', 'unreachable', 'crash'].map((kind) => `election-shock-${kind}`),
+  'blows at a transfer': ['restart-heir', 'pause-heir', 'crash'].map((kind) => `transfer-shock-${kind}`),
   'a crash in a write that replaces entries': ['overwrite-shock'],
 }

@@ -8,7 +8,9 @@ import type { SimNode } from './replica.ts'
 import type { World } from './world.ts'
 
 const changeShocks = ['crash', 'cut', 'few', 'halves', 'transfer', 'pause', 'restart', 'again', 'halves', 'few'] as const
-const newLeaderShocks = ['change', 'change', 'cut', 'few', 'unreachable', 'crash'] as const
+const newLeaderShocks = ['change', 'corner', 'corner', 'meet', 'cut', 'few', 'unreachable', 'crash'] as const
+const transferShocks = ['restart-heir', 'restart-heir', 'pause-heir', 'crash'] as const
+type Shock = (typeof changeShocks)[number] | (typeof newLeaderShocks)[number]
 
 export class Shocks {
   readonly #world: World
@@ -38,6 +40,28 @@ export class Shocks {
   /** Once a tick: members change, more of them at once than by one step at a time. */
   tick(): void {
     if (this.#random.chance(this.#swaps)) this.#swap()
+    if (!this.#strikes) return
+    // Streams to whom nobody hears break again and again.
+    for (const leader of this.#world.leaders()) {
+      for (const { id, ticksSinceContact } of leader.status()?.peers ?? []) {
+        if (ticksSinceContact > 2 && this.#random.chance(0.2)) leader.unreachable(id)
+      }
+    }
+  }
+
+  /** `leader` hands over to `heir`, who is told to campaign within a tick or so. */
+  transfers(leader: SimNode, heir: string | null): void {
+    const node = this.#world.nodes.get(heir ?? '')
+    if (node === undefined || !this.#strikes) return
+    const kind = this.#random.pick(transferShocks)
+    this.#world.count(`transfer-shock-${kind}`)
+    if (kind === 'crash') return this.#soon(2, () => this.#crash(leader))
+    this.#soon(2, () => {
+      if (!node.up) return
+      if (kind === 'pause-heir') return node.pause(this.#random.between(5, 40) * this.#world.network.delay())
+      this.#crash(node)
+      node.start(false)
+    })
   }
 
   #swap(): void {
@@ -96,7 +120,7 @@ export class Shocks {
     for (const node of this.#world.nodes.values()) if (node.id !== id) this.#soon(5, () => node.unreachable(id))
   }
 
-  #strike(kind: (typeof changeShocks)[number] | (typeof newLeaderShocks)[number], leader: SimNode, isOther: (id: string) => boolean): void {
+  #strike(kind: Shock, leader: SimNode, isOther: (id: string) => boolean): void {
     const { network, nodes } = this.#world
     const ids = [...nodes.keys()].filter((id) => id !== leader.id)
     switch (kind) {
@@ -117,6 +141,17 @@ export class Shocks {
           ids.filter((id) => !lucky.includes(id)),
         )
       }
+      case 'corner':
+        // What was split before is whole again, but for this leader and its few; and it acts as if it had a majority.
+        network.heal()
+        this.#strike('few', leader, isOther)
+        return this.#strike('change', leader, isOther)
+      case 'meet':
+        // Two leaders write to one node, whose disk is slow.
+        network.heal()
+        for (const node of nodes.values()) if (node !== leader) node.slowDisk(this.#random.between(0, 3) * this.#world.options.tickTime)
+        for (const old of this.#world.leaders()) for (let i = 0; i < 3; i += 1) this.#soon(1, () => old.write(1))
+        return
       case 'halves':
         return this.#between(
           [...nodes.keys()].filter((id) => isOther(id)),

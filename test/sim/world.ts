@@ -119,7 +119,7 @@ export class World {
       const peer = random.pick([...this.nodes.keys()])
       node.unreachable(peer)
     })
-    this.#maybe(chances.transfer, 'transfer', (node) => this.#transfer(node))
+    this.#maybe(chances.transfer, 'transfer', (node) => this.#transfer(random.chance(0.5) ? (this.leaders().at(-1) ?? node) : node))
     this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
     this.shocks.tick()
   }
@@ -159,6 +159,7 @@ export class World {
     let ok = false
     node.act((raft) => {
       ok = raft.transferLeadership(to).ok
+      if (ok) this.shocks.transfers(node, raft.status().transferee)
     })
     return ok
   }

@@ -1,25 +1,41 @@
 /**
  * Five clients, three keys, and the service that they talk to: what the barrier does for a request, done on the real Replica. What a client was
- * told goes into the history that the checker judges at the end.
+ * told goes into the history that the checker judges at the end. A write of unknown outcome is sent again under its ticket, to whoever leads then.
  */
 import { isHoldfastError } from '#base/errors.ts'
+import type { Ticket } from '#core/slots.ts'
 import type { StartedReplica } from '#replica/index.ts'
 import { HistoryRecorder, type Asked, type Output } from '#test/support/linearizability/history.ts'
 import type { Prng } from '../prng.ts'
 import type { Life } from './life.ts'
 import type { ClusterOracle } from './oracle.ts'
+import { readSlot, slotName, slotOp, verdictOn, type SlotRecord } from './repeats.ts'
 import { decodeValue, encodeValue, keyBytes, section, ValueRefused, type Value } from './value.ts'
 import type { World } from './world.ts'
 
-export const keys = ['a', 'b', 'c'] as const
-const clientsCount = 5
+const registers = ['a', 'b', 'c'] as const
+const clients = ['c1', 'c2', 'c3', 'c4', 'c5'] as const
+/** All that the service writes. */
+export const keys: readonly string[] = [...registers, ...clients.map(slotName)]
 const attemptsMax = 5
+const sendingsMax = 8
 
 /** How a request ended, as its client may know it. */
-type Answer = { readonly kind: 'done'; readonly output: Output | null } | { readonly kind: 'failed' } | { readonly kind: 'unknown' }
+type Answer = { readonly kind: 'done'; readonly output: Output | null } | { readonly kind: 'failed' | 'unknown' | 'superseded' }
 
 const failed: Answer = { kind: 'failed' }
 const unknown: Answer = { kind: 'unknown' }
+
+/** One operation on its way, sent as often as it takes. */
+interface Asking {
+  readonly asked: Asked
+  readonly id: number
+  /** null: sent once, as a client does that has no ids. */
+  readonly ticket: Ticket | null
+  sendings: number
+  /** A sending may have been carried out. */
+  lost: boolean
+}
 
 export class Clients {
   readonly #world: World
@@ -32,11 +48,14 @@ export class Clients {
   #stopped = false
   /** What each client saw last, by key: what its next cas expects. */
   readonly #seen = new Map<string, number>()
+  #boots = 0
+  #serials = 0
+  readonly #bootOf = new Map<string, string>()
 
   constructor(world: World) {
     this.#world = world
     this.#random = world.random.fork()
-    for (let at = 1; at <= clientsCount; at += 1) this.#next(`c${at}`)
+    for (const client of clients) this.#next(client)
   }
 
   stop(): void {
@@ -52,40 +71,87 @@ export class Clients {
   }
 
   #ask(client: string): void {
-    const world = this.#world
     const target = this.#target()
     if (target === null) return this.#next(client)
     const asked = this.#draw(client)
     const id = this.recorder.call(asked)
     this.operations += 1
-    world.trace(`ask ${asked.kind} ${asked.key}`, client, target.id, 0, id)
+    this.#world.trace(`ask ${asked.kind} ${asked.key}`, client, target.id, 0, id)
+    const repeats = asked.kind !== 'get' && this.#random.chance(0.8)
+    this.#send({ asked, id, ticket: repeats ? this.#ticket(client) : null, sendings: 0, lost: false }, target)
+  }
+
+  /** A client's slot is its own, so it is always the first. Now and then it has been restarted, and numbers its requests anew. */
+  #ticket(client: string): Ticket {
+    if (!this.#bootOf.has(client) || this.#random.chance(0.05)) {
+      this.#boots += 1
+      this.#bootOf.set(client, `b${this.#boots}`)
+    }
+    this.#serials += 1
+    return { boot: this.#bootOf.get(client) ?? '', slot: 0, serial: this.#serials }
+  }
+
+  #send(asking: Asking, target: Life): void {
+    const world = this.#world
+    const { asked, id, ticket } = asking
+    asking.sendings += 1
     let open = true
     const end = (answer: Answer): void => {
       if (!open) return
       open = false
-      world.trace(`answer ${answer.kind}`, client, target.id, 0, id)
-      world.say(() => `${client} ${asked.kind} ${asked.key} ${JSON.stringify(asked.input)} -> ${JSON.stringify(answer)}`)
-      if (answer.kind === 'done') {
-        this.answered += 1
-        this.recorder.returned(id, answer.output)
-        if (answer.output !== null && typeof answer.output.version === 'number')
-          this.#seen.set(`${client} ${asked.key}`, answer.output.version)
-      } else if (answer.kind === 'failed') this.recorder.failed(id)
-      else this.recorder.unknown(id)
-      this.#next(client)
+      world.trace(`answer ${answer.kind}`, asked.client, target.id, 0, id)
+      world.say(() => `${asked.client} ${asked.kind} ${asked.key} ${JSON.stringify(asked.input)} -> ${JSON.stringify(answer)}`)
+      this.#answered(asking, answer)
     }
     world.scheduler.after(world.plan.requestMs * 1_000, () => end(unknown))
-    world.scheduler.after(world.network.delay(), () => {
-      // Lost on the way there: as far as the client knows, anything may have happened.
-      if (!target.alive || this.#random.chance(world.chances.loss)) return
+    // Lost on the way there: as far as the client knows, anything may have happened.
+    if (this.#random.chance(world.chances.loss)) return
+    // Or so late that the client is elsewhere by then, with the same request or the next.
+    const late = ticket !== null && this.#random.chance(0.1)
+    this.#deliver(asking, target, late ? this.#random.between(10_000, 500_000) : world.network.delay(), end)
+  }
+
+  #deliver({ asked, ticket, lost }: Asking, target: Life, delay: number, end: (answer: Answer) => void): void {
+    const world = this.#world
+    const sending = ticket === null ? null : { ticket, repeated: lost }
+    world.scheduler.after(delay, () => {
+      if (!target.alive) return
       target.run(() => {
-        serve(target, asked, this.#service(target, asked)).then(
+        serve(target, asked, sending, this.#service(target, asked)).then(
           (answer) => {
+            if (answer.kind === 'superseded') world.count('superseded')
             if (target.alive && !this.#random.chance(world.chances.loss)) world.scheduler.after(world.network.delay(), () => end(answer))
           },
           (error: unknown) => world.fail(error),
         )
       })
+    })
+  }
+
+  #answered(asking: Asking, answer: Answer): void {
+    const { asked, id, ticket } = asking
+    if (answer.kind === 'unknown' || answer.kind === 'superseded') asking.lost = true
+    // A refusal says nothing of an earlier sending.
+    const repeat = ticket !== null && answer.kind !== 'done' && asking.lost
+    if (repeat && asking.sendings < sendingsMax) return this.#again(asking)
+    if (answer.kind === 'done') {
+      this.answered += 1
+      this.recorder.returned(id, answer.output)
+      if (answer.output !== null && typeof answer.output.version === 'number')
+        this.#seen.set(`${asked.client} ${asked.key}`, answer.output.version)
+    } else if (asking.lost) this.recorder.unknown(id)
+    else this.recorder.failed(id)
+    this.#next(asked.client)
+  }
+
+  /** Stays open where the run ends first: its outcome is unknown then. */
+  #again(asking: Asking): void {
+    this.#world.scheduler.after(this.#random.between(1_000, 60_000), () => {
+      if (this.#stopped) return
+      const target = this.#target()
+      if (target === null) return this.#again(asking)
+      this.#world.count('repeated')
+      this.#send(asking, target)
     })
   }
 
@@ -110,7 +176,7 @@ export class Clients {
   }
 
   #draw(client: string): Asked {
-    const key = this.#random.pick(keys)
+    const key = this.#random.pick(registers)
     const common = { client, key }
     const kind = this.#random.pick(['get', 'get', 'put', 'put', 'cas', 'cas', 'delete'] as const)
     if (kind === 'get' || kind === 'delete') return { ...common, kind, input: null }
@@ -121,6 +187,13 @@ export class Clients {
   }
 }
 
+/** One sending of a write that may be sent again. */
+interface Sending {
+  readonly ticket: Ticket
+  /** An earlier one may have been carried out, or may be yet. */
+  readonly repeated: boolean
+}
+
 interface Service {
   readonly oracle: ClusterOracle
   readonly timeoutMs: number
@@ -129,13 +202,13 @@ interface Service {
   readonly attempt: () => number
 }
 
-async function serve(life: Life, asked: Asked, service: Service): Promise<Answer> {
+async function serve(life: Life, asked: Asked, sending: Sending | null, service: Service): Promise<Answer> {
   const { replica } = life
   if (replica === null) return failed
   try {
     if (asked.kind === 'get') return await read(replica, asked, service)
     for (let at = 0; at < attemptsMax; at += 1) {
-      const answer = await write(replica, asked, service)
+      const answer = await write(replica, asked, sending, service)
       if (answer !== 'conflict') return answer
     }
     return failed
@@ -153,39 +226,48 @@ async function read(replica: StartedReplica, asked: Asked, service: Service): Pr
   return { kind: 'done', output: { version, value: text } }
 }
 
-function current(replica: StartedReplica, asked: Asked, service: Service): Value & { readonly viewIndex: number } {
+function current(
+  replica: StartedReplica,
+  asked: Asked,
+  service: Service,
+): Value & { readonly viewIndex: number; readonly slot: SlotRecord | null } {
   const view = replica.view()
   try {
-    return { ...decodeValue(asked.key, view.get(service.key)), viewIndex: view.meta.applied }
+    const slot = readSlot(asked.client, view)
+    return { ...decodeValue(asked.key, view.get(service.key)), viewIndex: view.meta.applied, slot }
   } finally {
     view.release()
   }
 }
 
 /** One evaluation, as the barrier does it: read at a view, decide, propose what follows; what writes nothing is confirmed first. */
-async function write(replica: StartedReplica, asked: Asked, service: Service): Promise<Answer | 'conflict'> {
+async function write(replica: StartedReplica, asked: Asked, sending: Sending | null, service: Service): Promise<Answer | 'conflict'> {
   const { ready, term } = replica.status()
   if (!ready) return failed
   const held = current(replica, asked, service)
-  const next = decide(held, asked)
-  if (next === null) {
+  const verdict = sending === null ? 'first' : verdictOn(held.slot, sending.ticket)
+  const next = verdict === 'first' ? decide(held, asked) : null
+  // What did nothing needs no record, unless an earlier sending may come yet, and do it after the client was told that it is not done.
+  if (next === null && !(verdict === 'first' && sending?.repeated)) {
     await replica.readIndex(service.timeoutMs)
     const now = replica.status()
     if (!now.ready || now.term !== term) return failed
-    return { kind: 'done', output: asked.kind === 'cas' ? { applied: false, version: held.version } : null }
+    if (verdict === 'superseded') return { kind: 'superseded' }
+    return { kind: 'done', output: verdict === 'again' ? (held.slot?.output ?? null) : outputOf(asked, held, null) }
   }
   const attempt = service.attempt()
   const { oracle } = service
   oracle.attempted(attempt)
-  const value = encodeValue(asked.key, { ...next, attempt })
-  const sections = [{ section, ops: [{ key: service.key, value }] }]
+  const output = outputOf(asked, held, next)
+  const ops = next === null ? [] : [{ key: service.key, value: encodeValue(asked.key, { ...next, attempt }) }]
+  if (sending !== null) ops.push(slotOp(asked.client, held.slot, sending.ticket, { output, attempt: next === null ? attempt : 0 }))
   try {
     const { index } = await replica.propose({
       term,
       viewIndex: held.viewIndex,
-      reads: [service.key],
+      reads: [service.key, keyBytes(slotName(asked.client))],
       ranges: [],
-      sections,
+      sections: [{ section, ops }],
       timeMs: Math.max(0, Math.floor(service.nowMs())),
     })
     oracle.outcome(attempt, 'ok', index)
@@ -197,8 +279,12 @@ async function write(replica: StartedReplica, asked: Asked, service: Service): P
     if (error.code === 'ERR_CONFLICT') return 'conflict'
     return surelyNot ? failed : unknown
   }
-  if (asked.kind === 'put') return { kind: 'done', output: { version: next.version } }
-  return { kind: 'done', output: asked.kind === 'cas' ? { applied: true, version: next.version } : null }
+  return { kind: 'done', output }
+}
+
+function outputOf(asked: Asked, held: Value, next: { readonly version: number } | null): Output | null {
+  if (asked.kind === 'cas') return next === null ? { applied: false, version: held.version } : { applied: true, version: next.version }
+  return asked.kind === 'put' && next !== null ? { version: next.version } : null
 }
 
 /** What the write makes of the held value; null: nothing. */

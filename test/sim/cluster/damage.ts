@@ -7,7 +7,7 @@ import type { Prng } from '../prng.ts'
 import type { SimDisk } from './disk.ts'
 import { decodeBatch, encodeBatch, encodeRecord, readRecords } from './level.ts'
 
-export const damageKinds = [
+const damageKinds = [
   'bit-rot',
   'dropped-record',
   'truncated-tail',
@@ -18,6 +18,12 @@ export const damageKinds = [
   'silent-hole',
 ] as const
 export type DamageKind = (typeof damageKinds)[number]
+
+/** Those that a disk often has nothing for are drawn more often: each must happen a few thousand times in a long run. */
+export const weightedDamage: readonly DamageKind[] = [
+  ...damageKinds,
+  ...(['dropped-record', 'truncated-tail', 'stale-record', 'dropped-record', 'truncated-tail', 'stale-record', 'misdirected'] as const),
+]
 
 /** Damages something; false when there is nothing of the kind to damage, and nothing was changed. */
 export function damage(disk: SimDisk, random: Prng, directory: string, kind: DamageKind): boolean {

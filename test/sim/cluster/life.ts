@@ -6,9 +6,9 @@ import type { Logger } from '#base/logger.ts'
 import type { Message } from '#raft/types.ts'
 import type { PeerAddress } from '#replica/options.ts'
 import { startReplica, type StartedReplica } from '#replica/index.ts'
+import { openKeepsake } from '#replica/keepsake.ts'
 import type { Member } from '#replica/types.ts'
 import { openLogStore } from '#store/log.ts'
-import { openSlots } from '#store/slots.ts'
 import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import { decodeHeader } from '#replica/snapshots.ts'
@@ -104,7 +104,7 @@ export class Life implements Mounter {
         random: { bytes: (length) => Uint8Array.from({ length }, () => this.#node.random.below(256)) },
         logger: this.#logger(),
         settings,
-        keepsake: await openSlots(options.disk, directory, 'members'),
+        keepsake: await openKeepsake(options.disk, directory),
         formats: this.formats,
         // The machine takes some time for whatever it does.
         defer: (task) => void world.scheduler.after(this.#node.random.between(1, 40), () => this.run(task)),
@@ -139,6 +139,8 @@ export class Life implements Mounter {
         }
       },
       count: (event) => world.count(event),
+      appends: (entries) => world.shocks.appends(this.#node, entries),
+      installs: () => world.shocks.installs(this.#node),
       trace: (kind, term, index) => world.trace(kind, this.id, '', term, index),
       honestly: (look) => {
         const { wrongValues } = disk.faults

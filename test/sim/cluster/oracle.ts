@@ -23,6 +23,7 @@ export class ClusterOracle {
   /** Of each committed index: the entry's term, and the term of the node that first told of it. */
   readonly #committed = new Map<number, { readonly term: number; readonly seenIn: number }>()
   readonly #attempts = new Map<number, { fate: Fate; index: number | null }>()
+  readonly #texts = new Map<string, number>()
   readonly #checked = new Map<string, number>()
   readonly #states = new Map<number, string>()
   readonly #leaders = new Map<number, string>()
@@ -162,7 +163,8 @@ export class ClusterOracle {
     for (const { ops } of readCommand(entry.data).sections) {
       for (const { key, value } of ops) {
         if (value === null) continue
-        const { attempt } = decodeValue(Buffer.from(key.subarray(1)).toString('latin1'), value)
+        const { attempt, text } = decodeValue(Buffer.from(key.subarray(1)).toString('latin1'), value)
+        if (attempt !== 0 && text !== null) this.#wrote(text, entry.index)
         const known = this.#attempts.get(attempt)
         if (known === undefined) continue
         if (known.fate === 'failed') fail('proposal outcome', `attempt ${attempt} was called failed, and is committed at ${entry.index}`)
@@ -170,6 +172,13 @@ export class ClusterOracle {
         known.index = entry.index
       }
     }
+  }
+
+  /** Each write has a text of its own: one that is sent again is carried out once. */
+  #wrote(text: string, index: number): void {
+    const known = this.#texts.get(text)
+    if (known !== undefined) fail('a repeated write is applied once', `${text} is written at ${known} and ${index}`)
+    this.#texts.set(text, index)
   }
 
   /** A call of `propose` begins. */
@@ -183,6 +192,7 @@ export class ClusterOracle {
     if (known === undefined) return
     if (known.fate !== 'open') fail('proposal outcome', `attempt ${attempt} ended as ${known.fate}, then as ${fate}`)
     known.fate = fate
+    if (fate === 'ok' && index !== null) this.core.acknowledged(index)
     if (fate === 'failed' && known.index !== null)
       fail('proposal outcome', `attempt ${attempt} is called failed, and committed at ${known.index}`)
     if (fate === 'ok' && known.index !== index)

@@ -28,6 +28,13 @@ export const faultRows: FaultRows = {
   'slow disk': ['slow-disk'],
   'process pause, tick burst': ['pause'],
   'clock skew and jumps': ['clock-rate', 'clock-jump'],
+  'blows at a change of members': ['kill', 'power', 'crash-point', 'cut', 'few', 'halves', 'transfer', 'pause'].map(
+    (kind) => `change-shock-${kind}`,
+  ),
+  'blows at a new leader': ['unreachable', 'cut', 'few', 'power', 'change'].map((kind) => `election-shock-${kind}`),
+  'crash in the middle of an installation': ['install-shock'],
+  'handing over to a dying node': ['transfer-to-dying'],
+  'a removed id comes again': ['removed-id-again'],
   'membership changes': ['membership-add', 'membership-remove', 'membership-demote', 'membership-promote', 'replaced'],
   'transfer, snapshot, compaction, restart': ['transfer', 'snapshot-installed', 'compaction', 'restart', 'stop'],
   'broken or changed snapshot': ['snapshot-broken', 'snapshot-rots'],

@@ -3,6 +3,7 @@ import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
 import type { HoldfastError } from '#base/errors.ts'
 import type { LogStore, Op, ScrubResult, StateMeta, StateStore, StateView } from '#store/types.ts'
+import { must } from '../oracle.ts'
 import type { ClusterOracle, Promised } from './oracle.ts'
 
 /** Oracles throw where the driver would catch it and call it a failed disk: `guard` tells the world first. */
@@ -20,6 +21,9 @@ export interface Watcher {
   readonly trace: (kind: string, term: number, index: number) => void
   /** Runs `look` while the disk tells no lies: what the oracles see must be what is there. */
   readonly honestly: <T>(look: () => T) => T
+  /** Entries are about to be stored, or a snapshot to be installed. */
+  readonly appends: (entries: readonly Entry[]) => void
+  readonly installs: () => void
 }
 
 export class WatchedLog implements LogStore {
@@ -58,6 +62,7 @@ export class WatchedLog implements LogStore {
     const inner = this.#inner
     const first = entries[0]
     guard(() => oracle.mayHold(id, this.#watcher.formats, entries))
+    this.#watcher.appends(entries)
     guard(() => oracle.appending(id, Math.max(promised.hardState.term, hardState?.term ?? 0), entries, inner))
     if (first !== undefined && first.index <= inner.lastIndex()) {
       const index = first.index - 1
@@ -130,7 +135,14 @@ export class WatchedState implements StateStore {
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
     const { id, oracle, guard, honestly, term, formats } = this.#watcher
     guard(() => oracle.mayApply(id, formats, meta.applied))
-    const { applied } = this.#inner.meta
+    const { applied, leaderTimeMs } = this.#inner.meta
+    guard(() => {
+      must(
+        meta.leaderTimeMs >= leaderTimeMs,
+        'time never goes back',
+        () => `${id} goes from ${leaderTimeMs} to ${meta.leaderTimeMs} at ${meta.applied}`,
+      )
+    })
     // The founding state is no entry's.
     if (meta.applied <= this.#log.lastIndex()) {
       const entries = honestly(() => this.#log.entries(applied + 1, meta.applied + 1, Infinity)) ?? []
@@ -158,6 +170,7 @@ export class WatchedState implements StateStore {
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void> {
     const { id, oracle, guard, formats } = this.#watcher
     guard(() => oracle.mayApply(id, formats, meta.index))
+    this.#watcher.installs()
     return this.#inner.install(meta, () => {
       this.#watcher.count('snapshot-installed')
       this.#look('install')

@@ -15,15 +15,17 @@ import { Hash } from '../hash.ts'
 import { Prng } from '../prng.ts'
 import type { Result } from '../result.ts'
 import { Clients, keys } from './clients.ts'
-import { damage, damageKinds } from './damage.ts'
+import { damage, weightedDamage } from './damage.ts'
 import { drawPlan, tickTime, type Chances, type Plan } from './draw.ts'
 import { clusterId } from './life.ts'
-import { Impostor } from './impostor.ts'
 import { Network } from './network.ts'
 import { SimNode } from './node.ts'
 import { ClusterOracle, describeMembership, OracleError } from './oracle.ts'
+import { Impostor } from './impostor.ts'
+import { Probes } from './probes.ts'
 import { downgrade, exchangeRelease, finishRolling, nextFormats, refusedRightly, upgradeJoiner } from './rolling.ts'
 import { Scheduler, settled } from './scheduler.ts'
+import { Shocks } from './shocks.ts'
 
 /** Election timeouts within which a healed majority must serve: sealed nodes wait several, votes may split, snapshots may be due. */
 const recoveryElectionsMax = 80
@@ -39,7 +41,6 @@ export class World {
   readonly faults: Record<string, number> = {}
   readonly nodes = new Map<string, SimNode>()
   readonly lines: string[] | null
-  readonly impostor: Impostor
   chances: Chances
   clients: Clients | null = null
   #failure: unknown = null
@@ -49,13 +50,18 @@ export class World {
   /** Ids whose disk was replaced: no one may let them in again. */
   readonly #wiped = new Set<string>()
   #quiet = false
+  readonly shocks: Shocks
+  readonly impostor: Impostor
+  readonly #probes: Probes
   #verdict: HistoryResult | null = null
 
   constructor(seed: number, verbose: boolean, adjust: (plan: Plan) => Plan = (plan) => plan) {
     this.random = new Prng(seed)
     this.plan = adjust(drawPlan(this.random, seed))
     this.chances = this.plan.chances
+    this.shocks = new Shocks(this, seed)
     this.impostor = new Impostor(this, seed)
+    this.#probes = new Probes(this, seed)
     this.lines = verbose ? [] : null
     this.network = new Network(
       {
@@ -215,12 +221,13 @@ export class World {
       const peer = random.pick([...this.nodes.keys()])
       node.life?.run(() => node.life?.replica?.onUnreachable(peer))
     })
-    this.#maybe(chances.transfer, 'transfer', () => this.#transfer())
+    this.#maybe(chances.transfer, 'transfer', () => this.transfer(random.chance(0.5) ? null : random.pick([...this.nodes.keys()])))
     this.#maybe(chances.upgrade, 'upgrade', (node) => exchangeRelease(this, node, nextFormats))
     this.#maybe(chances.downgrade, 'downgrade', (node) => downgrade(this, node))
     if (random.chance(0.02)) this.#replaceLost()
-    this.#maybe(chances.membership, 'membership', () => this.#changeMembership())
+    this.#maybe(chances.membership, 'membership', () => this.changeMembership())
     this.impostor.tick()
+    this.#probes.tick()
     while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
       this.#damageDue = this.#damageDue.filter((due) => due > tick)
       this.#damageOne()
@@ -247,10 +254,14 @@ export class World {
     })
   }
 
-  #transfer(): boolean {
+  /** Still in phase one. */
+  get stormy(): boolean {
+    return !this.#quiet
+  }
+
+  transfer(to: string | null): boolean {
     const leader = this.#leader()
     if (leader === null) return false
-    const to = this.random.chance(0.5) ? null : this.random.pick([...this.nodes.keys()])
     this.#operate(leader, `transfer to ${to}`, async () => leader.life?.replica?.transferLeadership(to, 1_000))
     return true
   }
@@ -274,7 +285,7 @@ export class World {
     )
   }
 
-  #changeMembership(): boolean {
+  changeMembership(): boolean {
     const leader = this.#leader()
     if (leader === null || this.#quiet) return false
     const replica = leader.life?.replica
@@ -290,10 +301,29 @@ export class World {
     } else if (kind === 'promote') this.#operate(leader, `promote ${id}`, () => replica.setVoter(id, true))
     else {
       if (members.length <= 2 || !this.#survives([], (voters) => voters.filter((each) => each !== id))) return false
-      this.#operate(leader, `${kind} ${id}`, () => (kind === 'remove' ? replica.removeMember(id) : replica.setVoter(id, false)))
+      this.#operate(leader, `${kind} ${id}`, () => (kind === 'remove' ? this.#remove(leader, id) : replica.setVoter(id, false)))
     }
     this.count(`membership-${kind}`)
     return true
+  }
+
+  /** Removes a member. Later somebody tries to let it in again under its old name, which must be refused for good. */
+  async #remove(leader: SimNode, id: string): Promise<void> {
+    await leader.life?.replica?.removeMember(id)
+    for (let times = this.random.below(3); times > 0; times -= 1) {
+      this.scheduler.after(this.random.below(300) * tickTime, () => this.#comeBack(id))
+    }
+  }
+
+  #comeBack(id: string): void {
+    const leader = this.#leader()
+    const node = this.nodes.get(id)
+    if (leader === null || node === undefined || this.#quiet) return
+    this.count('removed-id-again')
+    this.#operate(leader, `let removed ${id} in`, async () => {
+      await leader.life?.replica?.addMember(node.member(this.random.chance(0.5)))
+      this.fail(new OracleError(`removed node: ${id} was let in again`))
+    })
   }
 
   /** What an operator does about a node that refused to start: out with the old id, in with a new one. */
@@ -305,7 +335,7 @@ export class World {
     if (lost === undefined) return
     this.count('replaced')
     this.#operate(leader, `replace ${lost.id}`, async () => {
-      await replica.removeMember(lost.id)
+      await this.#remove(leader, lost.id)
       this.#addLater(`n${this.nodes.size + 1}`, 5)
     })
   }
@@ -351,7 +381,7 @@ export class World {
     if (node === undefined || this.#memberships().length === 0) return
     node.kill('kill')
     if (random.chance(0.11)) return this.#wipe(node)
-    const kind = random.shuffled(damageKinds).find((each) => damage(node.disk, random, `/data/${node.id}`, each))
+    const kind = random.shuffled(weightedDamage).find((each) => damage(node.disk, random, `/data/${node.id}`, each))
     if (kind === undefined) return
     node.damaged = true
     this.count(kind)
@@ -394,6 +424,7 @@ export class World {
       this.count('no-majority-left')
       return 0
     }
+    this.#handOverToTheDying(core)
     for (const node of this.nodes.values()) {
       if (core.includes(node)) continue
       this.count('minority-lost')
@@ -419,6 +450,15 @@ export class World {
       }
     }
     throw new OracleError(`liveness: no service after ${recoveryElectionsMax} election timeouts: ${this.#describe(core)}`)
+  }
+
+  /** The leader has just told another to take over, which dies before it can: it must take writes again. */
+  #handOverToTheDying(core: readonly SimNode[]): void {
+    const leader = this.#leader()
+    const heir = [...this.nodes.values()].find((node) => node.up && !core.includes(node))
+    if (leader === null || heir === undefined || !core.includes(leader) || this.random.chance(0.5)) return
+    this.count('transfer-to-dying')
+    this.transfer(heir.id)
   }
 
   #mend(node: SimNode): void {
