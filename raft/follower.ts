@@ -75,7 +75,8 @@ export function handleHeartbeat(node: Node, message: Message): void {
   // The leader caps `commit` at what we acknowledged. If we hold less, our disk has lost something: say so, do not follow.
   if (commit > node.log.lastIndex()) drop(node, 'commit-beyond-log')
   else commitTo(node, commit)
-  sendInTerm(node, { type: MessageType.heartbeatReply, to: message.from, context })
+  const promise = node.config.lease === undefined ? {} : { promiseMs: node.config.lease.promiseMs }
+  sendInTerm(node, { type: MessageType.heartbeatReply, to: message.from, context, ...promise })
 }
 
 /** An append, heartbeat or snapshot of an older term: its sender must learn that it leads no more. */

@@ -28,6 +28,7 @@ function hasItsFields(message: Message): boolean {
     case MessageType.preVote:
       return logIndex !== undefined && logTerm !== undefined
     case MessageType.heartbeatReply:
+      return context !== undefined && (message.promiseMs === undefined || Number.isFinite(message.promiseMs))
     case MessageType.readIndex:
       return context !== undefined
     case MessageType.readIndexReply:

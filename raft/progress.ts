@@ -70,6 +70,8 @@ export class Progress {
   needsSnapshot = false
   /** Highest read round that it has confirmed. */
   ackedRound = 0
+  /** Highest read round that it has confirmed together with a promise as long as this leader's. */
+  promisedRound = 0
   ticksSinceContact = 0
   sealed: boolean | null = null
   /** Ticks since the membership dropped it; null while it is a member. It is told of its removal, then forgotten. */

@@ -64,19 +64,19 @@ function startRound(node: Node): void {
  */
 function holdsLease(node: Node): boolean {
   if (node.lease === null || node.transfer !== null || node.history.pendingAt(node.log.commit)) return false
-  return node.lease.holds(acknowledgedRound(node))
+  return node.lease.holds(majorityRound(node, 'promisedRound'))
 }
 
-/** The newest round that a majority (of each half) has acknowledged, this node itself counted. */
-function acknowledgedRound(node: Node): number {
+/** The newest round that a majority (of each half) has confirmed, this node itself counted. */
+function majorityRound(node: Node, kind: 'ackedRound' | 'promisedRound'): number {
   const { id } = node.config
-  return committedIndex(membership(node), (peer) => (peer === id ? node.reads.round : (node.progress.get(peer)?.ackedRound ?? 0)))
+  return committedIndex(membership(node), (peer) => (peer === id ? node.reads.round : (node.progress.get(peer)?.[kind] ?? 0)))
 }
 
 /** Answers the reads whose round a majority (of each half) has acknowledged. */
 export function settleReads(node: Node): void {
   if (node.role !== Role.leader) return
-  for (const { index, reads } of node.reads.confirm(acknowledgedRound(node))) {
+  for (const { index, reads } of node.reads.confirm(majorityRound(node, 'ackedRound'))) {
     for (const read of reads) answer(node, read, index)
   }
 }

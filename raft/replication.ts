@@ -140,6 +140,9 @@ export function handleHeartbeatReply(node: Node, message: Message): void {
   progress.owed ||= progress.match < node.log.lastIndex()
   const round = message.context ?? 0
   if (round <= node.reads.round) progress.ackedRound = Math.max(progress.ackedRound, round)
+  // One whose operator has not turned leases on yet may vote at any time: it confirms reads, and carries no lease.
+  const promised = (message.promiseMs ?? 0) >= (node.config.lease?.promiseMs ?? Infinity)
+  if (promised && round <= node.reads.round) progress.promisedRound = Math.max(progress.promisedRound, round)
 }
 
 /** The driver's word on a snapshot stream: go on behind it, or start over. */

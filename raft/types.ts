@@ -125,6 +125,8 @@ export interface Message {
   readonly sealed?: boolean
   /** The leader's clock as its driver last set it, for read-index answers. */
   readonly leaderTimeMs?: number
+  /** On an acknowledged heartbeat: for how long its sender helps no other leader into office. Absent: it promises nothing. */
+  readonly promiseMs?: number
   /** A vote request that may pass check-quorum's lease: leadership transfer. */
   readonly force?: boolean
 }
@@ -174,8 +176,9 @@ export interface Effects {
 }
 
 /**
- * Lease reads rest on clocks: no two nodes' clocks may differ in rate by more than the declared factor. All nodes of a cluster must be given the same
- * values: a lease is worth what the others promise, and one that promises less (or nothing, having no lease configured) can elect a second leader under it.
+ * Lease reads rest on clocks: no two nodes' clocks may differ in rate by more than the declared factor. All nodes of a cluster should be given the same
+ * values: who promises less than the leader counts on (or nothing, having no lease configured) does not count for its lease. A node must not be
+ * restarted without a lease, or with a shorter promise, sooner than a promise that it gave has lapsed: only a node that has a lease keeps still that long after a start.
  */
 export interface LeaseConfig {
   /** How long a node that heard a leader helps no other into office, by its own clock. At most the election timeout, or elections only wait for it. */

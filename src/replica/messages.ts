@@ -9,7 +9,18 @@ import { membershipChangeIn } from './entries.ts'
 
 type Fields = Record<string, unknown>
 
-const optionalFields = ['logIndex', 'logTerm', 'commit', 'reject', 'rejectHint', 'context', 'sealed', 'leaderTimeMs', 'force'] as const
+const optionalFields = [
+  'logIndex',
+  'logTerm',
+  'commit',
+  'reject',
+  'rejectHint',
+  'context',
+  'sealed',
+  'leaderTimeMs',
+  'promiseMs',
+  'force',
+] as const
 const booleanFields = new Set<string>(['reject', 'sealed', 'force'])
 
 const messageVersion = 1

@@ -1,6 +1,6 @@
 /**
  * Notices that the machine slept: the monotonic clock stands still while it is suspended, the wall clock does not (or is set right soon after). Only a
- * second witness: a wall clock that is never corrected says nothing, so a machine that may be suspended must not rely on leases (docs/internals/raft.md).
+ * second witness: a wall clock that is never corrected says nothing, so a machine that may be suspended must not rely on leases (raft/README.md).
  */
 import type { Clock } from '#base/clock.ts'
 

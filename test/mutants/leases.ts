@@ -66,10 +66,9 @@ export const leaseMutants: readonly Mutant[] = [
     id: 'lease-of-one-half',
     failures: [4, 12],
     file: 'raft/readindex.ts',
-    find: 'return node.lease.holds(acknowledgedRound(node))',
-    replace:
-      'return node.lease.holds(committedIndex({ ...membership(node), votersOutgoing: [] }, (peer) => (peer === node.config.id ? node.reads.round : (node.progress.get(peer)?.ackedRound ?? 0))))',
-    breaks: 'in a joint membership the promises of the new half alone carry a lease',
+    find: 'return committedIndex(membership(node), (peer) =>',
+    replace: 'return committedIndex({ ...membership(node), votersOutgoing: [] }, (peer) =>',
+    breaks: 'in a joint membership the new half alone confirms reads, and carries a lease',
     killedBy: { test: `${tests}::in a joint one of both halves` },
   },
   {
@@ -116,6 +115,15 @@ export const leaseMutants: readonly Mutant[] = [
     replace: "  promise(): void {\n    this.#promisedAt = this.#nowMs ?? 'now'\n",
     breaks: 'after a stall a promise counts from before the leader was heard',
     killedBy: { ...simulator, test: `${tests}::from the moment that it hears its leader, by a clock that is read after that` },
+  },
+  {
+    id: 'lease-without-promise',
+    failures: [12],
+    file: 'raft/replication.ts',
+    find: 'const promised = (message.promiseMs ?? 0) >= (node.config.lease?.promiseMs ?? Infinity)',
+    replace: 'const promised = (message.promiseMs ?? Infinity) >= (node.config.lease?.promiseMs ?? Infinity)',
+    breaks: 'a voter that has no lease configured, and may vote at any time, carries the lease of one that has',
+    killedBy: { test: `${tests}::one that promises nothing, or less, carries none` },
   },
   {
     id: 'driver-hands-in-no-new-time',

@@ -411,6 +411,22 @@ describe('the majority that has promised is that of the membership in force', ()
     expect(cluster.read('a', 1)).toBe(held ? 1 : undefined)
   })
 
+  test.each([
+    { name: 'nothing', lease: undefined },
+    { name: 'less', lease: { promiseMs: promiseMs - 1, clockDriftMax: 0 } },
+  ])('one that promises nothing, or less, carries none: $name', ({ lease }) => {
+    const cluster = new Timed(three, {}, { b: { voters: three, config: { lease } } })
+    cluster.lead('a')
+    expect(cluster.read('a', 1), 'c has promised').toBe(1)
+    cluster.isolate('c')
+    cluster.live(9)
+    cluster.pass(tickMs)
+    expect(cluster.raft('a').status()).toMatchObject({ role: 'leader', quorumActive: true })
+    expect(cluster.read('a', 2)).toBeUndefined()
+    cluster.deliverAll()
+    expect(cluster.node('a').reads, 'its word counts for a round all the same').toHaveLength(2)
+  })
+
   test('and while a change is not committed every read takes a round', () => {
     const cluster = new Timed(three)
     cluster.lead('a')
