@@ -11,6 +11,7 @@ import { startReplica, type Peers, type StartedReplica } from '#replica/index.ts
 import type { Member } from '#replica/types.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
+import { testAuthenticator } from '#test/support/authenticator.ts'
 
 const clusterId = 'calm'
 const patienceMs = 15_000
@@ -51,6 +52,7 @@ async function start(folder: string, id: string, first: boolean): Promise<Starte
     settings: { tickMs: 20 },
     ...(first ? { bootstrap: member(id) } : { knownMembers: [member('a')] }),
   })
+  node.setAuthenticator(testAuthenticator())
   nodes.set(id, node)
   return node
 }
