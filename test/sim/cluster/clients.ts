@@ -163,6 +163,11 @@ export class Clients {
       nowMs: () => life.clock().nowMs(),
       key: keyBytes(asked.key),
       attempt: () => (this.#attempts += 1),
+      dawdle: async () => {
+        if (!this.#random.chance(0.15)) return
+        const time = this.#random.between(1_000, 400_000)
+        await new Promise<void>((resolve) => void this.#world.scheduler.after(time, () => life.run(resolve)))
+      },
     }
   }
 
@@ -200,6 +205,8 @@ interface Service {
   readonly key: Uint8Array
   readonly nowMs: () => number
   readonly attempt: () => number
+  /** Some evaluations take their time: others write meanwhile, and leaders come and go. */
+  readonly dawdle: () => Promise<void>
 }
 
 async function serve(life: Life, asked: Asked, sending: Sending | null, service: Service): Promise<Answer> {
@@ -255,6 +262,9 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
     if (verdict === 'superseded') return { kind: 'superseded' }
     return { kind: 'done', output: verdict === 'again' ? (held.slot?.output ?? null) : outputOf(asked, held, null) }
   }
+  await service.dawdle()
+  const later = replica.status()
+  if (!later.ready) return failed
   const attempt = service.attempt()
   const { oracle } = service
   oracle.attempted(attempt)
@@ -263,7 +273,8 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
   if (sending !== null) ops.push(slotOp(asked.client, held.slot, sending.ticket, { output, attempt: next === null ? attempt : 0 }))
   try {
     const { index } = await replica.propose({
-      term,
+      // Of now, though the view may be of an earlier one: what an earlier leader changed behind the view counts as changed.
+      term: later.term,
       viewIndex: held.viewIndex,
       reads: [service.key, keyBytes(slotName(asked.client))],
       ranges: [],
