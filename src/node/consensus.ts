@@ -5,10 +5,10 @@ import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { startReplica, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
+import { openKeepsake } from '#replica/keepsake.ts'
 import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
 import { openLogStore } from '#store/log.ts'
-import { openSlots } from '#store/slots.ts'
 import { openStateStore } from '#store/state.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
@@ -84,7 +84,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       random,
       logger: log,
       knownMembers: options.knownMembers,
-      keepsake: await openSlots(nodeDisk, directory, 'members'),
+      keepsake: await openKeepsake(nodeDisk, directory),
       settings: options.settings,
       formats: options.formats,
       ...(options.founding ? { bootstrap: options.self } : {}),

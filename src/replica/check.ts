@@ -5,7 +5,8 @@
  *
  * A node whose scrub failed suspects itself: its disk is not what its record says. Its digest counts for nobody, and it too leaves only when it is told,
  * so that two never leave because of each other. With one or two voters no majority is left to tell it: then one healthy member with its
- * digest is enough; and where nobody has it, the disk is all there is, and its digest is taken from there.
+ * digest is enough. A leader whose digest nobody has, for some rounds, takes it from its disk: no snapshot of it would be accepted otherwise, and those who
+ * need one to be part of a majority would wait for ever.
  */
 import type { Logger } from '#base/logger.ts'
 import { Role, type Membership, type NodeId } from '#raft/types.ts'
@@ -36,6 +37,8 @@ export interface CheckHost {
 
 /** A node on its own may be the one that is wrong. */
 const agreeingMin = 2
+/** Comparisons in a row in which nobody else had this leader's digest, before its disk is believed. */
+const lonelyRoundsMax = 3
 
 export interface CheckReport {
   readonly verdicts: readonly Verdict[]
@@ -59,6 +62,7 @@ export class ReplicaCheck {
   #nextMs: number
   /** Two nodes that differ and no majority that decides: said once, not at each round. */
   #undecided = false
+  #lonely = 0
 
   constructor(host: CheckHost, intervalMs: number, roundMs: number) {
     this.#host = host
@@ -146,7 +150,11 @@ export class ReplicaCheck {
       else host.send(node, { kind: 'state-differs', term: host.term(), index, expected: wrong.expected, agreeing: wrong.agreeing })
     }
     const own = verdicts.find(({ node }) => node === host.nodeId)
-    if (host.suspect() && own?.agrees !== false && this.#isAlone(own, answers)) host.amend()
+    this.#lonely = host.suspect() && own?.agrees !== false && this.#isAlone(own, answers) ? this.#lonely + 1 : 0
+    const everybody = this.#votersFew() && host.members().every((id) => answers.has(id))
+    if (this.#lonely < (everybody ? 1 : lonelyRoundsMax)) return
+    this.#lonely = 0
+    host.amend()
   }
 
   /** Why the node must fetch its state again, and who has the right one; null while there is no reason, or too few are left. */
@@ -174,10 +182,9 @@ export class ReplicaCheck {
     return voters.length <= 2 && votersOutgoing.length <= 2
   }
 
-  /** Everybody was heard, few as they are, and nobody has what this node's record says. */
+  /** Nobody who answers has what this node's record says. */
   #isAlone(own: Verdict | undefined, answers: Round['answers']): boolean {
     const { nodeId } = this.#host
-    if (!this.#votersFew() || !this.#host.members().every((id) => answers.has(id))) return false
     const { index = null, digest = null } = own ?? {}
     return ![...answers].some(([id, answer]) => id !== nodeId && index !== null && digest !== null && holds(answer, index, digest))
   }

@@ -43,6 +43,8 @@ export class Compactor {
 
   /** Up to where the log may be forgotten, or null while that is not worth it. */
   #target(): number | null {
+    // A state that is fetched again may be older than this one was: the log bridges the two.
+    if (this.#driver.repair.reason !== null) return null
     const { log, state } = this.#driver.options
     const { trailingEntries, logBytesMax } = this.#driver.settings
     const { entries, bytes } = log.stats()

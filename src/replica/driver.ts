@@ -111,6 +111,8 @@ export class Driver {
   readonly #keepsake: Keepsake | null
   /** The last index that the core has handed out to be applied. */
   #handed: number
+  /** The last index that is or was in the queue, or that the state covers. */
+  #queued: number
 
   constructor(options: ReplicaOptions, settings: ReplicaSettings, beginning: Beginning, keepsake: Keepsake | null) {
     this.options = options
@@ -146,6 +148,7 @@ export class Driver {
       logReader(log, state),
     )
     this.#handed = beginning.applied
+    this.#queued = beginning.applied
     this.#keepsake = keepsake
     this.#recent = new RecentStates(settings.checkpointEntries)
     this.check = this.#newCheck(2 * electionMs)
@@ -478,12 +481,25 @@ export class Driver {
     if (this.#snapshotsFailed % snapshotsBetweenScrubs === snapshotsBetweenScrubs - 1) this.scrubber.request()
   }
 
-  /** What a snapshot that was installed beside the core already covers is not applied again. */
+  /** What a snapshot that was installed beside the core already covers is not applied again; what it does not reach is read from the log first. */
   #takeCommitted(entries: readonly Entry[]): void {
     const { applied } = this.options.state.meta
-    for (const entry of entries) if (entry.index > applied) this.#queue.push(entry)
+    const fresh = entries.filter(({ index }) => index > this.#queued)
+    if (fresh[0]?.index === this.#queued + 1) {
+      for (const entry of fresh) this.#queue.push(entry)
+      this.#queued = fresh.at(-1)?.index ?? this.#queued
+    }
     this.#handed = entries.at(-1)?.index ?? this.#handed
     if ((entries[0]?.index ?? Infinity) <= applied) this.raft.applied(Math.min(applied, this.#handed))
+  }
+
+  /** A state that was fetched again may be older than what the core has handed out: the log has the rest. */
+  #refill(): void {
+    if (this.#queue.length > 0 || this.#queued >= this.#handed || this.repair.reason !== null) return
+    const { log } = this.options
+    const end = Math.min(this.#handed, log.lastIndex()) + 1
+    for (const entry of log.entries(this.#queued + 1, end, this.settings.applyBytesMax) ?? []) this.#queue.push(entry)
+    this.#queued = this.#queue.at(-1)?.index ?? this.#queued
   }
 
   #changeRole(change: NonNullable<Effects['roleChange']>): void {
@@ -525,6 +541,7 @@ export class Driver {
       // The term first: messages of it may have left. Then the state, from which the log can be mended after a crash (recover.ts), then the log.
       if (persist.hardState !== null) await log.append(persist.hardState, [])
       this.#handed = Math.max(this.#handed, snapshot.index)
+      this.#queued = Math.max(this.#queued, snapshot.index)
       await this.#install(snapshot.index, () => state.install(snapshot, () => this.#showSnapshot()))
       await this.#keepMembers()
       await log.reset(snapshot)
@@ -563,6 +580,7 @@ export class Driver {
   }
 
   #startApplying(): void {
+    if (this.#applying === null && !this.#installing && this.running) this.#refill()
     if (this.#applying !== null || this.#installing || !this.running || this.#queue.length === 0 || this.repair.reason !== null) return
     this.#applying = this.#applyAll()
       .catch((error: unknown) => void this.fail(error))
@@ -638,7 +656,7 @@ export class Driver {
   }
 
   #newCheck(roundMs: number): ReplicaCheck {
-    const { nodeId, logger, clock } = this.options
+    const { nodeId, logger, clock, log } = this.options
     const host = {
       nodeId,
       logger,
@@ -651,7 +669,10 @@ export class Driver {
       membership: () => this.raft.status().membership,
       send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
       answer: () => this.#answerCheck(),
-      differs: (index: number, _: string, agreeing: readonly string[]) => this.#giveUp(this.#suspect ?? differingState(index), agreeing),
+      differs: (index: number, _: string, agreeing: readonly string[]) => {
+        // What the others are sure to have must meet this log, or nothing could join the two again.
+        if (index >= log.firstIndex() - 1) this.#giveUp(this.#suspect ?? differingState(index), agreeing)
+      },
       suspect: () => this.#suspect !== null,
       amend: () => this.#amend(),
     }
@@ -665,7 +686,7 @@ export class Driver {
       logger,
       leader: () => this.#leader,
       members: () => this.directory.members.map(({ id }) => id),
-      wantedIndex: () => Math.max(this.raft.status().applied, log.firstIndex() - 1),
+      wantedIndex: () => log.firstIndex() - 1,
       send: (to: string, message: CheckMessage) => this.options.peers.send(to, encodeCheck(message)),
       condemn: (reason: HoldfastError) => {
         this.#recent.clear()
@@ -738,8 +759,8 @@ export class Driver {
   /** A snapshot has arrived that this node asked for. */
   async #repairWith(from: string, term: number, meta: SnapshotMeta): Promise<void> {
     const { log, state } = this.options
-    const { applied, commit } = this.raft.status()
-    if (meta.index < Math.max(applied, log.firstIndex() - 1)) return
+    const { commit } = this.raft.status()
+    if (meta.index < log.firstIndex() - 1) return
     const held = (): boolean => meta.index <= this.raft.status().commit && log.term(meta.index) === meta.term
     if (!held() && from === this.#leader && meta.index > commit) {
       this.input(() => this.raft.snapshotReceived(from, term, meta))
@@ -747,7 +768,11 @@ export class Driver {
       while (this.#persisting !== null) await this.#persisting
     }
     if (!this.running || this.repair.reason === null || !held()) return
-    await this.#install(meta.index, () => state.install(meta, () => this.#showSnapshot()))
+    await this.#install(meta.index, async () => {
+      this.#queue = []
+      this.#queued = meta.index
+      await state.install(meta, () => this.#showSnapshot())
+    })
     await this.#keepMembers()
     if (this.running) this.input(() => this.raft.applied(Math.min(meta.index, this.#handed)))
   }

@@ -3,15 +3,21 @@
  * counted meanwhile. Changed before the state is, at each change of members, so that it is never older than where the log begins: compaction
  * stops at what is applied.
  */
+import { join } from 'node:path'
 import { Packr } from 'msgpackr'
+import { isHoldfastError } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
 import type { Membership } from '#raft/types.ts'
-import type { Slots } from '#store/slots.ts'
+import type { Disk } from '#store/disk.ts'
+import { storeFailed } from '#store/errors.ts'
+import { openSlots, type Slots } from '#store/slots.ts'
 import { memberFrom, memberRow } from './directory.ts'
 import type { Member } from './types.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 const formatVersion = 1
+
+const name = 'members'
 
 export interface Kept {
   /** The membership is that of this applied index. */
@@ -78,5 +84,24 @@ function decode(payload: Uint8Array): Kept | null {
     return { index, membership: { voters, votersOutgoing, learners, learnersNext, autoLeave }, members }
   } catch {
     return null
+  }
+}
+
+/**
+ * Opens what is kept in `directory`. What can't be read is thrown away: it is a second copy, and its loss must not keep a node from starting.
+ * @throws ERR_STORE_FAILED
+ */
+export async function openKeepsake(disk: Disk, directory: string): Promise<Slots> {
+  try {
+    return await openSlots(disk, directory, name)
+  } catch (error) {
+    if (!isHoldfastError(error, 'ERR_STORE_CORRUPT'))
+      throw isHoldfastError(error) ? error : storeFailed(`${name}: could not be opened`, error)
+  }
+  try {
+    for (const slot of [0, 1]) await disk.rm(join(directory, `${name}.${slot}`), { force: true })
+    return await openSlots(disk, directory, name)
+  } catch (error) {
+    throw isHoldfastError(error) ? error : storeFailed(`${name}: could not be opened`, error)
   }
 }

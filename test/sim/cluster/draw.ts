@@ -123,7 +123,7 @@ export function drawPlan(random: Prng, seed: number): Plan {
       outcomeWaitMs: random.pick([50, 500, 3_000]),
       promoteLagMax: random.pick([0, 8, 64]),
       checkpointEntries: random.pick([8, 64, 4_096]),
-      checkIntervalMs: random.pick([1_000, 3_000]),
+      checkIntervalMs: random.pick([200, 1_000]),
       scrubIntervalMs: random.pick([0, 2_000, 10_000]),
       scrubBytesPerSecondMax: random.pick([2_000, 1_000_000]),
       membershipWaitMs: random.pick([100, 2_000]),
