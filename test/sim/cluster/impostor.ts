@@ -139,7 +139,7 @@ export class Impostor {
   #snapshot(victim: Victim): void {
     const { applied, term } = victim.replica.status()
     const proof = this.#random.pick([null, new Uint8Array(100)])
-    const header = encodeHeader({ clusterId, term, index: applied + 5, proof })
+    const header = encodeHeader({ clusterId, term: Math.max(1, term), index: applied + 5, proof })
     victim.node.life?.receiveSnapshot(victim.name, header, nothing()).then(
       () => this.#believed(victim, 'a snapshot'),
       (error: unknown) => {

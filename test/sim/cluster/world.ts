@@ -440,6 +440,7 @@ export class World {
     for (let tick = 1; tick <= bound; tick += 1) {
       for (const node of core) if (!node.up) node.boot()
       this.#unsealOne(core)
+      if (tick > bound / 4 && tick % electionTicks === 0) this.#unsealAnother(core)
       await this.#pass()
       const leader = this.#serving(core)
       if (leader !== null && (this.clients?.answered ?? 0) > answeredBefore + 3) goal ??= this.oracle.committedMax
@@ -506,6 +507,17 @@ export class World {
     const membership = leader?.life?.state?.meta.membership
     const voters = core.filter((node) => membership?.voters.includes(node.id))
     if (voters.length > 0 && voters.every((node) => node.sealed)) this.random.pick(voters).setSealed(false)
+  }
+
+  /**
+   * What the operator does who is told that a sealed node can vouch for nothing: where the unsealed ones have to catch up by a snapshot, one of those
+   * that are ahead must be opened.
+   */
+  #unsealAnother(core: readonly SimNode[]): void {
+    const sealed = core.filter((node) => node.sealed && node.up)
+    if (sealed.length === 0) return
+    this.random.pick(sealed).setSealed(false)
+    this.count('unsealed-another')
   }
 
   #serving(core: readonly SimNode[]): SimNode | null {
