@@ -145,6 +145,14 @@ export const raftKeys = {
     min: 0,
     max: 10,
   }),
+  lease_reads: bool(
+    false,
+    'The leader answers reads without asking a majority while its voters promise to elect no other. Rests on clocks (docs/consistency.md). The same on every node.',
+  ),
+  clock_drift_max_percent: int(10, "By how much the rates of two nodes' clocks may differ at most, where lease_reads is on.", {
+    min: 1,
+    max: 100,
+  }),
   snapshot_threshold: int(8_192, 'Entries after which the log may be cut behind a snapshot.', { min: 16, max: 100_000_000 }),
   trailing_logs: int(10_000, 'Entries kept behind a snapshot, so that a slow follower needs no snapshot.', { min: 0, max: 100_000_000 }),
   snapshot_interval: duration('120s', 120_000, 'How often the need for a snapshot is looked at.'),

@@ -39,6 +39,10 @@ export function metricsText({ replica, barrier, birth, core, seal }: MetricSourc
   gauge('holdfast_raft_last_index', 'Highest index of the log.', status.lastIndex)
   gauge('holdfast_raft_log_entries', 'Entries held in the log.', status.logEntries)
   gauge('holdfast_raft_members', 'Members of the cluster.', status.members.length)
+  const { byLease, byRound } = status.readsConfirmed
+  const confirmed = 'Read indexes that this node confirmed as leader since the start.'
+  gauge('holdfast_raft_reads_confirmed', confirmed, byLease, '{by="lease"}')
+  gauge('holdfast_raft_reads_confirmed', confirmed, byRound, '{by="round"}')
   for (const peer of status.peers)
     gauge(
       'holdfast_raft_peer_lag_entries',

@@ -27,6 +27,7 @@ import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
+import type { ReplicaSettings } from '#replica/index.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { claimDataFolder } from './data-folder.ts'
@@ -356,9 +357,14 @@ function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, node
   }
 }
 
-function replicaSettings(config: ServerConfig): { tickMs: number; trailingEntries: number } {
-  // The peers' multiplier stretches a heartbeat of a second; ours a tick of 50 ms. 0 means the default, as there.
-  return { tickMs: 50 * Math.max(1, config.raft.performance_multiplier), trailingEntries: config.raft.trailing_logs }
+function replicaSettings({ raft }: ServerConfig): Pick<ReplicaSettings, 'tickMs' | 'trailingEntries' | 'leaseReads' | 'clockDriftMax'> {
+  return {
+    // The peers' multiplier stretches a heartbeat of a second; ours a tick of 50 ms. 0 means the default, as there.
+    tickMs: 50 * Math.max(1, raft.performance_multiplier),
+    trailingEntries: raft.trailing_logs,
+    leaseReads: raft.lease_reads,
+    clockDriftMax: raft.clock_drift_max_percent / 100,
+  }
 }
 
 function codeOf(error: unknown): ErrorCode | undefined {

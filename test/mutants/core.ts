@@ -86,7 +86,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (!committedInTerm(node)) return',
     replace: 'if (!committedInTerm(node) && membership(node).voters.length > 1) return',
     breaks: 'a sole voter that restarts serves a stale index',
-    killedBy: { ...simulator, test: 'test/unit/raft/readindex.test.ts::a sole voter answers at once when it is ready' },
+    killedBy: { ...simulator, test: 'test/unit/raft/readindex.test.ts::a new leader answers nothing before a commit in its own term' },
   },
   {
     id: 'read-at-applied',
