@@ -2,11 +2,19 @@
 import { coreMutants } from './core.ts'
 import { electionMutants } from './elections.ts'
 import { leaseMutants } from './leases.ts'
+import { levelMutants } from './levels.ts'
 import { replicaMutants } from './replica.ts'
 import { storeMutants } from './store.ts'
 import type { Mutant } from './types.ts'
 
-export const mutants: readonly Mutant[] = [...electionMutants, ...coreMutants, ...replicaMutants, ...storeMutants, ...leaseMutants]
+export const mutants: readonly Mutant[] = [
+  ...electionMutants,
+  ...coreMutants,
+  ...replicaMutants,
+  ...storeMutants,
+  ...leaseMutants,
+  ...levelMutants,
+]
 
 /** How many failures the list has. */
 export const failuresCount = 34

@@ -24,6 +24,15 @@ test.each(formats)('$name: what this release writes it reads, and another versio
   }
 })
 
+test('a slot of another version is no damaged one, in whose place its older twin is taken', async () => {
+  const slot = formats.find(({ name }) => name === 'slot')
+  const sample = (await slot?.sample()) ?? new Uint8Array()
+  await expect(slot?.read(slot.newer(sample))).rejects.toMatchObject({ code: 'ERR_UPGRADE_REQUIRED' })
+  const damaged = Buffer.from(sample)
+  damaged[20] = (damaged[20] ?? 0) ^ 1
+  expect(await slot?.read(damaged), 'the twin').toMatchObject({ sequence: 1 })
+})
+
 test('the table in docs/internals/formats.md has these formats and no others', () => {
   const docs = readFileSync(new URL('../../../docs/internals/formats.md', import.meta.url), 'utf8')
   const rows = docs.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| format |') && !line.startsWith('| ---'))

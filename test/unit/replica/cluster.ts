@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { systemClock, type Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import type { FormatRange } from '#base/formats.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { startReplica, type Peers, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
@@ -28,6 +29,7 @@ export interface NodeOptions {
   readonly stateLevel?: LevelFactory
   /** Where the test has one of its own. */
   readonly clock?: Clock
+  readonly formats?: FormatRange
 }
 
 export class TestCluster {
@@ -69,6 +71,7 @@ export class TestCluster {
       random: systemRandom,
       logger: silentLogger,
       settings: { ...this.#settings, ...options.settings },
+      ...(options.formats === undefined ? {} : { formats: options.formats }),
       ...(bootstrap ? { bootstrap: this.member(id) } : { knownMembers: [this.member('a')] }),
     })
     if (options.sealed !== true) replica.setAuthenticator(testAuthenticator())
