@@ -8,7 +8,7 @@ import type { SimNode } from './replica.ts'
 import type { World } from './world.ts'
 
 const changeShocks = ['crash', 'cut', 'few', 'halves', 'transfer', 'pause', 'restart', 'again', 'halves', 'few'] as const
-const newLeaderShocks = ['change', 'corner', 'corner', 'meet', 'cut', 'few', 'unreachable', 'crash'] as const
+const newLeaderShocks = ['change', 'corner', 'corner', 'meet', 'meet', 'cut', 'few', 'unreachable', 'crash'] as const
 const transferShocks = ['restart-heir', 'restart-heir', 'pause-heir', 'crash'] as const
 type Shock = (typeof changeShocks)[number] | (typeof newLeaderShocks)[number]
 
@@ -102,14 +102,20 @@ export class Shocks {
   /** `leader` leads a term that had no leader yet. */
   elected(leader: SimNode): void {
     if (!this.#strikes) return
-    const kind = this.#random.pick(newLeaderShocks)
+    // Somebody holds a change that this leader knows nothing of: the next one must not be decided apart from it.
+    const kind = this.#disputed(leader) && this.#random.chance(0.7) ? 'corner' : this.#random.pick(newLeaderShocks)
     this.#world.count(`election-shock-${kind}`)
     this.#strike(kind, leader, () => this.#random.chance(0.5))
   }
 
+  #disputed(leader: SimNode): boolean {
+    const own = leader.status()?.membership.voters.length
+    return [...this.#world.nodes.values()].some((node) => node.up && (node.status()?.membership.voters.length ?? own) !== own)
+  }
+
   /** A write begins that replaces entries of an older term: a crash may leave half of it. */
   overwrites(node: SimNode): void {
-    if (!this.#strikes) return
+    if (!this.#world.stormy || !this.#random.chance(Math.sqrt(this.#chance))) return
     this.#world.count('overwrite-shock')
     this.#soon(1, () => node.writing && this.#crash(node))
   }
@@ -144,8 +150,7 @@ export class Shocks {
       case 'corner':
         // What was split before is whole again, but for this leader and its few; and it acts as if it had a majority.
         network.heal()
-        this.#strike('few', leader, isOther)
-        return this.#strike('change', leader, isOther)
+        return this.#corner(leader)
       case 'meet':
         // Two leaders write to one node, whose disk is slow.
         network.heal()
@@ -170,6 +175,24 @@ export class Shocks {
       case 'change':
         // Correct leaders refuse most of these: too soon, or one is under way.
         for (let i = 0; i < 4; i += 1) this.#soon(2, () => this.#insist(leader))
+    }
+  }
+
+  /** One voter short of a majority, which the removal of one of the others would make one. */
+  #corner(leader: SimNode): void {
+    const { voters = [] } = leader.status()?.membership ?? {}
+    const others = this.#random.shuffled(voters.filter((id) => id !== leader.id))
+    const lucky = others.slice(0, Math.max(0, (voters.length >> 1) - 1))
+    const few = [leader.id, ...lucky]
+    this.#between(
+      few,
+      [...this.#world.nodes.keys()].filter((id) => !few.includes(id)),
+    )
+    const node = others.at(-1)
+    if (node === undefined) return
+    for (let i = 0; i < 3; i += 1) {
+      const kind = this.#random.chance(0.7) ? 'remove' : 'add-learner'
+      this.#soon(i, () => this.#propose(leader, [{ kind, node }]))
     }
   }
 
