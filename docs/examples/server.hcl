@@ -46,7 +46,7 @@ storage "raft" {
   }
 }
 
-# Without a seal block the shares of `holdfast operator init` open the store (seal "shamir").
+# Without a seal block the shares of `holdfast operator init` open the store (seal "shamir"). docs/seals.md has the others.
 # seal "awskms" {
 #   region     = "eu-central-1"
 #   kms_key_id = "alias/holdfast"

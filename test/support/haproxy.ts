@@ -2,7 +2,6 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { LocalCluster } from '#cmd/dev/local-cluster.ts'
 
 /** Is haproxy on this machine? Debian: `apt-get install haproxy`. */
 export function haproxyInstalled(): boolean {
@@ -10,7 +9,10 @@ export function haproxyInstalled(): boolean {
 }
 
 /** The example of `deploy/`, unchanged, in front of a cluster of three. The caller stops it by `stop`. */
-export async function startHaproxy(cluster: LocalCluster, port: number): Promise<{ address: string; stop(): Promise<void> }> {
+export async function startHaproxy(
+  cluster: { readonly nodes: readonly { readonly apiAddress: string }[] },
+  port: number,
+): Promise<{ address: string; stop(): Promise<void> }> {
   const [a, b, c] = cluster.nodes.map((node) => new URL(node.apiAddress).host)
   const child: ChildProcess = spawn('haproxy', ['-db', '-f', 'deploy/haproxy/haproxy.cfg'], {
     stdio: ['ignore', 'ignore', 'ignore'],

@@ -105,6 +105,7 @@ def client(service, region='eu-central-1'):
   }
 
   async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
     this.#proxy.closeAllConnections()
     await new Promise((resolve) => this.#proxy.close(resolve))
     const ended = new Promise((resolve) => this.#child.once('exit', resolve))

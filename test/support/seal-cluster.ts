@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Api, type Answer } from '#cmd/dev/api.ts'
 import { freePorts } from './cluster.ts'
-import { serving, ServerProcess, until } from './server-process.ts'
+import { found, serving, ServerProcess, unseal, until, type Founded } from './server-process.ts'
 
 export interface AutoFounded {
   readonly token: string
@@ -54,6 +54,20 @@ export class SealCluster {
     this.founded = { token: made.root_token, recoveryKeys: made.recovery_keys_base64 ?? [] }
     await this.allServe()
     return seconds(started)
+  }
+
+  /** Founds with shares, and gives every node enough of them. */
+  async foundByShares(shares: number, threshold: number): Promise<Founded> {
+    await Promise.all(this.nodes.map((node) => node.startAndAnswer(this.env)))
+    const founded = await found(this.first, shares, threshold)
+    this.founded = { token: founded.token, recoveryKeys: [] }
+    for (const node of this.nodes.slice(1)) {
+      const known = async (): Promise<true | null> => ((await this.sealStatus(node)).body?.['initialized'] === true ? true : null)
+      await until(`${node.id} to have heard of the seal`, known, 15_000)
+      await unseal(node, founded)
+    }
+    await this.allServe()
+    return founded
   }
 
   async allServe(timeoutMs = 45_000): Promise<void> {

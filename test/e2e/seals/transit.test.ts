@@ -35,8 +35,7 @@ path "transit/decrypt/seal" { capabilities = ["update"] }`
 
 async function newToken(period: string): Promise<string> {
   const answer = await ask('POST', 'auth/token/create', { policies: ['seal'], period, no_parent: true })
-  const { client_token: token } = answer.body?.['auth'] as { client_token: string }
-  return token
+  return (answer.body as { auth: { client_token: string } }).auth.client_token
 }
 
 const second = (): ServerProcess => cluster.nodes[1] as ServerProcess
