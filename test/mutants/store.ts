@@ -166,4 +166,24 @@ export const storeMutants: readonly Mutant[] = [
       test: 'test/unit/store/durability.test.ts::a received snapshot is durable before it is named, and so is its name',
     },
   },
+  {
+    id: 'digest-keeps-what-is-replaced',
+    failures: [25],
+    file: 'src/store/state.ts',
+    find: '      if (old !== null) sum.subtract(old)\n',
+    replace: '',
+    breaks: 'a value that is overwritten or deleted stays in the digest, which then tells nothing about the state',
+    killedBy: {
+      test: 'test/unit/store/digest.test.ts::the store keeps the digest of what it holds, whatever is written, deleted and written again',
+    },
+  },
+  {
+    id: 'snapshot-digest-unchecked',
+    failures: [24, 25],
+    file: 'src/store/state.ts',
+    find: 'if (!sum.equals(meta.digest)) throw',
+    replace: 'if (meta.digest === null) throw',
+    breaks: "a value that the sender's disk changed under it is installed by the receiver",
+    killedBy: { test: 'test/unit/store/digest.test.ts::a snapshot of a state that is not what its record says is refused' },
+  },
 ]

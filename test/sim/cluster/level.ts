@@ -121,15 +121,7 @@ export class SimLevel implements Level {
     const pairs = options.snapshot instanceof SimSnapshot ? options.snapshot.pairs : this.#pairs
     const found = pairs.get(keyOf(key))
     if (found === undefined) return undefined
-    const { faults, random } = this.#disk
-    const value = new Uint8Array(found)
-    if (faults.wrongValues > 0 && value.length > 0) {
-      faults.wrongValues -= 1
-      this.#disk.count('wrong-value')
-      const at = random.below(value.length)
-      value[at] = (value[at] ?? 0) ^ (1 << random.below(8))
-    }
-    return value
+    return readValue(this.#disk, found, 'wrong-value')
   }
 
   put(key: Uint8Array, value: Uint8Array): Promise<void> {
@@ -168,7 +160,7 @@ export class SimLevel implements Level {
   iterator(options: LevelIteratorOptions): LevelIterator {
     const pairs = options.snapshot instanceof SimSnapshot ? options.snapshot.pairs : this.#pairs
     if (pairs === this.#pairs) this.#shared = true
-    return new SimIterator(pairs, options)
+    return new SimIterator(this.#disk, pairs, options)
   }
 
   snapshot(): LevelSnapshot {
@@ -187,13 +179,27 @@ class SimSnapshot implements LevelSnapshot {
   async close(): Promise<void> {}
 }
 
+/** A copy of what is stored; or, where the disk is to lie, with a bit flipped. */
+function readValue(disk: SimDisk, stored: Uint8Array, fault: 'wrong-value' | 'wrong-value-iterated'): Uint8Array {
+  const { faults, random } = disk
+  const value = new Uint8Array(stored)
+  if (faults.wrongValues === 0 || value.length === 0) return value
+  faults.wrongValues -= 1
+  disk.count(fault)
+  const at = random.below(value.length)
+  value[at] = (value[at] ?? 0) ^ (1 << random.below(8))
+  return value
+}
+
 class SimIterator implements LevelIterator {
+  readonly #disk: SimDisk
   readonly #pairs: Pairs
   readonly #keys: readonly string[]
   readonly #values: boolean
   #at = 0
 
-  constructor(pairs: Pairs, options: LevelIteratorOptions) {
+  constructor(disk: SimDisk, pairs: Pairs, options: LevelIteratorOptions) {
+    this.#disk = disk
     this.#pairs = pairs
     this.#keys = sortedKeys(pairs, options)
     this.#values = options.values ?? true
@@ -202,7 +208,10 @@ class SimIterator implements LevelIterator {
   async nextv(size: number): Promise<[Uint8Array, Uint8Array][]> {
     const keys = this.#keys.slice(this.#at, this.#at + size)
     this.#at += keys.length
-    return keys.map((key) => [bytesOf(key), this.#values ? new Uint8Array(this.#pairs.get(key) ?? []) : new Uint8Array(0)])
+    return keys.map((key) => [
+      bytesOf(key),
+      this.#values ? readValue(this.#disk, this.#pairs.get(key) ?? new Uint8Array(0), 'wrong-value-iterated') : new Uint8Array(0),
+    ])
   }
 
   seek(target: Uint8Array): void {

@@ -12,7 +12,7 @@ import { noteMixed } from './rolling.ts'
 import type { World } from './world.ts'
 
 /** What makes a store fail without a bug in it. */
-const excuses = ['fsync-error', 'disk-full', 'read-error', 'wrong-value', 'silent-hole']
+const excuses = ['fsync-error', 'disk-full', 'read-error', 'wrong-value', 'wrong-value-iterated', 'silent-hole']
 
 export class SimNode {
   readonly id: string

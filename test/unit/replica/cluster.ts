@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { expect } from 'vitest'
 import { systemClock, type Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
@@ -9,9 +10,11 @@ import type { FormatRange } from '#base/formats.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { startReplica, type Peers, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
+import { openKeepsake } from '#replica/keepsake.ts'
 import type { Member, Proposal } from '#replica/types.ts'
 import type { Message } from '#raft/types.ts'
-import type { LogStore } from '#store/types.ts'
+import type { LogStore, StateStore } from '#store/types.ts'
+import { nodeDisk } from '#store/disk.ts'
 import type { LevelFactory } from '#store/level.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
@@ -41,8 +44,11 @@ export class TestCluster {
   readonly accepted = new Map<string, readonly string[]>()
   snapshots = 0
   readonly logs = new Map<string, LogStore>()
+  readonly states = new Map<string, StateStore>()
   /** Called for each message at the moment at which its sender hands it to the network. */
   onSend: (from: string, message: Message) => void = () => {}
+  /** Called for each snapshot that is about to arrive. */
+  onSnapshot: (header: Uint8Array, chunks: Uint8Array[]) => void = () => {}
   readonly #settings: Partial<ReplicaSettings>
 
   constructor(settings: Partial<ReplicaSettings> = {}) {
@@ -58,7 +64,8 @@ export class TestCluster {
     const level = options.level === undefined ? {} : { level: options.level }
     const log = await openLogStore({ directory, clusterId, ...level })
     const stateLevel = options.stateLevel === undefined ? {} : { level: options.stateLevel }
-    const state = await openStateStore({ directory, clusterId, ...stateLevel })
+    const state = await openStateStore({ directory, clusterId, repairable: true, ...stateLevel })
+    this.states.set(id, state)
     this.logs.set(id, log)
     const replica = await startReplica({
       nodeId: id,
@@ -71,6 +78,7 @@ export class TestCluster {
       random: systemRandom,
       logger: silentLogger,
       settings: { ...this.#settings, ...options.settings },
+      keepsake: await openKeepsake(nodeDisk, directory),
       ...(options.formats === undefined ? {} : { formats: options.formats }),
       ...(bootstrap ? { bootstrap: this.member(id) } : { knownMembers: [this.member('a')] }),
     })
@@ -160,7 +168,10 @@ export class TestCluster {
         const node = this.#reach(from, to)
         if (node === undefined) throw new HoldfastError('ERR_UPSTREAM', 'unreachable')
         this.snapshots += 1
-        await node.onSnapshot(from, header, body)
+        const chunks: Uint8Array[] = []
+        for await (const chunk of body) chunks.push(Uint8Array.from(chunk))
+        this.onSnapshot(header, chunks)
+        await node.onSnapshot(from, header, Readable.from(chunks))
       },
       setPeers: (peers) =>
         void this.accepted.set(

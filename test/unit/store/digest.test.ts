@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
+import { HoldfastError } from '#base/errors.ts'
 import { digestBytes, ElementCache, expand, StateDigest } from '#store/digest.ts'
+import { classicLevel, type Level, type LevelFactory } from '#store/level.ts'
 import { openStateStore } from '#store/state.ts'
 import type { Op, StateStore } from '#store/types.ts'
 
@@ -123,4 +125,66 @@ test('a cache of elements forgets the oldest', () => {
   cache.set('a', null)
   cache.set('c', null)
   expect(['a', 'b', 'c'].map((id) => cache.get(id))).toEqual([null, undefined, null])
+})
+
+/** LevelDB that forgets what is written to `lost`, and says nothing. */
+function forgetful(lost: Uint8Array): LevelFactory {
+  return (path, options) => {
+    const level: Level = classicLevel(path, options)
+    const batch = level.batch.bind(level)
+    level.batch = (ops, how) =>
+      batch(
+        ops.filter((each) => Buffer.compare(each.key, lost) !== 0),
+        how,
+      )
+    return level
+  }
+}
+
+test('a snapshot of a state that is not what its record says is refused', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-digest-'))
+  folders.push(directory)
+  const store = await openStateStore({ directory, clusterId: 'c1', level: forgetful(bytes(16, 2)) })
+  const ops = [1, 2, 3].map((at): Op => ({ key: bytes(16, at), value: bytes(at) }))
+  await store.apply(ops, { ...store.meta, applied: 5, appliedTerm: 1 })
+  const other = await open()
+  const { stream, release } = store.snapshot()
+  await expect(other.receive(stream)).rejects.toMatchObject({ code: 'ERR_FRAME' })
+  release()
+  // Where nobody else has it, what is on the disk is the state.
+  await expect(store.scrub(async () => {})).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  expect(await store.amend()).toBe(true)
+  expect(Buffer.from(store.meta.digest)).toEqual(naive(await pairsOf(store)))
+  expect(await store.scrub(async () => {})).toMatchObject({ index: 5, pairs: 2 })
+  expect(await store.amend()).toBe(false)
+  await Promise.all([store.close(), other.close()])
+})
+
+test('a state that was given up stays so until a snapshot is installed, also after a restart', async () => {
+  const store = await open()
+  await store.apply([{ key: bytes(16), value: bytes(1) }], { ...store.meta, applied: 5, appliedTerm: 1 })
+  const directory = folders.at(-1) ?? ''
+  const sound = await open()
+  await sound.apply([{ key: bytes(16), value: bytes(1) }], { ...sound.meta, applied: 7, appliedTerm: 1 })
+  await store.condemn(new HoldfastError('ERR_STORE_CORRUPT', 'because'))
+  expect(() => store.snapshot()).toThrow('because')
+  await store.close()
+  await expect(openStateStore({ directory, clusterId: 'c1' })).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  for (let restart = 0; restart < 2; restart += 1) {
+    const lost = await openStateStore({ directory, clusterId: 'c1', repairable: true })
+    expect(lost.damage?.message).toContain('because')
+    expect(lost.meta.applied).toBe(0)
+    await lost.close()
+  }
+  const again = await openStateStore({ directory, clusterId: 'c1', repairable: true })
+  const { meta, stream, release } = sound.snapshot()
+  await again.receive(stream)
+  release()
+  await again.install(meta)
+  expect(again.damage).toBeNull()
+  await again.close()
+  const after = await openStateStore({ directory, clusterId: 'c1' })
+  expect(after.meta.applied).toBe(7)
+  expect(after.damage).toBeNull()
+  await Promise.all([after.close(), sound.close()])
 })
