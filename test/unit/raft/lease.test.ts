@@ -379,6 +379,8 @@ describe('a voter keeps its promise', () => {
     raft.step(heard)
     cluster.at('b', (cluster.now['b'] ?? 0) + 10 * promiseMs)
     cluster.at('b', (cluster.now['b'] ?? 0) + promiseMs - 1)
+    // By its ticks it has not heard its leader for an election timeout: nothing but the promise is left.
+    cluster.tick('b', 10)
     cluster.inject(message('c', 'b', 7, MessageType.vote, ask))
     expect(cluster.node('b').disk.hardState).toMatchObject({ term: 1 })
   })
