@@ -28,7 +28,7 @@ export const levelMutants: readonly Mutant[] = [
     failures: [6],
     file: 'src/replica/rounds.ts',
     find: '      checkLevel(members.level, formats)\n',
-    replace: '',
+    replace: '      if (members.level < formats.min) checkLevel(members.level, formats)\n',
     breaks: 'an older release goes on past the entry that raised the level beyond it',
     killedBy: {
       simulator: true,
@@ -51,7 +51,7 @@ export const levelMutants: readonly Mutant[] = [
     failures: [6],
     file: 'src/store/slots.ts',
     find: '  if (!checkVersion(name, version - digitZero, (bytes[3] ?? 0) - digitZero)) return null\n',
-    replace: '  if (bytes[3] !== version) return null\n',
+    replace: '  if (bytes[3] !== version || !checkVersion(name, version - digitZero, (bytes[3] ?? 0) - digitZero)) return null\n',
     breaks: 'an older release takes an older twin in place of the newer slot: a term and a vote come back',
     killedBy: {
       test: 'test/unit/house/formats.test.ts::a slot of another version is no damaged one, in whose place its older twin is taken',

@@ -107,8 +107,8 @@ export const replicaMutants: readonly Mutant[] = [
     id: 'view-from-before-leadership',
     failures: [26, 34],
     file: 'src/replica/driver.ts',
-    find: 'if (leads && (!led || change.term !== this.#term)) this.conflicts.reset',
-    replace: 'if (leads && led) this.conflicts.reset',
+    find: 'if (leads && (!led || change.term !== this.#term)) {\n      this.conflicts.reset',
+    replace: 'if (leads && led) {\n      this.conflicts.reset',
     breaks: 'a request that was evaluated before an election is applied on top of what it never saw: a lost update',
     killedBy: {
       test: 'test/unit/replica/replica.test.ts::what was read on a node before it led is read again: it knows nothing of the changes in between',
@@ -160,6 +160,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: 'leaderTimeMs = command.timeMs',
     breaks: 'a new leader with a slow clock takes time back: what had expired lives again',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/formats.test.ts::the clock of a state never goes back, and membership and directory change with their entry',
     },
   },
@@ -171,6 +172,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: 'if (directory.removed.includes(member.fingerprint)) {',
     breaks: 'a removed node comes back under its old name with an empty disk, and may vote twice in a term',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/replica.test.ts::members: removed for good, demoted and promoted, moved; leadership is handed over',
     },
   },

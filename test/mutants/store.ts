@@ -128,7 +128,7 @@ export const storeMutants: readonly Mutant[] = [
     id: 'applied-lags-data',
     failures: [22],
     file: 'src/store/state.ts',
-    find: 'encodeMeta(this.#options.clusterId, meta) })\n      // The batch',
+    find: 'encodeMeta(this.#options.clusterId, next) })\n      // The batch',
     replace: 'encodeMeta(this.#options.clusterId, this.#meta) })\n      // The batch',
     breaks: 'the applied index on disk is that of the batch before: after a crash entries are applied twice',
     killedBy: { simulator: true, test: 'test/unit/store/state.test.ts::data and meta are applied together and survive a reopen' },
