@@ -20,7 +20,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'if (node.history.pendingAt(node.log.commit) || autoLeaving) {',
     replace: 'if (autoLeaving) {',
     breaks: 'a second change of membership begins before the first is committed: their majorities need not overlap',
-    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::a second change waits until the first is committed' },
+    killedBy: { simulator: true, test: 'test/unit/raft/reconfiguration.test.ts::a second change waits until the first is committed' },
   },
   {
     id: 'committed-by-committed-config',
@@ -47,7 +47,7 @@ export const coreMutants: readonly Mutant[] = [
     find: '  if (node.history.pendingAt(node.log.commit)) return\n  const data',
     replace: '  const data',
     breaks: 'a joint membership is left before it is committed',
-    killedBy: { test: 'test/unit/raft/seeded.test.ts::a joint membership is not left before it is committed' },
+    killedBy: { simulator: true, test: 'test/unit/raft/seeded.test.ts::a joint membership is not left before it is committed' },
   },
   {
     id: 'config-outlives-truncation',
@@ -231,7 +231,10 @@ export const coreMutants: readonly Mutant[] = [
     find: "  // After success wait for the receiver's own acknowledgement, after failure for a sign of life: no busy loop of snapshots.\n  progress.probeSent = true",
     replace: '  progress.probeSent = ok',
     breaks: 'a stream that fails is repeated at once, in a busy loop',
-    killedBy: { test: 'test/unit/raft/snapshot.test.ts::a failed stream is asked for again after a sign of life, not in a busy loop' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/snapshot.test.ts::a failed stream is asked for again after a sign of life, not in a busy loop',
+    },
   },
   {
     id: 'compacted-under-throttled-peer',
@@ -331,7 +334,7 @@ export const coreMutants: readonly Mutant[] = [
     find: 'return { entries: this.#tail.slice(), snapshot: this.#snapshot }',
     replace: 'return { entries: this.#tail, snapshot: this.#snapshot }',
     breaks: 'entries appended while a write is under way slip into it, and count as written',
-    killedBy: { test: 'test/unit/raft/seeded.test.ts::what is proposed while a write is under way is no part of it' },
+    killedBy: { simulator: true, test: 'test/unit/raft/seeded.test.ts::what is proposed while a write is under way is no part of it' },
   },
   {
     id: 'removed-leader-stays',

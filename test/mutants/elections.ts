@@ -57,7 +57,10 @@ export const electionMutants: readonly Mutant[] = [
     find: "return incoming === 'won' && outgoing === 'won' ? 'won' : 'pending'",
     replace: "return incoming === 'won' ? 'won' : 'pending'",
     breaks: 'in a joint membership the new half elects alone',
-    killedBy: { test: 'test/unit/raft/quorum.test.ts::a joint vote is won when both halves are, and lost as soon as one is' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/quorum.test.ts::a joint vote is won when both halves are, and lost as soon as one is',
+    },
   },
   {
     id: 'one-half-commits',
@@ -67,6 +70,7 @@ export const electionMutants: readonly Mutant[] = [
     replace: 'const index = committedIndexOf(halves.voters, reached)',
     breaks: 'in a joint membership the new half commits alone',
     killedBy: {
+      simulator: true,
       test: 'test/unit/raft/quorum.test.ts::a joint commit index is the smaller of both halves, and nobody in neither half counts',
     },
   },
@@ -122,7 +126,10 @@ export const electionMutants: readonly Mutant[] = [
     find: '  reset(node, node.term, null)\n  node.role = Role.preCandidate',
     replace: '  reset(node, node.term, node.leader)\n  node.role = Role.preCandidate',
     breaks: 'a pre-candidate still holds its old leader, and votes for nobody',
-    killedBy: { test: 'test/unit/raft/seeded.test.ts::a pre-candidate has no leader any more, and grants the pre-vote of another at once' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/seeded.test.ts::a pre-candidate has no leader any more, and grants the pre-vote of another at once',
+    },
   },
   {
     id: 'late-pre-vote-counts',
@@ -141,6 +148,7 @@ export const electionMutants: readonly Mutant[] = [
     replace: 'return hearsLeader(node) && message.term < node.term',
     breaks: 'a node that was cut off deposes a leader that all others hear',
     killedBy: {
+      simulator: true,
       test: 'test/unit/raft/checkquorum.test.ts::a vote request is ignored while a leader is heard, unless the leader hands over',
     },
   },
@@ -151,7 +159,10 @@ export const electionMutants: readonly Mutant[] = [
     find: 'return progress === undefined || progress.departedTicks !== null',
     replace: 'return progress === null',
     breaks: 'a removed node with a high term deposes the leader with every answer',
-    killedBy: { test: 'test/unit/raft/reconfiguration.test.ts::a removed node that never heard of it cannot force an election' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/reconfiguration.test.ts::a removed node that never heard of it cannot force an election',
+    },
   },
   {
     id: 'late-timeout-now',
@@ -160,7 +171,10 @@ export const electionMutants: readonly Mutant[] = [
     find: 'if (node.role !== Role.follower || node.leader !== message.from) return',
     replace: 'if (node.role !== Role.follower || node.config.id === message.from) return',
     breaks: 'a late order to campaign, of a leader that is none any more, is obeyed',
-    killedBy: { test: 'test/unit/raft/transfer.test.ts::a late timeoutNow finds no leader, another leader, or no voter, and does nothing' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/transfer.test.ts::a late timeoutNow finds no leader, another leader, or no voter, and does nothing',
+    },
   },
   {
     id: 'never-loses-quorum',
@@ -169,7 +183,7 @@ export const electionMutants: readonly Mutant[] = [
     find: 'if (node.config.checkQuorum && !quorumActive(node)) {',
     replace: 'if (node.config.checkQuorum && !quorumActive(node) && node.sealed) {',
     breaks: 'a leader that nobody hears goes on to lead, and keeps its clients waiting',
-    killedBy: { test: 'test/unit/raft/checkquorum.test.ts::a cut-off leader stops leading within one election timeout' },
+    killedBy: { simulator: true, test: 'test/unit/raft/checkquorum.test.ts::a cut-off leader stops leading within one election timeout' },
   },
   {
     id: 'no-jitter',
@@ -190,7 +204,10 @@ export const electionMutants: readonly Mutant[] = [
     find: 'node.electionElapsed < node.config.electionTicks)',
     replace: 'node.electionElapsed < 2 * node.config.electionTicks)',
     breaks: 'the lease lasts two election timeouts, as long as a rival may take to win without it',
-    killedBy: { test: 'test/unit/raft/checkquorum.test.ts::the lease ends an election timeout after the leader was last heard' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/raft/checkquorum.test.ts::the lease ends an election timeout after the leader was last heard',
+    },
   },
   {
     id: 'transfer-to-lagging',
@@ -199,7 +216,7 @@ export const electionMutants: readonly Mutant[] = [
     find: 'if (progress.match < node.log.lastIndex()) return',
     replace: 'if (progress.match < 0) return',
     breaks: 'leadership is handed to a node that lacks entries, which cannot win',
-    killedBy: { test: 'test/unit/raft/transfer.test.ts::a voter that lags is brought up to date first' },
+    killedBy: { simulator: true, test: 'test/unit/raft/transfer.test.ts::a voter that lags is brought up to date first' },
   },
   {
     id: 'transfer-never-ends',
@@ -209,6 +226,7 @@ export const electionMutants: readonly Mutant[] = [
     replace: 'if (transfer.elapsedTicks >= node.config.electionTicks && transfer.sentTicks === null) {',
     breaks: 'a transfer that fails blocks writes forever',
     killedBy: {
+      simulator: true,
       test: 'test/unit/raft/transfer.test.ts::proposals are refused meanwhile, and writes resume after an election timeout without a successor',
     },
   },
@@ -228,6 +246,6 @@ export const electionMutants: readonly Mutant[] = [
     find: '  node.transfer = null\n  node.failedTransferee = null',
     replace: '  node.failedTransferee = null',
     breaks: 'a transfer of an earlier leadership blocks a later one',
-    killedBy: { test: 'test/unit/raft/transfer.test.ts::no transfer survives a step-down' },
+    killedBy: { simulator: true, test: 'test/unit/raft/transfer.test.ts::no transfer survives a step-down' },
   },
 ]
