@@ -28,11 +28,7 @@ test.each(stanzas)('%s', (stanza) => {
 })
 
 test('every auto seal has its stanza, every cause its row', () => {
-  const kinds = stanzas.map((stanza) => /seal "(\w+)"/.exec(stanza)?.[1])
-  expect(kinds.toSorted()).toEqual(
-    Object.keys(sealKeys)
-      .filter((kind) => kind !== 'shamir')
-      .toSorted(),
-  )
+  const kinds = new Set(stanzas.map((stanza) => /seal "(\w+)"/.exec(stanza)?.[1]))
+  expect(kinds).toEqual(new Set(Object.keys(sealKeys).filter((kind) => kind !== 'shamir')))
   for (const fault of sealFaults) expect(page).toContain(`| \`${fault}\` |`)
 })
