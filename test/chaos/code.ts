@@ -14,22 +14,26 @@ export interface Code {
   readonly uncommitted: number
 }
 
-/** `from`: the tree as it lies there, or the last commit. */
-export function freezeCode(dir: string, from: 'tree' | 'head'): Code {
+/** `from`: the tree as it lies there, or a commit by any of its names. */
+export function freezeCode(dir: string, from: 'tree' | { readonly commit: string }): Code {
   mkdirSync(dir, { recursive: true })
   if (from === 'tree') for (const part of parts) cpSync(join(root, part), join(dir, part), { recursive: true })
   else {
-    const archive = execFileSync('git', ['archive', 'HEAD', ...parts], { cwd: root, maxBuffer: 256 * 1_048_576 })
+    const archive = execFileSync('git', ['archive', from.commit, ...parts], { cwd: root, maxBuffer: 256 * 1_048_576 })
     execFileSync('tar', ['-x', '-C', dir], { input: archive })
   }
   symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
   const changed =
-    from === 'head'
+    from !== 'tree'
       ? []
       : git('status', '--porcelain', '--', ...parts)
           .split('\n')
           .filter(Boolean)
-  return { launcher: join(dir, 'cmd', 'holdfast.mjs'), commit: git('rev-parse', 'HEAD'), uncommitted: changed.length }
+  return {
+    launcher: join(dir, 'cmd', 'holdfast.mjs'),
+    commit: git('rev-parse', from === 'tree' ? 'HEAD' : from.commit),
+    uncommitted: changed.length,
+  }
 }
 
 /** A tree without git (a tarball) has no commit to name. */

@@ -152,7 +152,13 @@ async function main(): Promise<number> {
   let report: Report | null = null
   let failures: string[] = []
   try {
-    ;({ report, failures } = await chaos(options, machine, dir, janitor, freezeCode(join(dir, 'code'), options.head ? 'head' : 'tree')))
+    ;({ report, failures } = await chaos(
+      options,
+      machine,
+      dir,
+      janitor,
+      freezeCode(join(dir, 'code'), options.head ? { commit: 'HEAD' } : 'tree'),
+    ))
   } catch (error) {
     failures = [(error as Error).stack ?? String(error)]
   }
