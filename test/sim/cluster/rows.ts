@@ -28,6 +28,7 @@ export const faultRows: FaultRows = {
   'slow disk': ['slow-disk'],
   'process pause, tick burst': ['pause'],
   'clock skew and jumps': ['clock-rate', 'clock-jump'],
+  'reads from a lease': ['read-by-lease'],
   'blows at a change of members': ['kill', 'power', 'crash-point', 'cut', 'few', 'halves', 'transfer', 'pause'].map(
     (kind) => `change-shock-${kind}`,
   ),
