@@ -5,6 +5,7 @@ import { leaseMutants } from './leases.ts'
 import { levelMutants } from './levels.ts'
 import { replicaMutants } from './replica.ts'
 import { storeMutants } from './store.ts'
+import { unprovenMutants } from './unproven.ts'
 import type { Mutant } from './types.ts'
 
 export const mutants: readonly Mutant[] = [
@@ -14,6 +15,7 @@ export const mutants: readonly Mutant[] = [
   ...storeMutants,
   ...leaseMutants,
   ...levelMutants,
+  ...unprovenMutants,
 ]
 
 /** How many failures the list has. */
