@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Api, type Answer } from '#cmd/dev/api.ts'
 
 const launcher = fileURLToPath(new URL('../../cmd/holdfast.mjs', import.meta.url))
+const nextRelease = fileURLToPath(new URL('./next-release.ts', import.meta.url))
 
 /** HCL lines to add: at the top, in the listener, in storage "raft". */
 export interface ExtraConfig {
@@ -32,6 +33,8 @@ export class ServerProcess {
   apiPort: number
   clusterPort: number
   scheme: 'http' | 'https' = 'http'
+  /** Which release the next start runs: this one, or what stands for the one after it. */
+  release: 'this' | 'next' = 'this'
   child: ChildProcess | null = null
   ended: Promise<Ended> = Promise.resolve({ code: null, signal: null })
   readonly #api: Api
@@ -89,10 +92,14 @@ audit "file" "file" {
   /** Starts the process; its output goes to `logPath`. It stops when the test's own process ends. */
   start(env: Readonly<Record<string, string>> = {}, args: readonly string[] = []): void {
     const log = openSync(this.logPath, 'a', 0o600)
-    const child = spawn(process.execPath, [launcher, 'server', '--config', this.configPath, ...args], {
-      stdio: ['pipe', log, log],
-      env: { ...process.env, HOLDFAST_LIFELINE: 'stdin', ...env },
-    })
+    const child = spawn(
+      process.execPath,
+      [this.release === 'next' ? nextRelease : launcher, 'server', '--config', this.configPath, ...args],
+      {
+        stdio: ['pipe', log, log],
+        env: { ...process.env, HOLDFAST_LIFELINE: 'stdin', ...env },
+      },
+    )
     closeSync(log)
     child.stdin?.on('error', () => {}) // The server may die first; `ended` tells.
     this.child = child
