@@ -14,13 +14,13 @@ import { errorResponse } from './errors.ts'
 import { evaluate, findPath, NeedsTransaction, newTrace, type Evaluated, type EvaluateDeps, type Trace } from './evaluate.ts'
 import { readFields } from './fields.ts'
 import { LeaderJobs } from './jobs.ts'
-import { Keeping } from './keeping.ts'
+import { fences, Keeping } from './keeping.ts'
 import { MountReader, mountTable, newMount } from './mounts.ts'
-import { onceLimits, type OnceKey } from './once.ts'
+import { onceLimits, replay, type OnceKey } from './once.ts'
 import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
-import { fateOf, refused, type Journey, type Sending } from './sending.ts'
+import { fateOf, lose, refused, type Journey, type Sending } from './sending.ts'
 import { SlotPool } from './slots.ts'
 import { noStorage } from './storage.ts'
 import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, PathDef, Request } from './types.ts'
@@ -30,7 +30,6 @@ const leaderWaitMsMax = 5_000
 const leaderPollMs = 50
 /** How long a write that may have been carried out waits for a leader that knows. */
 const outcomeWaitMsMax = 30_000
-const bootBytes = 12
 
 export interface InFlightRequest {
   readonly id: string
@@ -96,7 +95,7 @@ class CoreRunner implements Core {
       random: deps.random,
       log: deps.log,
     }
-    this.#slots = new SlotPool(Buffer.from(deps.random.bytes(bootBytes)).toString('hex'), onceLimits.slotsPerNodeMax)
+    this.#slots = new SlotPool(deps.boot, onceLimits.slotsPerNodeMax)
     const members = (): readonly string[] => deps.replica.status().members.map(({ id }) => id)
     const jobs = [...deps.jobs, ...onceJobs({ barrier: deps.barrier, members })]
     this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)
@@ -312,7 +311,7 @@ class CoreRunner implements Core {
       if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request, journey)
       // What has an id can be asked of the next leader.
       const lost = isHoldfastError(error, 'ERR_OUTCOME_UNKNOWN') && onceKey !== null && request.forwardedFrom === undefined
-      if (lost) journey.lost = { answer: null, failure: error }
+      if (lost) lose(request, journey, { answer: null, failure: error })
       if (lost || (journey.lost !== null && isHoldfastError(error) && error.status === 503)) return this.#forward(request, journey)
       throw error
     }
@@ -325,41 +324,45 @@ class CoreRunner implements Core {
 
   async #transact(request: Request, trace: Trace): Promise<Evaluated> {
     const deps = this.#traced(request)
-    let lostUse: { readonly error: unknown } | null = null
+    let aside = false
     try {
       return await this.#deps.barrier.transact(async (transaction) => {
-        lostUse = null
+        aside = false
         try {
           const evaluated = await evaluate(deps, request, trace, transaction, transaction)
           await this.#keeping.answered(transaction, request, trace, evaluated)
           return evaluated
         } catch (error) {
           if (error instanceof CommitAndThrow) await this.#keeping.failed(transaction, request, trace, error.reason)
-          if (!trace.usedToken || error instanceof CommitAndThrow) throw error
-          // A refused or failed request has used its token all the same. What a failing handler wrote must not ride along:
-          // then the use is counted in a transaction of its own.
-          if (transaction.writes === trace.writesBeforeHandler || trace.writesBeforeHandler === 0) {
+          if ((!trace.usedToken && !fences(trace, error)) || error instanceof CommitAndThrow) throw error
+          // A refused or failed request has used its token all the same, and a repeated one is refused for good. What a failing handler
+          // wrote must not ride along: then that is committed in a transaction of its own.
+          if (trace.writesBeforeHandler === null || transaction.writes === trace.writesBeforeHandler) {
             await this.#keeping.failed(transaction, request, trace, error)
             throw new CommitAndThrow(error)
           }
-          lostUse = { error }
+          aside = true
           throw error
         }
       })
-    } finally {
-      if (lostUse !== null) await this.#countUse(request, trace, lostUse)
+    } catch (error) {
+      const earlier = aside ? await this.#commitFailure(request, trace, error) : null
+      if (earlier !== null) return earlier
+      throw error
     }
   }
 
-  async #countUse(request: Request, trace: Trace, { error }: { readonly error: unknown }): Promise<void> {
-    await this.#deps.barrier.transact(async (transaction) => {
-      const { onceKey } = trace
-      trace.found = onceKey && (await this.#keeping.once.find(transaction, onceKey))
-      if (trace.found !== null && trace.found.kind !== 'first') return
-      const entry = request.token === null ? null : await this.#deps.tokens.lookup(transaction, request.token)
-      if (!entry || entry.numUses <= 0) return
-      await this.#deps.tokens.consumeUse(transaction, entry)
+  /** Counts the token's use, and lays the failure down. Gives what an earlier sending of the request did, if that came first. */
+  async #commitFailure(request: Request, trace: Trace, error: unknown): Promise<Evaluated | null> {
+    return this.#deps.barrier.transact(async (transaction) => {
+      const found = trace.onceKey && (await this.#keeping.once.find(transaction, trace.onceKey))
+      trace.found = found
+      if (found?.kind === 'again') return { kind: 'replayed', kept: found.kept, answer: replay(found.answer) }
+      if (found !== null && found.kind !== 'first') return null
+      const entry = request.token === null || !trace.usedToken ? null : await this.#deps.tokens.lookup(transaction, request.token)
+      if (entry && entry.numUses > 0) await this.#deps.tokens.consumeUse(transaction, entry)
       await this.#keeping.failed(transaction, request, trace, error)
+      return null
     })
   }
 
@@ -406,7 +409,7 @@ class CoreRunner implements Core {
     for (;;) {
       const sending = await this.#forwardOnce(request)
       const fate = fateOf(sending)
-      if (fate === 'unknown') journey.lost = sending
+      if (fate === 'unknown') lose(request, journey, sending)
       const again = fate !== 'answered' || (journey.lost !== null && refused(sending))
       if (!again || !this.#patient(request, journey, sending)) return this.#tell(request, again ? (journey.lost ?? sending) : sending)
       await sleep(this.#deps.clock, leaderPollMs)

@@ -48,4 +48,6 @@ export interface CoreDeps {
   readonly random: RandomSource
   readonly log: Logger
   readonly nodeId: string
+  /** Which run of this node it is: greater than that of each run before. */
+  readonly boot: number
 }

@@ -37,7 +37,8 @@ export interface Trace {
   recorded: boolean
   /** Writes that must be committed though the handler failed: a use of a limited token was counted. */
   usedToken: boolean
-  writesBeforeHandler: number
+  /** null: the handler did not run. */
+  writesBeforeHandler: number | null
   /** Of a write that is to be applied once: where its record lies, and what was found there. */
   readonly onceKey: OnceKey | null
   found: Found | null
@@ -55,7 +56,7 @@ export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | nul
   nowMs,
   recorded: false,
   usedToken: false,
-  writesBeforeHandler: 0,
+  writesBeforeHandler: null,
   onceKey,
   found: null,
   rendered: null,
@@ -105,7 +106,7 @@ export async function evaluate(
   trace.nowMs = view.nowMs
   trace.operation = request.operation
   trace.usedToken = false
-  trace.writesBeforeHandler = 0
+  trace.writesBeforeHandler = null
   trace.found = null
   trace.rendered = null
   const mounts = await deps.mounts.read(view, 'root')

@@ -9,6 +9,13 @@ import type { Evaluated, Trace } from './evaluate.ts'
 import { answerOfFailure, Once, onceKeyOf, onceSection, type OnceKey } from './once.ts'
 import type { CoreResponse, LogicalResponse, Request } from './types.ts'
 
+/** Not this request's end, but that nobody could see to it now: it may succeed at the next try. */
+const passing = (error: unknown): boolean => isHoldfastError(error) && error.status === 503
+
+/** Whether a failure must be laid down so that an earlier sending of the request is not carried out behind it. */
+export const fences = ({ onceKey, found }: Trace, error: unknown): boolean =>
+  onceKey?.repeated === true && found?.kind === 'first' && !passing(error)
+
 export class Keeping {
   readonly once = new Once()
   readonly #deps: Pick<CoreDeps, 'barrier' | 'tokens' | 'nodeId' | 'log'>
@@ -23,20 +30,24 @@ export class Keeping {
     return onceKeyOf(request, this.#deps.nodeId, hashed)
   }
 
-  /** Lays down the answer of what was evaluated. A request that wrote nothing may as well be evaluated again. */
+  /**
+   * Lays down the answer of what was evaluated. A request that wrote nothing may as well be evaluated again: but not once it was repeated, since an
+   * earlier sending that is still on its way would be carried out after its client was told that nothing was done.
+   */
   async answered(transaction: Transaction, request: Request, trace: Trace, evaluated: Evaluated): Promise<void> {
     if (trace.onceKey === null || evaluated.kind === 'replayed') return
     // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
     if (evaluated.kind === 'later') return this.#put(transaction, request, trace, null)
-    if (transaction.writes === 0) return
+    if (transaction.writes === 0 && !trace.onceKey.repeated) return
     assert(trace.def !== null, 'an answer expected to be of a path')
     trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)
     await this.#put(transaction, request, trace, trace.rendered)
   }
 
-  /** Lays down the refusal of a request that writes all the same (a token's use). */
+  /** Lays down the failure of a request that writes all the same (a token's use), or was repeated. */
   async failed(transaction: Transaction, request: Request, trace: Trace, error: unknown): Promise<void> {
-    if (transaction.writes > 0) await this.#put(transaction, request, trace, answerOfFailure(error))
+    if (passing(error) || (transaction.writes === 0 && !fences(trace, error))) return
+    await this.#put(transaction, request, trace, answerOfFailure(error))
   }
 
   /** Runs an effect outside of the state, after the transaction that noted it. What was surely not done may be tried again under its id. */
@@ -63,6 +74,6 @@ export class Keeping {
     const { onceKey, found, operation, token } = trace
     if (onceKey === null || found?.kind !== 'first') return
     const ended = token !== null && request.token !== null && (await this.#deps.tokens.lookup(transaction, request.token)) === null
-    this.once.put(transaction, onceKey, found.mark, { requestId: request.id, operation, endedToken: ended ? token : null, answer })
+    this.once.put(transaction, onceKey, { requestId: request.id, operation, endedToken: ended ? token : null, answer })
   }
 }

@@ -13,7 +13,7 @@ import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { errorBody, jsonHeaders } from './errors.ts'
-import { judge, marked, type SlotMark, type Ticket } from './slots.ts'
+import { judge, type SlotMark, type Ticket } from './slots.ts'
 import { parseStored } from './storage.ts'
 import type { CoreResponse, Operation, Request } from './types.ts'
 
@@ -58,13 +58,15 @@ export interface OnceKey {
   readonly fingerprint: string
   readonly byClient: boolean
   readonly sender: { readonly node: string; readonly ticket: Ticket } | null
+  /** An earlier sending may still be on its way. */
+  readonly repeated: boolean
   /** Counted among the ids of its minute already. */
   counted: boolean
 }
 
 export type Found =
-  /** Not carried out yet; `mark` is its slot's. */
-  | { readonly kind: 'first'; readonly mark: SlotMark | null }
+  /** Not carried out yet. */
+  | { readonly kind: 'first' }
   /** `sameSending`: this very request, sent once more by the node that took it; else the client's repetition. */
   | { readonly kind: 'again'; readonly kept: Kept; readonly answer: CoreResponse | null; readonly sameSending: boolean }
   /** Another request was carried out under the client's id. */
@@ -85,18 +87,18 @@ export interface Done {
  * null for what can't be a token.
  */
 export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | null): OnceKey | null {
-  const { retryId, ticket } = request
+  const { retryId, ticket, repeated = false } = request
   if (retryId === undefined && ticket === undefined) return null
   const node = request.forwardedFrom ?? nodeId
   const sender = ticket === undefined ? null : { node, ticket }
   if (retryId === undefined) {
     // A sending node sends nothing else under its ticket: nothing to compare.
-    return { path: `node/${nodeName(node)}/${ticket!.slot}`, fingerprint: '', byClient: false, sender, counted: false }
+    return { path: `node/${nodeName(node)}/${ticket!.slot}`, fingerprint: '', byClient: false, sender, repeated, counted: false }
   }
   const hash = createHash('sha256')
     .update(JSON.stringify([tokenHash, retryId]))
     .digest('base64url')
-  return { path: `client/${hash}`, fingerprint: fingerprintOf(request), byClient: true, sender, counted: false }
+  return { path: `client/${hash}`, fingerprint: fingerprintOf(request), byClient: true, sender, repeated, counted: false }
 }
 
 /** A node's id as a folder of the table. */
@@ -130,7 +132,7 @@ export class Once {
    */
   async find(view: ReadView, key: OnceKey): Promise<Found> {
     const stored = await view.get(onceSection, key.path)
-    if (stored === null) return { kind: 'first', mark: null }
+    if (stored === null) return { kind: 'first' }
     const { kept, answer } = decodeKept(stored)
     const ticket = key.sender?.ticket
     const sameSender = kept.sender !== null && key.sender !== null && kept.sender.node === key.sender.node
@@ -141,7 +143,7 @@ export class Once {
       return { kind: 'again', kept, answer, sameSending }
     }
     if (verdict === 'superseded') return { kind: 'superseded' }
-    if (verdict === 'first') return { kind: 'first', mark: kept.sender?.mark ?? null }
+    if (verdict === 'first') return { kind: 'first' }
     return { kind: 'again', kept, answer, sameSending }
   }
 
@@ -154,7 +156,7 @@ export class Once {
   }
 
   /** Writes the record of a request that was found to be a first one. */
-  put(transaction: Transaction, key: OnceKey, mark: SlotMark | null, done: Done): void {
+  put(transaction: Transaction, key: OnceKey, done: Done): void {
     const { sender } = key
     const tooLong = done.answer !== null && done.answer.body.length > onceLimits.answerBytesMax
     const answer = tooLong ? null : done.answer
@@ -165,8 +167,7 @@ export class Once {
       fingerprint: key.fingerprint,
       operation: done.operation,
       endedToken: done.endedToken,
-      // Under a client's id there is one request, and no slot's history.
-      sender: sender === null ? null : { node: sender.node, mark: marked(key.byClient ? null : mark, sender.ticket) },
+      sender: sender === null ? null : { node: sender.node, mark: { boot: sender.ticket.boot, serial: sender.ticket.serial } },
       status: answer?.status ?? 0,
       headers: answer?.headers ?? {},
       hasAnswer: answer !== null,

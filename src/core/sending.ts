@@ -1,6 +1,6 @@
 /** How the sendings of one request to the leader ended, and what its client may be told of it. */
 import { isHoldfastError } from '#base/errors.ts'
-import type { CoreResponse } from './types.ts'
+import type { CoreResponse, Request } from './types.ts'
 
 /** One sending: an answer, or why there is none. */
 export interface Sending {
@@ -13,6 +13,12 @@ export interface Journey {
   readonly startedMs: number
   /** The last sending after which it may have been carried out: what its client is told unless a leader knows better. */
   lost: Sending | null
+}
+
+/** Notes that `sending` may have been carried out, or may be yet: what comes after it is a repetition. */
+export function lose(request: Request, journey: Journey, sending: Sending): void {
+  journey.lost = sending
+  request.repeated = true
 }
 
 /** 'undone': there was no leader, so surely nothing was done; 'unknown': it may have been; 'answered': by the leader, or refused for good. */

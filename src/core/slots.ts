@@ -7,43 +7,26 @@
  */
 import { assert } from '#base/assert.ts'
 
-/** One request of one run (`boot`) of a sender. `serial` never comes again in a boot, and grows. */
+/** One request of one run of a sender. Runs (`boot`) and the serials in each of them grow, and never come again. */
 export interface Ticket {
-  readonly boot: string
+  readonly boot: number
   readonly slot: number
   readonly serial: number
 }
 
-/** Who was carried out last in a slot. */
-export interface SlotMark {
-  readonly boot: string
-  readonly serial: number
-  /** Boots that used the slot before this one, newest first: what of them is still on its way must not be carried out any more. */
-  readonly before: readonly string[]
-}
-
-/** Boots remembered: a straggler of an older one would have to outlive so many restarts of its sender. */
-const bootsBeforeMax = 8
+/** What was carried out last in a slot. */
+export type SlotMark = Pick<Ticket, 'boot' | 'serial'>
 
 /**
  * 'first': not carried out yet; 'again': it was, and the slot holds what it did; 'superseded': its sender has given it up, since a
- * later request or boot has used the slot: whether it was carried out is not known any more, and it must not be now.
+ * later request or run has used the slot: whether it was carried out is not known any more, and it must not be now.
  */
 export type Verdict = 'first' | 'again' | 'superseded'
 
-export function judge(mark: SlotMark | null, { boot, serial }: Pick<Ticket, 'boot' | 'serial'>): Verdict {
-  if (mark === null) return 'first'
-  if (mark.boot !== boot) return mark.before.includes(boot) ? 'superseded' : 'first'
-  if (mark.serial === serial) return 'again'
-  return serial > mark.serial ? 'first' : 'superseded'
-}
-
-/** The slot's mark once `ticket` is carried out in it. Only where it was judged 'first'. */
-export function marked(mark: SlotMark | null, { boot, serial }: Pick<Ticket, 'boot' | 'serial'>): SlotMark {
-  assert(judge(mark, { boot, serial }) === 'first', 'a request expected to be carried out once')
-  if (mark === null) return { boot, serial, before: [] }
-  if (mark.boot === boot) return { boot, serial, before: mark.before }
-  return { boot, serial, before: [mark.boot, ...mark.before].slice(0, bootsBeforeMax) }
+export function judge(mark: SlotMark | null, { boot, serial }: SlotMark): Verdict {
+  if (mark === null || boot > mark.boot) return 'first'
+  if (boot < mark.boot || serial < mark.serial) return 'superseded'
+  return serial === mark.serial ? 'again' : 'first'
 }
 
 /**
@@ -51,14 +34,14 @@ export function marked(mark: SlotMark | null, { boot, serial }: Pick<Ticket, 'bo
  * under way, and a slot is not overwritten while its request may still be repeated.
  */
 export class SlotPool {
-  readonly #boot: string
+  readonly #boot: number
   readonly #slotsMax: number
   readonly #free: number[] = []
   readonly #lent = new Set<number>()
   #used = 0
   #serial = 0
 
-  constructor(boot: string, slotsMax: number) {
+  constructor(boot: number, slotsMax: number) {
     this.#boot = boot
     this.#slotsMax = slotsMax
   }

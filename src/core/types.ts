@@ -106,6 +106,8 @@ export interface Request {
   readonly retryId?: string
   /** Set by the core of the node that took it from its client, once it forwards it: the same in each sending. */
   ticket?: Ticket
+  /** Sent before, under its `retryId` or ticket, with an outcome that nobody knows. */
+  repeated?: boolean
   readonly method: string
   readonly signal?: AbortSignal
 }

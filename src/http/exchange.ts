@@ -13,7 +13,18 @@ import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
 import { oversizeDiscardFactor } from './limits.ts'
-import { checkPatchType, isForm, namespaceOf, parseBody, retryIdOf, route, tokenOf, visibleHeaders, wrapTtlOf } from './request.ts'
+import {
+  checkPatchType,
+  isForm,
+  namespaceOf,
+  parseBody,
+  repeatedOf,
+  retryIdOf,
+  route,
+  tokenOf,
+  visibleHeaders,
+  wrapTtlOf,
+} from './request.ts'
 import type { Routed } from './request.ts'
 import { respond } from './respond.ts'
 import { parseTarget } from './target.ts'
@@ -59,6 +70,7 @@ class CoreRequest implements Request {
   readonly method: string
   declare retryId?: string
   declare ticket?: Ticket
+  declare repeated?: boolean
   declare clientCertificate?: Uint8Array
   declare rawBody?: Uint8Array
   readonly #exchange: Exchange
@@ -78,6 +90,7 @@ class CoreRequest implements Request {
     this.method = exchange.method
     const retryId = retryIdOf(headers)
     if (retryId !== undefined) this.retryId = retryId
+    if (repeatedOf(headers)) this.repeated = true
   }
 
   get signal(): AbortSignal {

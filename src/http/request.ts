@@ -111,10 +111,19 @@ export function retryIdOf(headers: IncomingHttpHeaders): string | undefined {
   })
 }
 
+/** X-Holdfast-Request-Repeated: the client has sent this before, and does not know what became of it. @throws HoldfastError ERR_BAD_REQUEST. */
+export function repeatedOf(headers: IncomingHttpHeaders): boolean {
+  const header = headers['x-holdfast-request-repeated']
+  if (header === undefined) return false
+  if (header === 'true' && headers['x-holdfast-request-id'] !== undefined) return true
+  throw new HoldfastError('ERR_BAD_REQUEST', 'X-Holdfast-Request-Repeated expected "true" beside X-Holdfast-Request-Id, got something else')
+}
+
 /** Credentials, and what belongs to this hop of the connection alone. */
 const hiddenHeaders: ReadonlySet<string> = new Set([
   'x-vault-token',
   'x-holdfast-request-id',
+  'x-holdfast-request-repeated',
   'connection',
   'keep-alive',
   'proxy-authorization',

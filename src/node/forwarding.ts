@@ -136,7 +136,8 @@ function decodeRequest(from: string, bytes: Uint8Array): Request {
     throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
   if (request === undefined || typeof body !== 'string' || !operations.has(request.operation))
     throw new HoldfastError('ERR_FRAME', "forwarded request expected a client's operation and a body, got something else")
-  if (!isTicket(request.ticket) || (request.retryId !== undefined && typeof request.retryId !== 'string'))
+  const { ticket, retryId, repeated } = request
+  if (!isTicket(ticket) || !['undefined', 'string'].includes(typeof retryId) || !['undefined', 'boolean'].includes(typeof repeated))
     throw new HoldfastError('ERR_FRAME', 'forwarded request expected a ticket, got something else')
   // Whatever the sender wrote there, it is the sender that forwarded it.
   return { ...request, body: parseOwnJson(body) as Request['body'], forwardedFrom: from }
@@ -145,14 +146,9 @@ function decodeRequest(from: string, bytes: Uint8Array): Request {
 /** A slot of its own choosing would let a node fill the table of repeated requests. */
 function isTicket(ticket: Partial<Ticket> | undefined): boolean {
   const { boot, slot, serial } = ticket ?? {}
-  const whole = (number: unknown, max: number): boolean =>
-    Number.isSafeInteger(number) && (number as number) >= 0 && (number as number) < max
-  return (
-    typeof boot === 'string' &&
-    /^[0-9a-f]{24}$/.test(boot) &&
-    whole(slot, onceLimits.slotsPerNodeMax) &&
-    whole(serial, Number.MAX_SAFE_INTEGER)
-  )
+  const whole = (number: unknown, below = Infinity): boolean =>
+    Number.isSafeInteger(number) && (number as number) >= 0 && (number as number) < below
+  return whole(boot) && whole(slot, onceLimits.slotsPerNodeMax) && whole(serial)
 }
 
 function encodeResponse({ status, headers, body }: CoreResponse): Uint8Array {

@@ -30,6 +30,7 @@ import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
+import { nextBoot } from './boot-number.ts'
 import { claimDataFolder } from './data-folder.ts'
 import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
@@ -296,6 +297,7 @@ function assemble(
     random,
     log,
     nodeId,
+    boot: nextBoot(config.raft.path, clock.nowMs()),
   })
   barrier.onSealChange((sealed) => {
     forwarding.forget()

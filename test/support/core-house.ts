@@ -116,6 +116,7 @@ export async function openHouse(nodes = 1) {
       random: systemRandom,
       log: silentLogger,
       nodeId: replica.nodeId,
+      boot: 1,
     })
     const forwarding = new Forwarding({
       barrier,

@@ -50,7 +50,7 @@ export class Clients {
   readonly #seen = new Map<string, number>()
   #boots = 0
   #serials = 0
-  readonly #bootOf = new Map<string, string>()
+  readonly #bootOf = new Map<string, number>()
 
   constructor(world: World) {
     this.#world = world
@@ -85,10 +85,10 @@ export class Clients {
   #ticket(client: string): Ticket {
     if (!this.#bootOf.has(client) || this.#random.chance(0.05)) {
       this.#boots += 1
-      this.#bootOf.set(client, `b${this.#boots}`)
+      this.#bootOf.set(client, this.#boots)
     }
     this.#serials += 1
-    return { boot: this.#bootOf.get(client) ?? '', slot: 0, serial: this.#serials }
+    return { boot: this.#bootOf.get(client) ?? 0, slot: 0, serial: this.#serials }
   }
 
   #send(asking: Asking, target: Life): void {
@@ -270,7 +270,7 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
   oracle.attempted(attempt)
   const output = outputOf(asked, held, next)
   const ops = next === null ? [] : [{ key: service.key, value: encodeValue(asked.key, { ...next, attempt }) }]
-  if (sending !== null) ops.push(slotOp(asked.client, held.slot, sending.ticket, { output, attempt: next === null ? attempt : 0 }))
+  if (sending !== null) ops.push(slotOp(asked.client, sending.ticket, { output, attempt: next === null ? attempt : 0 }))
   try {
     const { index } = await replica.propose({
       // Of now, though the view may be of an earlier one: what an earlier leader changed behind the view counts as changed.

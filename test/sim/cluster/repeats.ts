@@ -2,7 +2,7 @@
  * Repeated writes of the simulated service, by the algebra that the core uses (core/slots.ts): each client has one slot, and what its
  * last write was answered lies there, written in the same entry as the write itself.
  */
-import { judge, marked, type SlotMark, type Ticket, type Verdict } from '#core/slots.ts'
+import { judge, type SlotMark, type Ticket, type Verdict } from '#core/slots.ts'
 import type { StateView } from '#store/types.ts'
 import type { Output } from '#test/support/linearizability/history.ts'
 import { decodeValue, encodeValue, keyBytes } from './value.ts'
@@ -27,12 +27,10 @@ export const verdictOn = (record: SlotRecord | null, ticket: Ticket): Verdict =>
 /** The change that goes with the write. `attempt`: 0 where that goes along, since its register tells which attempt the entry belongs to. */
 export function slotOp(
   client: string,
-  record: SlotRecord | null,
-  ticket: Ticket,
+  { boot, serial }: Ticket,
   { output, attempt }: { readonly output: Output | null; readonly attempt: number },
 ): { readonly key: Uint8Array; readonly value: Uint8Array } {
-  const mark = marked(record?.mark ?? null, ticket)
   const name = slotName(client)
-  const text = JSON.stringify({ mark, output } satisfies SlotRecord)
-  return { key: keyBytes(name), value: encodeValue(name, { version: ticket.serial, text, attempt }) }
+  const text = JSON.stringify({ mark: { boot, serial }, output } satisfies SlotRecord)
+  return { key: keyBytes(name), value: encodeValue(name, { version: serial, text, attempt }) }
 }

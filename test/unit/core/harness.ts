@@ -122,6 +122,7 @@ export async function makeHarness(
     random: systemRandom,
     log: silentLogger,
     nodeId: 'n1',
+    boot: 1,
   }
   const core = createCore(deps)
   await barrier.transact(async (transaction) => {

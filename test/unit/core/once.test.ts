@@ -3,8 +3,9 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { HoldfastError } from '#base/errors.ts'
 import { Once, onceSection } from '#core/once.ts'
 import { onceJobs } from '#core/once-sweep.ts'
-import type { Request } from '#core/types.ts'
+import type { EngineDef, Request } from '#core/types.ts'
 import { openHouse } from '#test/support/core-house.ts'
+import { makeHarness } from './harness.ts'
 
 type House = Awaited<ReturnType<typeof openHouse>>
 let house: House
@@ -220,10 +221,85 @@ describe('a forwarded write', () => {
     expect(await asked).toMatchObject({ status: 200, body: { data: { version: 1 } } })
   })
 
+  test('that was refused when it was repeated is not done by an earlier sending that comes behind it', async () => {
+    const cas = { data: { value: 'x' }, options: { cas: 1 } }
+    const sendings: Partial<Request>[] = [{ forwardedFrom: 'node-2', ticket: { boot: 1, slot: 7, serial: 1 } }, { retryId: 'id-1' }]
+    for (const sending of sendings) {
+      const straggler = put('x', { ...sending, body: cas, path: `secret/data/${sending.retryId ?? 'ticket'}` })
+      expect((await house.node.ask({ ...straggler, repeated: true })).status).toBe(400)
+      await house.node.ask(put('before', { path: straggler.path! }))
+      expect((await house.node.ask(straggler)).status, 'without the first answer it would succeed now').toBe(400)
+      expect((await house.node.ask({ ...put('x', { body: cas }), path: straggler.path! })).status).toBe(200)
+    }
+  })
+
+  test('is superseded by the next request of its slot', async () => {
+    const send = (serial: number, boot = 1): ReturnType<typeof house.node.ask> =>
+      house.node.ask(put('x', { forwardedFrom: 'node-2', ticket: { boot, slot: 0, serial } }))
+    await send(1)
+    await send(2)
+    expect(await send(1)).toMatchObject({ status: 500, body: { code: 'ERR_ANSWER_NOT_KEPT' } })
+    await send(1, 2)
+    expect((await send(3)).status, 'of a run that has ended').toBe(500)
+    expect(await versionOf()).toBe(3)
+  })
+
   test('uses no more slots than it has requests under way', async () => {
     for (let n = 0; n < 20; n += 1) await house.house[1]!.ask(put(`x${n}`))
     await Promise.all(Array.from({ length: 5 }, (_, n) => house.house[1]!.ask(put('y', { path: `secret/data/p${n}` }))))
     expect((await records('node')).length).toBeLessThanOrEqual(5)
+  })
+})
+
+describe('a repetition whose handler fails after it wrote', () => {
+  /** A path that writes, and then fails as long as it is told to. */
+  const open = async () => {
+    const state = { fails: true }
+    const engine: EngineDef = {
+      type: 'notes',
+      kind: 'secret',
+      description: 'notes',
+      paths: () => [
+        {
+          pattern: 'note/:name',
+          fields: { name: { type: 'string', description: 'name', in: 'path' } },
+          help: { synopsis: 's', description: 'd' },
+          operations: {
+            update: {
+              summary: 'Write',
+              writes: true,
+              handler: async ({ storage }) => {
+                storage.putJson('written', true)
+                if (state.fails) throw new HoldfastError('ERR_BAD_REQUEST', 'not now')
+                return null
+              },
+            },
+          },
+        },
+      ],
+    }
+    const harness = await makeHarness([engine], [{ path: 'notes/', table: 'secret', type: 'notes' }])
+    harness.addToken('thrice', { numUses: 3 })
+    const ask = (over: Partial<Request>): ReturnType<typeof harness.ask> =>
+      harness.ask({ operation: 'update', method: 'POST', path: 'notes/note/a', retryId: 'id-1', ...over })
+    const written = (): boolean => [...harness.barrier.state.keys()].some((key) => key.endsWith('written'))
+    return { state, ask, written, harness }
+  }
+
+  test('leaves its answer and nothing else', async () => {
+    const { state, ask, written } = await open()
+    expect((await ask({ repeated: true })).status).toBe(400)
+    state.fails = false
+    expect((await ask({})).body).toMatchObject({ errors: ['not now'] })
+    expect(written()).toBe(false)
+    expect((await ask({ retryId: 'id-2' })).status).toBe(204)
+    expect(written()).toBe(true)
+  })
+
+  test('and has used its token once', async () => {
+    const { ask, harness } = await open()
+    for (const repeated of [false, true, true]) expect((await ask({ token: 'thrice', repeated })).status).toBe(400)
+    expect(harness.tokenUses('thrice')).toBe(2)
   })
 })
 
@@ -265,7 +341,14 @@ describe('the table', () => {
 
   test('is full at its bound, says so, and forgets nothing', async () => {
     const once = new Once(2)
-    const key = (name: string) => ({ path: `client/${name}`, fingerprint: '', byClient: true, sender: null, counted: false })
+    const key = (name: string) => ({
+      path: `client/${name}`,
+      fingerprint: '',
+      byClient: true,
+      sender: null,
+      repeated: false,
+      counted: false,
+    })
     const done = {
       requestId: 'r',
       operation: 'update',
@@ -275,7 +358,7 @@ describe('the table', () => {
     const nowMs = house.clock.nowMs()
     for (const name of ['a', 'b']) {
       once.checkRoom(nowMs, key(name))
-      await house.at(0).transact(async (transaction) => once.put(transaction, key(name), null, done))
+      await house.at(0).transact(async (transaction) => once.put(transaction, key(name), done))
     }
     expect(() => once.checkRoom(nowMs, key('c'))).toThrow(/table of request ids is full/)
     once.checkRoom(nowMs, { ...key('node'), byClient: false })

@@ -19,7 +19,7 @@ const request: Request = {
   clientAddress: '10.1.2.3',
   wrapTtlSeconds: 60,
   method: 'POST',
-  ticket: { boot: '0123456789abcdef01234567', slot: 0, serial: 1 },
+  ticket: { boot: 1, slot: 0, serial: 1 },
 }
 const done: CoreResponse = { status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from('{"data":"secret"}') }
 
