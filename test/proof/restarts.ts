@@ -1,4 +1,6 @@
 /** Bits flipped in the folder of a stopped node, which then starts among its peers: it serves what is right, or it stays out. */
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -23,7 +25,7 @@ export const restarts: Proof<Round> = {
   claim:
     '100 single-bit flips, each in the folder of a stopped node that is then started among its peers: never a wrong answer, never a lost acknowledged write.',
   rounds: 100,
-  async prepare({ subject, dir }) {
+  async prepare({ subject, dir, say }) {
     const cluster = await subject.cluster(join(dir, 'cluster'), { nodes: 3 })
     await cluster.start()
     await mountKv(cluster, 2)
@@ -40,9 +42,12 @@ export const restarts: Proof<Round> = {
         const drawn = drawFlip(node.dataDir, liveFiles(node.dataDir), dice)
         flip(node.dataDir, drawn)
         const logFrom = existsSync(node.logPath) ? readFileSync(node.logPath).length : 0
+        const fromMs = performance.now()
         const outcome = (await comesToServe(cluster, node)) ? 'served' : 'stayed out'
         const said = warnings(node, logFrom)
+        const cameMs = performance.now() - fromMs
         if (outcome === 'stayed out') await replace(cluster, node, number)
+        say(`${node.id}, ${drawn.file}: ${outcome} after ${(cameMs / 1_000).toFixed(1)} s${said === '' ? '' : `: ${said}`}`)
         kept = [...kept, ...before.written].slice(-keptMax)
         return { ...drawn, outcome, said, ...(await lookFor(cluster, kept)) }
       },
@@ -67,14 +72,15 @@ export const restarts: Proof<Round> = {
 
 async function comesToServe(cluster: LocalCluster, node: LocalNode): Promise<boolean> {
   cluster.spawn(node)
-  try {
+  // It may answer for a moment, and end when it has looked into its store.
+  const ended = once(node.process as ChildProcess, 'exit').then(() => false)
+  const serves = (async () => {
     await cluster.waitForAnswer(node)
     await cluster.unseal(node)
     await cluster.waitUntilServing([node], servingMsMax)
     return true
-  } catch {
-    return false // It has ended, or answers and says why it does not serve: both are in its log.
-  }
+  })().catch(() => false) // It answers, and says why it does not serve: that is in its log.
+  return Promise.race([serves, ended])
 }
 
 /** As an operator would: what can't be repaired leaves, and comes back empty under a new name. */
