@@ -3,6 +3,7 @@ import { coreMutants } from './core.ts'
 import { electionMutants } from './elections.ts'
 import { leaseMutants } from './leases.ts'
 import { levelMutants } from './levels.ts'
+import { onceMutants } from './once.ts'
 import { replicaMutants } from './replica.ts'
 import { storeMutants } from './store.ts'
 import { unprovenMutants } from './unproven.ts'
@@ -16,6 +17,7 @@ export const mutants: readonly Mutant[] = [
   ...leaseMutants,
   ...levelMutants,
   ...unprovenMutants,
+  ...onceMutants,
 ]
 
 /** How many failures the list has. */

@@ -35,7 +35,7 @@ export class Sandbox {
       if (worktree) this.#copyWorktree()
       else this.#copyCommit(commit)
       symlinkSync(join(root, 'node_modules'), join(this.folder, 'node_modules'))
-      const include = ['raft', 'src/base', 'src/store', 'src/replica', 'test/mutants']
+      const include = ['raft', 'src/base', 'src/store', 'src/replica', 'src/core', 'test/mutants']
       writeFileSync(join(this.folder, 'tsconfig.mutants.json'), JSON.stringify({ extends: './tsconfig.json', include }))
     } catch (error) {
       this.end()
