@@ -22,17 +22,23 @@ export class Members {
   async add(member: Member, formats?: FormatRange): Promise<void> {
     if (memberFrom(memberRow(member)) === null)
       throw refusedChange('expected a member with an id, addresses and a fingerprint of sensible length')
-    const { directory } = this.#driver
-    if (directory.removed.includes(member.id)) {
-      throw refusedChange(`node '${member.id}' was removed: its id can't come back`, 'wipe the node and let it join under a new id')
-    }
-    const known = findMember(directory, member.id)
-    if (formats !== undefined) checkLevel(Math.max(directory.level, this.#raising ?? 0), formats)
-    if (known === undefined) return this.#change([{ kind: 'add-learner', node: member.id }], { put: member })
+    const admit = (): void => this.#admit(member.id, formats)
+    admit()
+    const known = findMember(this.#driver.directory, member.id)
+    if (known === undefined) return this.#change([{ kind: 'add-learner', node: member.id }], { put: member }, { admit })
     if (known.fingerprint !== member.fingerprint) {
       throw refusedChange(`node '${member.id}' is a member with another key`, 'a new disk means a new node id')
     }
     await this.update({ ...member, voter: member.voter || known.voter })
+  }
+
+  /** @throws ERR_MEMBERSHIP for an id that was removed; ERR_UPGRADE_REQUIRED for a release that can't read what the cluster writes. */
+  #admit(id: NodeId, formats: FormatRange | undefined): void {
+    const { directory } = this.#driver
+    if (directory.removed.includes(id)) {
+      throw refusedChange(`node '${id}' was removed: its id can't come back`, 'wipe the node and let it join under a new id')
+    }
+    if (formats !== undefined) checkLevel(Math.max(directory.level, this.#raising ?? 0), formats)
   }
 
   /** Replaces a member's record: its addresses, its key after a renewal, or what it is to become. */
@@ -40,7 +46,11 @@ export class Members {
     const { directory, term, proposals, settings } = this.#driver
     if (findMember(directory, member.id) === undefined) throw unknownMember(member.id)
     const data = encodeCommand({ timeMs: 0, sections: [], directory: { put: member } }, this.#driver.directory.level)
-    const result = await this.#retried(settings.membershipWaitMs, () => this.#driver.propose(term, data))
+    const result = await this.#retried(settings.membershipWaitMs, () => {
+      // Removed meanwhile: the record would bring it back.
+      if (findMember(this.#driver.directory, member.id) === undefined) throw unknownMember(member.id)
+      return this.#driver.propose(term, data)
+    })
     await proposals.add(result.index, result.term)
   }
 
@@ -100,7 +110,7 @@ export class Members {
     if (candidate === undefined) return
     this.#promoting = candidate.id
     // At once or not at all: what stands in the way may be its demotion or its removal.
-    this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate }, 0)
+    this.#change([{ kind: 'add-voter', node: candidate.id }], { put: candidate }, { waitMs: 0 })
       .then(() => options.logger.info({ member: candidate.id }, 'learner promoted to voter'))
       .finally(() => (this.#promoting = null))
       .catch((error: unknown) => {
@@ -109,10 +119,18 @@ export class Members {
       })
   }
 
-  async #change(steps: readonly MembershipStep[], update: DirectoryUpdate, waitMs = this.#driver.settings.membershipWaitMs): Promise<void> {
-    const { proposals } = this.#driver
+  /** `admit` throws where the change is refused: asked at each try, since a new leader learns of what was decided before it only while it waits. */
+  async #change(
+    steps: readonly MembershipStep[],
+    update: DirectoryUpdate,
+    { waitMs, admit = () => {} }: { readonly waitMs?: number; readonly admit?: () => void } = {},
+  ): Promise<void> {
+    const { proposals, settings } = this.#driver
     const change: MembershipChange = { steps, joint: 'auto', context: encodeUpdate(update, this.#driver.directory.level) }
-    const result = await this.#retried(waitMs, () => this.#driver.proposeMembership(change))
+    const result = await this.#retried(waitMs ?? settings.membershipWaitMs, () => {
+      admit()
+      return this.#driver.proposeMembership(change)
+    })
     await proposals.add(result.index, result.term)
   }
 

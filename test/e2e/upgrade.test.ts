@@ -55,7 +55,7 @@ async function askToJoin(server: ServerProcess): ReturnType<ServerProcess['call'
     'a join token',
     async () => {
       const made = await first().call('POST', 'sys/storage/raft/join-token', { token: founded.token, body: { ttl: '5m' } })
-      return made.status === 200 ? (made.body?.['data'] as { token: string }).token : null
+      return made.status === 200 ? (made.body as { data: { token: string } }).data.token : null
     },
     20_000,
   )
@@ -78,7 +78,7 @@ async function configuration(): Promise<{ format_level: number; servers: Listed[
         const answer = await server
           .call('GET', 'sys/storage/raft/configuration', { token: founded.token, timeoutMs: 3_000 })
           .catch(() => null)
-        if (answer?.status === 200) return (answer.body?.['data'] as { config: { format_level: number; servers: Listed[] } }).config
+        if (answer?.status === 200) return (answer.body as { data: { config: { format_level: number; servers: Listed[] } } }).data.config
       }
       return null
     },

@@ -168,8 +168,8 @@ export const replicaMutants: readonly Mutant[] = [
     id: 'removed-id-comes-back',
     failures: [34],
     file: 'src/replica/members.ts',
-    find: 'if (directory.removed.includes(member.id)) {',
-    replace: 'if (directory.removed.includes(member.fingerprint)) {',
+    find: 'if (directory.removed.includes(id)) {',
+    replace: 'if (directory.removed.includes(`${id} `)) {',
     breaks: 'a removed node comes back under its old name with an empty disk, and may vote twice in a term',
     killedBy: {
       simulator: true,
