@@ -6,6 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { SecretBytes } from '#base/secret.ts'
 import type { ClusterService, JoinOptions, JoinTokenInfo } from '#engines/sys/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
+import { parseSealConfig } from '#seal/config.ts'
 import type { SealManager } from '#seal/types.ts'
 import type { Granter } from './granting.ts'
 import { fetchChallenge, joinByChallenge, joinByToken, type Joiner, type LeaderAddress } from './joining.ts'
@@ -196,6 +197,8 @@ export class NodeCluster implements ClusterService {
     const { records } = await fetchChallenge(leader, self.nodeId)
     const opened = seal.openForJoin(records)
     opened.catch(() => {}) // Whoever waits below is told.
+    // No people are waited for: a KMS that refuses is this call's failure, not something to be found in a log later.
+    if (parseSealConfig(records.sealConfig).type !== 'shamir') await opened
     return async () => {
       using proof = await opened
       await this.#joinBySeal(leader, self, proof)

@@ -38,6 +38,8 @@ class GuardedSeal implements AutoSeal {
   #lastFailure: AutoSealStatus['lastFailure'] = null
   #failing = false
   #closed = false
+  /** Each ends a call under way. */
+  readonly #ends = new Set<() => void>()
 
   constructor(backend: SealBackend, options: GuardOptions) {
     this.#backend = backend
@@ -87,6 +89,8 @@ class GuardedSeal implements AutoSeal {
 
   async close(): Promise<void> {
     this.#closed = true
+    // A server that stops must not wait for a KMS that hangs.
+    for (const end of this.#ends) end()
     await this.#backend.close()
   }
 
@@ -131,24 +135,28 @@ class GuardedSeal implements AutoSeal {
   async #once(work: (signal: AbortSignal) => Promise<Uint8Array>): Promise<Uint8Array> {
     const callMsMax = this.#options.callMsMax ?? callMsDefault
     const controller = new AbortController()
-    let timer: { cancel(): void } | null = null
     let late = false
-    const expired = new Promise<never>((_, reject) => {
-      timer = this.#options.clock.setTimer(callMsMax, () => {
-        late = true
-        reject(new SealFault('timeout', `seal ${this.kind} expected an answer within ${callMsMax} ms, got none`))
-        controller.abort()
-      })
-    })
+    const { promise: ended, reject } = Promise.withResolvers<never>()
+    const end = (fault: SealFault): void => {
+      late = true
+      reject(fault)
+      controller.abort()
+    }
+    const timer = this.#options.clock.setTimer(callMsMax, () =>
+      end(new SealFault('timeout', `seal ${this.kind} expected an answer within ${callMsMax} ms, got none`)),
+    )
+    const close = (): void => end(new SealFault('other', `seal ${this.kind} expected to finish, got the end of the server`))
+    this.#ends.add(close)
     const running = work(controller.signal).then((bytes) => {
       if (late) bytes.fill(0)
       return bytes
     })
     running.catch(() => {}) // Told by the race, unless it came too late for anybody to be told.
     try {
-      return await Promise.race([running, expired])
+      return await Promise.race([running, ended])
     } finally {
-      ;(timer as { cancel(): void } | null)?.cancel()
+      timer.cancel()
+      this.#ends.delete(close)
     }
   }
 }

@@ -76,7 +76,7 @@ export class SealKeeper {
       if (nowMs >= this.#probeAfterMs) await this.#probe(autoSeal)
       if (nowMs >= this.#rewrapAfterMs && this.#leads() && seal.outdated) await this.#rewrap()
     } catch (error) {
-      this.#options.log.warn({ error: wordsOf(error) }, 'looking after the seal: trying again')
+      if (!this.#stopped) this.#options.log.warn({ error: wordsOf(error) }, 'looking after the seal: trying again')
     }
   }
 
@@ -94,6 +94,7 @@ export class SealKeeper {
       this.#openAfterMs = 0
       this.#lastFailure = ''
     } catch (error) {
+      if (this.#stopped) return
       const waitMs = jittered(Math.min(openAgainMsMax, openAgainMsMin * 2 ** Math.min(this.#failures, 10)), random)
       this.#failures++
       this.#openAfterMs = clock.monotonicMs() + waitMs

@@ -34,8 +34,13 @@ const callMsMax = 8_000
 const renewMsMin = 5_000
 const renewMsMax = 3_600_000
 const renewAgainMs = 60_000
-const nameChars = /^[\w.-]{1,255}$/
-const mountChars = /^[\w.-]+(?:\/[\w.-]+){0,7}$/
+/** One segment of a path, and neither '.' nor '..'. */
+const nameChars = /^(?!\.{1,2}$)[\w.-]{1,255}$/
+const mountDepthMax = 8
+const isMount = (path: string): boolean => {
+  const segments = path.split('/')
+  return segments.length <= mountDepthMax && segments.every((segment) => nameChars.test(segment))
+}
 
 interface Wrapped {
   readonly mount: string
@@ -188,7 +193,7 @@ function parseWrapped(wrapped: Uint8Array): Wrapped {
   try {
     const { version, mount, key, ciphertext } = JSON.parse(Buffer.from(wrapped).toString('utf8')) as Wrapped & { version: number }
     // They become part of a path: the record lies in the clear, so anybody with the disk may have written it.
-    if (version === formatVersion && mountChars.test(mount) && nameChars.test(key) && typeof ciphertext === 'string')
+    if (version === formatVersion && isMount(mount) && nameChars.test(key) && typeof ciphertext === 'string')
       return { mount, key, ciphertext }
   } catch {
     // Said below.
@@ -204,7 +209,7 @@ export function transitSealFrom(options: Readonly<Record<string, string>>, tools
   const mount = (options['mount_path'] ?? 'transit').replace(/^\/+|\/+$/g, '')
   if (address === undefined) throw wrong('address', 'a URL', 'none')
   if (keyName === undefined || !nameChars.test(keyName)) throw wrong('key_name', 'letters, digits, ".", "_" and "-"', 'something else')
-  if (!mountChars.test(mount)) throw wrong('mount_path', 'the path of a mount', 'something else')
+  if (!isMount(mount)) throw wrong('mount_path', 'the path of a mount', 'something else')
   if (token === undefined) throw wrong('token', 'a token, file:///PATH or env://NAME', 'none')
   const tls = tlsOf(options)
   const client = new Client(

@@ -122,6 +122,33 @@ test('the key is changed node by node; the leader wraps the root key anew, and t
   for (const node of cluster.nodes) expect(await cluster.value(node)).toBe('one')
 })
 
+test('a node joins by a call too, by the seal or by a token, and opens by itself; without the key the call says so', async () => {
+  const port = Number(new URL(cluster.first.apiAddress).port) + 12
+  const [late, byToken] = ['late', 'by-token'].map((id, at) => new ServerProcess(cluster.api, cluster.dir, id, port + 2 * at)) as [
+    ServerProcess,
+    ServerProcess,
+  ]
+  cluster.nodes.push(late, byToken)
+  late.configure({ top: stanza('one') })
+  byToken.configure({ top: stanza('two') })
+  await Promise.all([late.startAndAnswer(), byToken.startAndAnswer()])
+  const join = (node: ServerProcess, token?: string) =>
+    node.call('POST', 'sys/storage/raft/join', {
+      body: { leader_api_addr: cluster.first.apiAddress, ...(token === undefined ? {} : { token }) },
+      timeoutMs: 30_000,
+    })
+  const refused = await join(late)
+  expect([refused.status, refused.body?.['errors']]).toEqual([500, [expect.stringMatching(/"two", got only "one"$/)]])
+  await late.stop()
+  late.configure({ top: stanza('two') })
+  await late.startAndAnswer()
+  expect((await join(late)).body).toEqual({ joined: true })
+  const made = await cluster.first.call('POST', 'sys/storage/raft/join-token', { token: cluster.founded.token, body: { ttl: '5m' } })
+  expect((await join(byToken, (made.body?.['data'] as { token?: string } | undefined)?.token)).body).toEqual({ joined: true })
+  await cluster.allServe()
+  for (const node of [late, byToken]) expect(await cluster.value(node)).toBe('one')
+})
+
 test('the CLI asks for recovery keys where the seal is an auto seal', async () => {
   const alone = await SealCluster.prepare('alone', 1)
   try {
