@@ -114,8 +114,6 @@ export function drawPlan(random: Prng, seed: number): Plan {
       inflightBytesMax: random.pick([300, 5_000, 1_000_000]),
       committedBytesMax: random.pick([100, 2_000, 1_000_000]),
       trailingEntries,
-      // Drawn apart as well.
-      checkpointEntries: new Prng(seed + 0x9f00f).pick([8, 32, 200, 4_096]),
       logBytesMax: random.pick([2_000, 10_000, 1_000_000]),
       proposalsMax: random.pick([2, 100]),
       readsMax: random.pick([2, 100]),
