@@ -33,6 +33,7 @@ export interface ScrubStatus {
 
 class Ended extends Error {}
 
+const firstAfterMsMax = 60_000
 /** Owed pauses shorter than this are gathered. */
 const pauseMsMin = 5
 
@@ -48,7 +49,8 @@ export class Scrubber {
   constructor(host: ScrubHost, settings: ScrubSettings) {
     this.#host = host
     this.#settings = settings
-    this.#nextMs = host.clock.monotonicMs() + settings.scrubIntervalMs
+    // The first one soon: what happened to the disk while the node was down is found early.
+    this.#nextMs = host.clock.monotonicMs() + Math.min(settings.scrubIntervalMs, firstAfterMsMax)
   }
 
   status(): ScrubStatus {

@@ -248,29 +248,23 @@ class LevelStateStore implements StateStore {
     const generation = this.#generation
     const view = this.view()
     const { applied, digest } = view.meta
-    let pairs = 0
-    let bytes = 0
+    let read = noPairs
     try {
-      const sum = new StateDigest()
-      let due = 0
-      for await (const [key, value] of view.entriesFrom(firstDataKey, endOfKeys)) {
-        sum.add(expand(key, value))
-        pairs += 1
-        due += key.length + value.length
-        if (pairs % readsPerTurnMax !== 0) continue
-        await pace(due)
-        bytes += due
-        due = 0
-      }
-      bytes += due
+      read = await sumOf(view, pace)
+      // Once more before it is believed: what was read wrongly once may be read rightly now.
+      if (!read.sum.equals(digest)) read = await sumOf(view, pace)
       if (generation !== this.#generation) throw new HoldfastError('ERR_BUSY', 'the state was replaced while it was read')
-      this.#off = sum.equals(digest) ? null : sum.minus(digest)
+      this.#off = read.sum.equals(digest) ? null : read.sum.minus(digest)
       if (this.#off !== null)
-        throw storeCorrupt(`state: expected the digest of its record at index ${applied}, got another from its ${pairs} pairs`, repairHint)
+        throw storeCorrupt(
+          `state: expected the digest of its record at index ${applied}, got another from its ${read.pairs} pairs`,
+          repairHint,
+        )
     } finally {
       view.release()
     }
-    bytes += await checkLiveTables(this.#disk, this.#generations.path(this.#generation.number), pace)
+    const { pairs } = read
+    const bytes = read.bytes + (await checkLiveTables(this.#disk, this.#generations.path(this.#generation.number), pace))
     return { index: applied, pairs, bytes }
   }
 
@@ -428,6 +422,30 @@ class LevelStateStore implements StateStore {
       }
     })
   }
+}
+
+interface PairsRead {
+  readonly sum: StateDigest
+  readonly pairs: number
+  readonly bytes: number
+}
+
+const noPairs: PairsRead = { sum: new StateDigest(), pairs: 0, bytes: 0 }
+
+/** Reads every pair of `view`. */
+async function sumOf(view: StateView, pace: (bytes: number) => Promise<void>): Promise<PairsRead> {
+  const sum = new StateDigest()
+  let [pairs, bytes, due] = [0, 0, 0]
+  for await (const [key, value] of view.entriesFrom(firstDataKey, endOfKeys)) {
+    sum.add(expand(key, value))
+    pairs += 1
+    bytes += key.length + value.length
+    due += key.length + value.length
+    if (pairs % readsPerTurnMax !== 0) continue
+    await pace(due)
+    due = 0
+  }
+  return { sum, pairs, bytes }
 }
 
 async function openGeneration(options: StateStoreOptions, generations: Generations, number: number, fresh: boolean): Promise<Generation> {

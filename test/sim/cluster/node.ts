@@ -60,6 +60,11 @@ export class SimNode {
     this.tailBytesMax = this.random.pick([1, 500, 1_000_000])
   }
 
+  /** Its state is given up or lost, and not fetched yet. */
+  get stateless(): boolean {
+    return this.life?.state?.damage !== null && this.life?.state?.damage !== undefined
+  }
+
   get up(): boolean {
     return this.life !== null
   }

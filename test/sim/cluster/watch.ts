@@ -171,8 +171,10 @@ export class WatchedState implements StateStore {
     const { id, oracle, guard, formats } = this.#watcher
     guard(() => oracle.mayApply(id, formats, meta.index))
     this.#watcher.installs()
+    const { damage } = this.#inner
     return this.#inner.install(meta, () => {
       this.#watcher.count('snapshot-installed')
+      if (damage !== null) this.#watcher.count('state-repaired')
       this.#look('install')
       onVisible?.()
     })

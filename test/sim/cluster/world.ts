@@ -479,7 +479,8 @@ export class World {
 
   /** A majority of every membership that may be in force, drawn at random; null where there is none any more. */
   #drawCore(): SimNode[] | null {
-    const usable = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !this.#wiped.has(node.id))
+    // Nor one whose state is gone until a peer sends it: who could may not be drawn.
+    const usable = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !node.stateless && !this.#wiped.has(node.id))
     const order = this.random.shuffled(usable)
     // A learner may be promoted at any moment: one more voter, with whom the core must still be a majority.
     const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [
@@ -546,7 +547,11 @@ export class World {
     const rested = (): boolean => {
       const leader = this.#serving(core)
       const status = leader?.life?.replica?.status()
-      return status !== undefined && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex) && this.#raised(core)
+      // Whoever lost its state, or was told that it is wrong, has it back: the others had it.
+      const whole = core.every((node) => node.life?.replica?.status().repair === null)
+      return (
+        status !== undefined && whole && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex) && this.#raised(core)
+      )
     }
     let rounds = 0
     for (; rounds < 100 && (rounds < 3 || !rested()); rounds += 1) {
