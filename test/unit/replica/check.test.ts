@@ -117,6 +117,7 @@ describe('in a cluster', () => {
     await read(cluster.node('b'), 'x')
     const before = cluster.logs.get('b')?.hardState
     await derail('b')
+    await write(a, { z: '1' })
     await expect.poll(() => repairsOf('b'), { timeout: 8_000 }).toBe(1)
     await expect.poll(() => digestOf('b') === digestOf('a'), { timeout: 5_000 }).toBe(true)
     expect(await read(cluster.node('b'), 'x')).toBe('1')
@@ -132,6 +133,7 @@ describe('in a cluster', () => {
     await write(leader, { x: '1' })
     for (const id of ['a', 'b', 'c']) await read(cluster.node(id), 'x')
     await derail(leader.nodeId)
+    await write(leader, { z: '1' })
     await expect.poll(() => leader.status().role !== Role.leader, { timeout: 8_000, interval: 5 }).toBe(true)
     await expect.poll(() => repairsOf(leader.nodeId), { timeout: 8_000 }).toBe(1)
     const next = await cluster.leader()
