@@ -23,7 +23,8 @@ const mark = 0x484653 // 'HFS', before a version that is a digit
 const version = 0x31
 const digitZero = 0x30
 const headerBytes = 4 + 8 + 4
-const payloadBytesMax = 3_072
+/** Eleven members and a few bytes; one write of both files. */
+const payloadBytesMax = 64 * 1024
 
 export interface Slots {
   /** The newest record, or null when none was ever written. Owned by this object. */
