@@ -122,6 +122,7 @@ export function drawPlan(random: Prng, seed: number): Plan {
       applyEntriesMax: random.pick([1, 3, 100]),
       outcomeWaitMs: random.pick([50, 500, 3_000]),
       promoteLagMax: random.pick([0, 8, 64]),
+      checkpointEntries: random.pick([8, 64, 4_096]),
       checkIntervalMs: random.pick([200, 1_000]),
       scrubIntervalMs: random.pick([0, 2_000, 10_000]),
       scrubBytesPerSecondMax: random.pick([2_000, 1_000_000]),
