@@ -3,18 +3,18 @@
  *
  * Several addresses are one cluster: the one that answered last is asked first. What is certain not to have run (never
  * connected; 503: sealed, no leader, busy; 412; 429) is tried at the next address, whatever the method. What was sent and got no
- * answer is repeated only where repeating does no harm. After a round over all addresses the client waits, a little longer each
- * time. All of it ends with `timeoutMs`.
+ * answer is repeated, too: writes carry an id, the same each time, under which the cluster applies them once. After a round over all addresses
+ * the client waits, a little longer each time. All of it ends with `timeoutMs`.
  */
 import { Agent } from 'undici'
 import { assert } from '#base/assert.ts'
 import { sleep, type Clock } from '#base/clock.ts'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import type { RandomSource } from '#base/random.ts'
+import { randomUuid, type RandomSource } from '#base/random.ts'
 import { accepted } from './answer.ts'
 import { UnreachableError, type Failure } from './errors.ts'
 import { exchange, ExchangeError } from './exchange.ts'
-import { prepare, type Prepared } from './request.ts'
+import { headerValue, prepare, type Prepared } from './request.ts'
 import type { Call, ClientOptions, RawAnswer, Secret } from './types.ts'
 
 export const clientDefaults = { timeoutMs: 60_000, retriesMax: 5, backoffMsMin: 100, backoffMsMax: 1_600, connectMsMax: 5_000 } as const
@@ -22,6 +22,16 @@ export const clientDefaults = { timeoutMs: 60_000, retriesMax: 5, backoffMsMin: 
 export interface ClientTools {
   readonly clock: Clock
   readonly random: RandomSource
+}
+
+/** One call on its way. */
+interface Sending {
+  readonly call: Call
+  readonly prepared: Prepared
+  /** Under which the cluster applies a write once; null: it has none, or needs none. */
+  readonly requestId: string | null
+  /** The last attempt that may have been carried out, or may be yet. */
+  lost: Outcome | null
 }
 
 type Outcome = { readonly answer: RawAnswer } | { readonly error: ExchangeError; readonly address: string }
@@ -114,35 +124,43 @@ export class Client implements AsyncDisposable {
     const timer = this.#tools.clock.setTimer(this.options.timeoutMs ?? clientDefaults.timeoutMs, () => deadline.abort())
     const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal])
     try {
-      return finish(await this.#attempts(call, prepared, signal), prepared)
+      return finish(await this.#attempts({ call, prepared, requestId: this.#requestId(call), lost: null }, signal), prepared)
     } finally {
       timer.cancel()
     }
   }
 
-  async #attempts(call: Call, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
-    const rounds = call.retry === false ? 0 : (this.options.retriesMax ?? clientDefaults.retriesMax)
-    let outcome = await this.#round(call, prepared, signal)
-    for (let round = 0; round < rounds && this.#worthWaiting(call, outcome, signal); round++) {
+  #requestId(call: Call): string | null {
+    if (isRead(call) || call.retry === false || call.requestId === '') return null
+    return call.requestId ?? randomUuid(this.#tools.random)
+  }
+
+  async #attempts(sending: Sending, signal: AbortSignal): Promise<Outcome> {
+    const rounds = sending.call.retry === false ? 0 : (this.options.retriesMax ?? clientDefaults.retriesMax)
+    let outcome = await this.#round(sending, signal)
+    for (let round = 0; round < rounds && this.#worthWaiting(sending, outcome, signal); round++) {
       await Promise.race([sleep(this.#tools.clock, this.#backoffMs(round, outcome)), aborted(signal)])
       if (signal.aborted) break
-      outcome = await this.#round(call, prepared, signal)
+      outcome = await this.#round(sending, signal)
     }
-    return outcome
+    // A refusal says nothing of an earlier attempt.
+    return sending.lost !== null && mayTryElsewhere(sending, outcome) ? sending.lost : outcome
   }
 
   /** Asks each address once, beginning with the current one, until one answers for good. */
-  async #round(call: Call, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
+  async #round(sending: Sending, signal: AbortSignal): Promise<Outcome> {
+    const { call } = sending
     const count = call.retry === false ? 1 : this.addresses.length
     const first = this.#current
     let outcome: Outcome | null = null
     for (let step = 0; step < count; step++) {
       const index = (first + step) % this.addresses.length
-      const next = await this.#once(this.addresses[index] ?? '', prepared, signal)
+      const next = await this.#once(this.addresses[index] ?? '', sending, signal)
+      if (mayHaveRun(sending, next)) sending.lost = next
       // An answer says more than a silence: a sealed node's 503 is not forgotten for another one's refused connection.
       if (outcome === null || 'answer' in next || !('answer' in outcome)) outcome = next
       if (signal.aborted) return next
-      if (!mayTryElsewhere(call, next)) {
+      if (!mayTryElsewhere(sending, next)) {
         if ('answer' in next) this.#current = index
         return next
       }
@@ -151,9 +169,11 @@ export class Client implements AsyncDisposable {
     return outcome
   }
 
-  async #once(address: string, prepared: Prepared, signal: AbortSignal): Promise<Outcome> {
+  async #once(address: string, { prepared, requestId, lost }: Sending, signal: AbortSignal): Promise<Outcome> {
+    const repeated = lost === null ? {} : { 'x-holdfast-request-repeated': 'true' }
+    const id = requestId === null ? {} : { 'x-holdfast-request-id': headerValue('request id', requestId), ...repeated }
     try {
-      return { answer: await exchange(this.#agent, address, prepared, signal) }
+      return { answer: await exchange(this.#agent, address, { ...prepared, headers: { ...prepared.headers, ...id } }, signal) }
     } catch (error) {
       if (error instanceof ExchangeError) return { error, address }
       throw error
@@ -161,9 +181,9 @@ export class Client implements AsyncDisposable {
   }
 
   /** A sealed cluster stays sealed until somebody acts: waiting would only delay the bad news. */
-  #worthWaiting(call: Call, outcome: Outcome, signal: AbortSignal): boolean {
-    if (signal.aborted || !mayTryElsewhere(call, outcome)) return false
-    if (!('answer' in outcome)) return this.addresses.length > 1
+  #worthWaiting(sending: Sending, outcome: Outcome, signal: AbortSignal): boolean {
+    if (signal.aborted || !mayTryElsewhere(sending, outcome)) return false
+    if (!('answer' in outcome)) return this.addresses.length > 1 || sending.lost !== null
     return !(outcome.answer.status === 503 && isSealed(outcome.answer))
   }
 
@@ -192,12 +212,23 @@ function isSealed(answer: RawAnswer): boolean {
   return Array.isArray(errors) && errors.some((error) => error === wellKnown.sealed || error === wellKnown.notInitialized)
 }
 
+const isRead = ({ method }: Call): boolean => method === 'GET' || method === 'HEAD'
+
 /** True if asking again can't run the request twice, and may do better. */
-function mayTryElsewhere(call: Call, outcome: Outcome): boolean {
-  const harmless = call.method === 'GET' || call.method === 'HEAD' || call.idempotent === true
+function mayTryElsewhere(sending: Sending, outcome: Outcome): boolean {
+  const { call, requestId } = sending
+  const harmless = isRead(call) || call.idempotent === true || requestId !== null
   if ('error' in outcome) return !outcome.error.sent || harmless
   const { status } = outcome.answer
-  return status === 412 || status === 429 || status === 503 || (harmless && status === 502)
+  return status === 412 || status === 429 || status === 503 || (harmless && (status === 502 || mayHaveRun(sending, outcome)))
+}
+
+/** A write that was sent, and nobody can say what became of it: no answer, or one that says just that, by the cluster or by a proxy before it. */
+function mayHaveRun({ requestId }: Sending, outcome: Outcome): boolean {
+  if (requestId === null) return false
+  if ('error' in outcome) return outcome.error.sent
+  const { status, json } = outcome.answer
+  return status === 502 || status === 504 || (status === 500 && json?.['code'] === 'ERR_OUTCOME_UNKNOWN')
 }
 
 function finish(outcome: Outcome, prepared: Prepared): RawAnswer {

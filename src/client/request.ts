@@ -34,7 +34,8 @@ export function prepare(options: ClientOptions, call: Call): Prepared {
   return { method: call.method, target: `/v1/${encodePath(call.path)}${query === '' ? '' : `?${query}`}`, headers, body }
 }
 
-function headerValue(what: string, value: string): string {
+/** @throws ERR_BAD_REQUEST for what can't be a header. */
+export function headerValue(what: string, value: string): string {
   if (/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)) return value
   throw new HoldfastError('ERR_BAD_REQUEST', `${what} expected printable ASCII without spaces around it, got something else`, {
     hint: `a trailing newline or a quotation mark may have come with the ${what}`,

@@ -52,6 +52,11 @@ export interface Call {
   readonly retry?: boolean
   /** Repeating it does no harm: a write that the caller knows to be so. GET and HEAD always are. */
   readonly idempotent?: boolean
+  /**
+   * Under this id the cluster applies the write once, however often it is sent (docs/retries.md). Default: a fresh one for each call; '': none,
+   * for a server that is no Holdfast: then a write that was sent and got no answer is not sent again.
+   */
+  readonly requestId?: string
   readonly signal?: AbortSignal
 }
 

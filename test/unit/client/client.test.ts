@@ -79,15 +79,39 @@ test('retries are bounded, and can be switched off', async () => {
   expect(stub.asked).toHaveLength(3)
 })
 
-test('a dropped read is repeated; a dropped write is not, and says that it may have run', async () => {
+test('a dropped read is repeated; a dropped write, too, under its id, and without one it is not, and says that it may have run', async () => {
   await using stub = await StubServer.start((asked, count) => (asked.method === 'POST' || count === 1 ? 'drop' : ok({})))
   await using other = await StubServer.start(() => ok({}))
   await using client = clientOf({ addresses: [stub.address, other.address] })
   await client.read('a')
   expect(other.asked).toHaveLength(1)
-  await using lone = clientOf({ addresses: [stub.address, other.address] })
-  await expect(lone.write('a', {})).rejects.toMatchObject({ name: 'UnreachableError', mayHaveRun: true })
+  await using both = clientOf({ addresses: [stub.address, other.address] })
+  await expect(both.write('a', {}, { requestId: '' })).rejects.toMatchObject({ name: 'UnreachableError', mayHaveRun: true })
   expect(other.asked).toHaveLength(1)
+  await both.write('a', {})
+  const [first, again] = [stub.last, other.last].map(({ headers }) => headers)
+  expect(first?.['x-holdfast-request-id']).toMatch(/^[0-9a-f-]{36}$/)
+  expect(again?.['x-holdfast-request-id']).toBe(first?.['x-holdfast-request-id'])
+  expect([first, again].map((headers) => headers?.['x-holdfast-request-repeated'])).toEqual([undefined, 'true'])
+  await both.write('a', {})
+  expect(other.last.headers['x-holdfast-request-id']).not.toBe(first?.['x-holdfast-request-id'])
+  await both.read('a')
+  expect(other.last.headers['x-holdfast-request-id']).toBeUndefined()
+})
+
+test.each([
+  ['nobody knows', { status: 500, json: { errors: ['x'], code: 'ERR_OUTCOME_UNKNOWN', hint: 'h' } }],
+  ['a proxy gave up', { status: 504, text: 'gateway' }],
+])('a write of which %s is sent again, and not called undone by a refusal that follows', async (_what, lost) => {
+  await using stub = await StubServer.start((_, count) =>
+    count === 1 ? lost : count < 3 ? { status: 503, json: { errors: ['no leader'] } } : ok({ n: 1 }),
+  )
+  await using client = clientOf({ addresses: [stub.address] })
+  expect((await client.write('a', {}))?.data).toEqual({ n: 1 })
+  await using never = await StubServer.start((_, count) => (count === 1 ? lost : { status: 503, json: { errors: ['no leader'] } }))
+  await using impatient = clientOf({ addresses: [never.address], retriesMax: 2 })
+  await expect(impatient.write('a', {})).rejects.toMatchObject({ status: lost.status })
+  expect(never.asked).toHaveLength(3)
 })
 
 test('a server that never answers costs no more than the timeout', async () => {

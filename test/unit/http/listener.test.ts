@@ -126,6 +126,34 @@ describe('what is asked of the core', () => {
     expect(served.seen[0]?.wrapTtlSeconds).toBe(seconds)
   })
 
+  test("a client's id for its write, and that it is sent again, go along, but not among the headers", async () => {
+    const served = await start(() => ok({}))
+    const id = `${'!~'.repeat(64)}`
+    await ask(served, get('/v1/a', `X-Holdfast-Request-Id: ${id}\r\nX-Holdfast-Request-Repeated: true\r\n`))
+    await ask(served, get('/v1/a'))
+    expect(served.seen.map(({ retryId, repeated }) => [retryId, repeated])).toEqual([
+      [id, true],
+      [undefined, undefined],
+    ])
+    for (const name of Object.keys(served.seen[0]?.headers ?? {})) expect(name).not.toMatch(/holdfast/)
+  })
+
+  test.each([
+    ['empty', 'X-Holdfast-Request-Id: '],
+    ['too long', `X-Holdfast-Request-Id: ${'x'.repeat(129)}`],
+    ['with a space', 'X-Holdfast-Request-Id: a b'],
+    ['not ASCII', 'X-Holdfast-Request-Id: caf\u00e9'],
+    ['given twice', 'X-Holdfast-Request-Id: a\r\nX-Holdfast-Request-Id: b'],
+    ['repeated what', 'X-Holdfast-Request-Repeated: true'],
+    ['repeated how', 'X-Holdfast-Request-Id: a\r\nX-Holdfast-Request-Repeated: 1'],
+  ])('an id that is %s is refused in words that say what is expected', async (_what, header) => {
+    const served = await start(() => ok({}))
+    const answer = await ask(served, get('/v1/a', `${header}\r\n`))
+    expect(answer.status).toBe(400)
+    expect(answer.body).toMatch(/X-Holdfast-Request-(Id|Repeated) expected/)
+    expect(served.seen).toHaveLength(0)
+  })
+
   test('Bearer alone is a token; other schemes go to the core as a header', async () => {
     const served = await start(() => ok({}))
     await ask(served, get('/v1/a', 'Authorization: bearer s.two\r\n'))
