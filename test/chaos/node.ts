@@ -138,6 +138,7 @@ export class ChaosNode {
     await until(
       `${this.id} to unseal`,
       async () => {
+        if (this.child === null) throw new Final(`${this.id} ended before it was unsealed: ${this.lastWords()}`)
         for (const key of keys) {
           const answer = await this.call('POST', 'sys/unseal', { body: { key }, timeoutMs: 5_000 })
           if (answer.body?.['sealed'] === false) return true
