@@ -22,7 +22,18 @@ export type DamageKind = (typeof damageKinds)[number]
 /** Those that a disk often has nothing for are drawn more often: each must happen a few thousand times in a long run. */
 export const weightedDamage: readonly DamageKind[] = [
   ...damageKinds,
-  ...(['dropped-record', 'truncated-tail', 'stale-record', 'dropped-record', 'truncated-tail', 'stale-record', 'misdirected'] as const),
+  ...([
+    'dropped-record',
+    'truncated-tail',
+    'stale-record',
+    'dropped-record',
+    'truncated-tail',
+    'stale-record',
+    'misdirected',
+    'silent-hole',
+    'silent-hole',
+    'dropped-record',
+  ] as const),
 ]
 
 /** Damages something; false when there is nothing of the kind to damage, and nothing was changed. */
@@ -110,7 +121,8 @@ function changeRecords(disk: SimDisk, path: string, change: (records: Buffer[]) 
 /** Documented: what was appended in the last moments, before the mark followed, is proved by the peers alone (ack.ts). */
 function isMarked(disk: SimDisk, directory: string, log: string): boolean {
   const ack = disk.file(`${directory}/acknowledged`).cache.view()
-  const marks = [0, 512].map((at) => (ack.length >= at + 16 ? ack.readUInt32BE(at + 12) : 0))
+  // A slot is a byte for its version, then a sequence number and the index, of eight bytes each (ack.ts).
+  const marks = [0, 512].map((at) => (ack.length >= at + 17 ? ack.readUInt32BE(at + 13) : 0))
   const last = entriesIn(readRecords(disk.file(log).cache.view())).at(-1)
   return last !== undefined && Math.max(...marks) >= last.index
 }

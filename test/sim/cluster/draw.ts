@@ -154,7 +154,7 @@ export function drawPlan(random: Prng, seed: number): Plan {
     rolling,
     mixedSettings,
     chances: { ...drawChances(random), ...chances },
-    damage: random.chance(0.9) ? random.between(1, 5) : 0,
+    damage: random.chance(0.9) ? random.between(2, 6) : 0,
   }
 }
 
