@@ -121,15 +121,18 @@ test.each([
     /expected credentials that may use the key from KMS .*, got ExpiredTokenException/,
   ],
   ['network', { status: 500, type: 'KMSInternalException' }, /expected an answer from KMS in eu-central-1, got KMSInternalException/],
-] as const)('what KMS refuses with is told apart: %s', async (fault, answer, expected) => {
-  await third().stop()
+] as const)('what KMS refuses with is told apart: %s', async (cause, answer, expected) => {
+  const { token } = cluster.founded
   moto.mood = { kind: 'answer', ...answer }
-  await third().startAndAnswer(cluster.env)
-  const why = await cluster.saysWhy(third(), expected)
-  expect(why).not.toMatch(/marked-account-name/)
-  await cluster.logs(third(), new RegExp(`"fault":"${fault}"`))
+  const refused = await cluster.first.call('POST', 'sys/sealwrap/rewrap', { token, timeoutMs: 30_000 })
+  expect([refused.status, refused.body?.['errors']]).toEqual([cause === 'key' ? 500 : 502, [expect.stringMatching(expected)]])
   moto.mood = { kind: 'pass' }
-  await serving(third(), 60_000)
+  // The leader carried it out, whoever was asked.
+  const said = await Promise.all(cluster.nodes.map((node) => node.call('GET', 'sys/seal-backend-status', { token })))
+  expect(said.map(({ body }) => body?.['data'])).toContainEqual(
+    expect.objectContaining({ healthy: false, backends: [expect.objectContaining({ last_failure: expect.objectContaining({ cause }) })] }),
+  )
+  for (const node of cluster.nodes) expect(node.log()).not.toMatch(/marked-account-name/)
 })
 
 test('wrong and missing credentials are named, and shown nowhere', async () => {
