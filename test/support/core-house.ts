@@ -81,6 +81,8 @@ export async function openHouse(nodes = 1) {
         listJoinTokens: async () => [{ id: 'one', expiresMs: clock.nowMs() + 1_000, nonVoter: false, used: false }],
         revokeJoinToken: async (id) => (await call(`revoke join token ${id}`), id === 'one'),
         createJoinToken: async ({ ttlSeconds }) => ({ id: 'one', token: 'hfj.test', expiresMs: clock.nowMs() + ttlSeconds * 1_000 }),
+        verifyStates: () => replica.verify(),
+        scrub: () => void call('scrub'),
         removePeer: (id) => call(`remove ${id}`),
         setVoter: (id, voter) => call(`voter ${id} ${voter}`),
         silentMs: () => 0,

@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { HoldfastError } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
 import type { Authenticator } from '#replica/authenticator.ts'
-import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifyReport } from '#replica/types.ts'
+import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifiedNode, VerifyReport } from '#replica/types.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import type { KeyCursor, Op, StateMeta, StateView } from '#store/types.ts'
 
@@ -120,6 +120,8 @@ class FakeView implements StateView {
   }
 }
 
+const unknownState = { index: null, digest: null, expected: null, agrees: null } as const
+
 /** One node. Everything beyond `Replica` is the test's. */
 export class FakeReplica implements Replica {
   readonly nodeId: string
@@ -136,6 +138,9 @@ export class FakeReplica implements Replica {
   /** Every proposal that was accepted, in order. */
   readonly proposals: Proposal[] = []
   sealed = true
+  /** As the status says them. */
+  failed: string | null = null
+  repair: string | null = null
   readIndexes = 0
   readonly #cluster: FakeCluster
   readonly #versions = new Versions()
@@ -168,8 +173,8 @@ export class FakeReplica implements Replica {
       lastIndex: log.length,
       ready: leads && !this.sealed && this.#applied >= this.#cluster.termStart,
       hasQuorum: leader !== null,
-      failed: null,
-      repair: null,
+      failed: this.failed,
+      repair: this.repair,
       members,
       peers: [],
       logEntries: log.length,
@@ -237,7 +242,14 @@ export class FakeReplica implements Replica {
     this.#cluster.elect(to)
   }
   async verify(): Promise<VerifyReport> {
-    return { nodes: [], scrub: { running: false, bytesRead: 0, last: null }, repairing: false }
+    const nodes = this.#cluster.nodes.map((each): VerifiedNode => {
+      const damage = each.repair
+      const member = this.#member(each.nodeId)
+      const states =
+        damage === null ? ({ index: 5, digest: 'd'.repeat(64), expected: 'd'.repeat(64), agrees: true } as const) : unknownState
+      return { node: each.nodeId, member, answered: true, applied: 5, damage, repairs: 0, scrub: null, ...states }
+    })
+    return { nodes, scrub: { running: false, bytesRead: 0, last: null }, repairing: this.repair !== null }
   }
 
   scrub(): void {}

@@ -1,4 +1,4 @@
-/** operator raft: list-peers, join, join-token, remove-peer, promote, demote. */
+/** operator raft: list-peers, verify, scrub, join, join-token, remove-peer, promote, demote. */
 import { existsSync } from 'node:fs'
 import { call, fieldFlag, firstArg, given, printWritten, readData } from '../../cli/common.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
@@ -15,6 +15,34 @@ async function listPeers(context: CommandContext): Promise<void> {
     String(server['voter']),
   ])
   await context.output.table(['Node', 'Address', 'State', 'Voter'], rows, data)
+}
+
+/** Exits with 2 where the members do not all agree. */
+async function verify(context: CommandContext): Promise<void> {
+  const data = await readData(context, 'sys/storage/raft/verify')
+  const nodes = (data['nodes'] ?? []) as readonly Data[]
+  const shown = (value: unknown): string => (value === null || value === undefined ? '-' : String(value as string | number | boolean))
+  const rows = nodes.map((node) => {
+    const scrub = node['last_scrub'] as Data | null
+    const last = scrub ? `${shown(scrub['time'])} ${scrub['ok'] === true ? 'ok' : 'FAILED'}` : '-'
+    const role = node['leader'] === true ? 'leader' : node['voter'] === true ? 'follower' : 'learner'
+    return [shown(node['node_id']), role, shown(node['state']), shown(node['index']), shown(node['digest']), last]
+  })
+  await context.output.table(['Node', 'Role', 'State', 'Index', 'Digest', 'Last scrub'], rows, data)
+  if (data['agree'] === true) return
+  const names = nodes.filter((node) => node['agrees'] !== true).map((node) => `${shown(node['node_id'])} (${shown(node['state'])})`)
+  throw new RefusedError(
+    `expected the same state on every member, got another or none from: ${names.join(', ')}`,
+    'a member that differs fetches its state again by itself; look at it once more in a minute',
+  )
+}
+
+async function scrub(context: CommandContext): Promise<void> {
+  await printWritten(
+    context,
+    await call(context, { method: 'POST', path: 'sys/storage/raft/scrub', body: {} }),
+    'This node reads its state from the disk now; holdfast operator raft verify shows the result.',
+  )
 }
 
 /** PEM text as it is, or the file that is named (with or without '@'). */
@@ -94,6 +122,25 @@ export const raftCommands: readonly Command[] = [
     argsMax: 0,
     examples: ['holdfast operator raft list-peers'],
     run: listPeers,
+  },
+  {
+    path: ['operator', 'raft', 'verify'],
+    synopsis: 'Compare the states of all members',
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    description: 'Exits with 2 unless all members have the same state. A member that differs from a majority fetches its state again.',
+    examples: ['holdfast operator raft verify'],
+    run: verify,
+  },
+  {
+    path: ['operator', 'raft', 'scrub'],
+    synopsis: "Read a node's whole state from its disk, in the background",
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    examples: ['holdfast operator raft scrub -address=https://node2:8200'],
+    run: scrub,
   },
   {
     path: ['operator', 'raft', 'join'],

@@ -4,6 +4,7 @@ import { formatRfc3339 } from '#base/rfc3339.ts'
 import { apiVersion, buildDate } from '#core/version.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
+import type { ReplicaStatus } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus } from '#seal/types.ts'
 import type { SystemServices } from './types.ts'
 
@@ -235,6 +236,8 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
   const status = cluster.status()
   const leads = status?.role === 'leader' && status.ready
   const cause = seal.initialized && !seal.sealed ? unavailability(lifecycle.unavailable(), cluster) : null
+  const storage = storageCause(status)
+  const sealedCauses = [...(storage === null ? [] : [storage]), ...(seal.sealed ? (seal.warnings ?? []) : [])]
   const code = (name: string, otherwise: number): number => optional<number>(context, name) ?? otherwise
   const activeCode = code('activecode', 200)
   const standbyOk = switchedOn(context, 'standbyok') || switchedOn(context, 'perfstandbyok')
@@ -256,7 +259,7 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
       ...(seal.sealed || seal.clusterName === null ? {} : { cluster_name: seal.clusterName }),
       ...(seal.sealed || seal.clusterId === null ? {} : { cluster_id: seal.clusterId }),
       ...(cause === null ? {} : { cause }),
-      ...(seal.sealed && seal.warnings?.length ? { cause: seal.warnings.join('; ') } : {}),
+      ...(cause === null && sealedCauses.length > 0 ? { cause: sealedCauses.join('; ') } : {}),
     },
   }
 }
@@ -271,8 +274,15 @@ function unavailability(own: string | null, cluster: SystemServices['cluster']):
   if (own !== null) return own
   const status = cluster.status()
   if (!status) return 'this node has joined no cluster'
-  if (status.failed !== null) return `storage failed: ${status.failed}`
+  const storage = storageCause(status)
+  if (storage !== null) return storage
   return cluster.withoutMajorityMs() > majorityGraceMs ? 'this node reaches no majority: no leader is heard' : null
+}
+
+/** What is wrong with this node's disk, or what it holds: worth telling while it is sealed as well. */
+function storageCause(status: ReplicaStatus | null): string | null {
+  if (status?.failed) return `storage failed: ${status.failed}`
+  return status?.repair ? `the state of this node is being fetched again: ${status.repair}` : null
 }
 
 const validStatus = (code: number): number => (code >= 200 && code <= 599 ? code : 400)

@@ -2,15 +2,15 @@
 import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
-import type { ReplicaStatus } from '#replica/types.ts'
-import { answer, effects, field, inPath, optional, path, text } from './table.ts'
+import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
+import { answer, effects, field, inPath, optional, path, reads, text } from './table.ts'
 import type { ClusterService, SystemServices } from './types.ts'
 
 const joinTokenTtlSecondsDefault = 24 * 3_600
 const joinTokenTtlSecondsMax = 7 * 24 * 3_600
 
 export function raftPaths({ cluster }: SystemServices): PathDef[] {
-  return [...readPaths(cluster), ...joinPaths(cluster), ...memberPaths(cluster)]
+  return [...readPaths(cluster), ...joinPaths(cluster), ...memberPaths(cluster), ...statePaths(cluster)]
 }
 
 function statusOf(cluster: ClusterService): ReplicaStatus {
@@ -162,4 +162,59 @@ function memberPaths(cluster: ClusterService): PathDef[] {
     path('storage/raft/promote', 'Make a learner a voter.', flags, { update: change('Promote', (id) => cluster.setVoter(id, true)) }),
     path('storage/raft/demote', 'Make a voter a learner.', flags, { update: change('Demote', (id) => cluster.setVoter(id, false)) }),
   ]
+}
+
+function statePaths(cluster: ClusterService): PathDef[] {
+  const flags = { rootNamespaceOnly: true, sudo: true }
+  // On the leader: it knows all members, and tells who differs to fetch its state again.
+  const verify = effects('Compare', async () => answer(verifyBody(statusOf(cluster), await cluster.verifyStates())))
+  return [
+    path('storage/raft/verify', 'Compare the states of all members by their digests.', flags, { read: verify, update: verify }),
+    path(
+      'storage/raft/scrub',
+      "Read this node's whole state from its disk, in the background, and compare it with its digest.",
+      { ...flags, local: true },
+      {
+        update: reads('Begin', async () => {
+          cluster.scrub()
+          return null
+        }),
+      },
+    ),
+  ]
+}
+
+/** Enough of a digest to tell two apart by eye. */
+const digestShownChars = 16
+
+function verifyBody({ leader }: ReplicaStatus, { nodes, scrub }: VerifyReport): Record<string, unknown> {
+  const short = (digest: string | null): string | null => digest?.slice(0, digestShownChars) ?? null
+  return {
+    agree: nodes.every(({ agrees }) => agrees === true),
+    nodes: nodes.map((each) => ({
+      node_id: each.node,
+      address: each.member?.clusterAddress ?? '',
+      leader: each.node === leader,
+      voter: each.member?.voter ?? false,
+      state: stateOf(each),
+      index: each.index,
+      digest: short(each.digest),
+      expected_digest: short(each.expected),
+      agrees: each.agrees,
+      applied_index: each.applied,
+      cause: each.damage,
+      repairs: each.repairs,
+      last_scrub:
+        each.scrub === null
+          ? null
+          : { time: formatRfc3339(each.scrub.endedMs), ok: each.scrub.ok, index: each.scrub.index, bytes: each.scrub.bytes },
+    })),
+    scrub: { running: scrub.running, bytes_read: scrub.bytesRead },
+  }
+}
+
+function stateOf({ answered, damage, agrees }: VerifyReport['nodes'][number]): string {
+  if (!answered) return 'unreachable'
+  if (damage !== null) return 'repairing'
+  return agrees === null ? 'unknown' : agrees ? 'agrees' : 'differs'
 }

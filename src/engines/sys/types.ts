@@ -8,7 +8,7 @@ import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { PolicyStore } from '#policies/store.ts'
-import type { ReplicaStatus } from '#replica/types.ts'
+import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SystemTokens } from './tokens.ts'
@@ -91,6 +91,10 @@ export interface ClusterService {
   listJoinTokens(): Promise<readonly JoinTokenInfo[]>
   /** False when there is none of this id. */
   revokeJoinToken(id: string): Promise<boolean>
+  /** Compares the states of all members. Acts on what it finds where this node leads. */
+  verifyStates(): Promise<VerifyReport>
+  /** Begins to read this node's whole state from its disk. */
+  scrub(): void
   removePeer(nodeId: string): Promise<void>
   setVoter(nodeId: string, voter: boolean): Promise<void>
   /** Since anything was heard from a member, ms; null when nothing was in this node's life. */

@@ -425,6 +425,34 @@ describe('operator', () => {
       expect([changed.code, changed.last?.body]).toEqual([0, { server_id: 'n4' }])
     }
   })
+  test('raft verify: a table, and an exit code that says whether all agree', async () => {
+    const node = (id: string, more: object): object => ({
+      node_id: id,
+      leader: id === 'n1',
+      voter: true,
+      state: 'agrees',
+      agrees: true,
+      index: 9,
+      digest: 'ab12',
+      last_scrub: null,
+      ...more,
+    })
+    const answer = (agree: boolean, nodes: object[]) => ({ 'GET sys/storage/raft/verify': { json: { data: { agree, nodes } } } })
+    const good = await against(
+      answer(true, [node('n1', {}), node('n2', { last_scrub: { time: '2026-01-02T03:04:05Z', ok: true } })]),
+      'operator raft verify',
+    )
+    expect(good.code).toBe(0)
+    expect(good.out).toMatch(/n1 +leader +agrees +9 +ab12 +-\nn2 +follower +agrees +9 +ab12 +2026-01-02T03:04:05Z ok\n/)
+    const bad = await against(
+      answer(false, [node('n1', {}), node('n2', { agrees: false, state: 'differs', digest: 'cd34' })]),
+      'operator raft verify',
+    )
+    expect(bad.code).toBe(2)
+    expect(bad.out).toMatch(/n2 +follower +differs +9 +cd34/)
+    expect(bad.err).toContain('n2 (differs)')
+    expect((await against({ 'POST sys/storage/raft/scrub': {} }, 'operator raft scrub')).code).toBe(0)
+  })
   test('raft autopilot get-config, set-config: only what was given is sent, and a wrong value is named', async () => {
     const at = 'sys/storage/raft/autopilot/configuration'
     const shown = await against({ [`GET ${at}`]: { json: { data: { min_quorum: 3 } } } }, 'operator raft autopilot get-config')

@@ -42,6 +42,31 @@ describe('a node tells', () => {
     expect(body.data.config.servers[0]).toMatchObject({ node_id: 'node-1', leader: true, voter: true, protocol_version: '3' })
   })
 
+  test('the states of all members, compared: for those with sudo', async () => {
+    const { body } = await node.read('sys/storage/raft/verify')
+    expect(body.data).toMatchObject({ agree: true, nodes: [{ node_id: 'node-1', state: 'agrees', digest: 'd'.repeat(16), leader: true }] })
+    house.cluster.nodes[0]!.repair = 'why'
+    expect((await node.write('sys/storage/raft/verify')).body.data).toMatchObject({
+      agree: false,
+      nodes: [{ state: 'repairing', cause: 'why' }],
+    })
+    expect((await node.write('sys/storage/raft/scrub')).status).toBe(204)
+    expect(node.calls).toEqual(['scrub'])
+    const weak = await makeToken(['none'])
+    expect((await node.read('sys/storage/raft/verify', weak)).status).toBe(403)
+    expect((await node.write('sys/storage/raft/scrub', {}, weak)).status).toBe(403)
+  })
+
+  test('health says what is wrong with the disk, sealed or not', async () => {
+    house.cluster.nodes[0]!.repair = 'a wrong digest'
+    const cause = 'the state of this node is being fetched again: a wrong digest'
+    expect(await node.read('sys/health', null, { standbyok: '' })).toMatchObject({ status: 503, body: { cause } })
+    await node.write('sys/seal')
+    expect(await node.read('sys/health', null)).toMatchObject({ status: 503, body: { sealed: true, cause } })
+    house.cluster.nodes[0]!.failed = 'log: could not be written: EIO'
+    expect((await node.read('sys/health', null)).body.cause).toContain('EIO')
+  })
+
   test('metrics as text, only to those with a right to them', async () => {
     expect((await node.read('sys/metrics')).text).toBe('holdfast_up 1\n')
     expect((await node.read('sys/metrics', await makeToken(['none']))).status).toBe(403)
