@@ -18,10 +18,13 @@ export const sealedRestart: FaultKind = {
   unavailable: anywhere,
   async inject(arena, dice) {
     const node = await arena.victim(dice)
-    await node.end(dice.chance(0.5) ? 'SIGKILL' : 'SIGTERM')
+    const signal = dice.chance(0.5) ? 'SIGKILL' : 'SIGTERM'
+    const fromMs = performance.now()
+    await node.end(signal)
+    const tookMs = Math.round(performance.now() - fromMs)
     node.start()
     await node.answering()
-    return { on: node.id, heal: nothing }
+    return { on: `${node.id}, which took ${tookMs} ms to end by ${signal}`, heal: nothing }
   },
 }
 
