@@ -528,7 +528,8 @@ test('pid file, data folder and process: there while it runs, as they should be,
   }
   walk(main.dataDir)
   expect(open).toEqual([])
-  expect(readdirSync(main.dataDir).toSorted()).toEqual(['acknowledged', 'hardstate.0', 'hardstate.1', 'identity', 'log', 'state'])
+  const files = ['acknowledged', 'boot', 'hardstate.0', 'hardstate.1', 'identity', 'log', 'members.0', 'members.1', 'state']
+  expect(readdirSync(main.dataDir).toSorted()).toEqual(files)
   // Nor does the log hold a secret.
   for (const secret of [founded.token, ...founded.keys]) expect(main.log()).not.toContain(secret)
 })
