@@ -13,7 +13,6 @@ import { markFrom } from './mark.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
 const version = 1
-export const proofBytesMax = 512
 
 /** The state that `meta` describes, in few bytes: equal on every node that has applied the same log. */
 export function stateStatement(meta: StateMeta): Uint8Array {
