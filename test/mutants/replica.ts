@@ -131,6 +131,7 @@ export const replicaMutants: readonly Mutant[] = [
     replace: '      this.#floor = Math.min(this.#floor, oldest.index)\n',
     breaks: 'changes beyond the memory of the leader count as never made: an old view overwrites them',
     killedBy: {
+      simulator: true,
       test: 'test/unit/replica/conflicts.test.ts::with a bounded memory it may call an old view conflicting, but never misses a change, and never forgets what is in flight',
     },
   },
@@ -150,7 +151,10 @@ export const replicaMutants: readonly Mutant[] = [
     find: '      this.#waiting.push({ sinceMs',
     replace: '      ;(this.#round?.readers ?? this.#waiting).push({ sinceMs',
     breaks: 'a read that came while a round was under way is answered with it, though the round proves nothing about so late a moment',
-    killedBy: { test: 'test/unit/replica/reads.test.ts::a read that comes while a round is under way waits for the next one' },
+    killedBy: {
+      simulator: true,
+      test: 'test/unit/replica/reads.test.ts::a read that comes while a round is under way waits for the next one',
+    },
   },
   {
     id: 'clock-runs-back',
