@@ -15,6 +15,9 @@ import { releasedFormats } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { EntryType, MessageType, type Membership, type MembershipChange } from '#raft/index.ts'
+import type { Request } from '#core/types.ts'
+import { Forwarding } from '#node/forwarding.ts'
+import { ForwardSeal } from '#node/forward-seal.ts'
 import { decodeCommand, encodeCommand } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
 import { membershipChangeIn, withMacs } from '#replica/entries.ts'
@@ -24,6 +27,7 @@ import { encodeMessage, messageFrom } from '#replica/messages.ts'
 import { decodeHeader, encodeHeader } from '#replica/snapshots.ts'
 import { encodeMembershipChange } from '#raft/index.ts'
 import { encodeSealConfig, parseSealConfig } from '#seal/config.ts'
+import type { ReplicaStatus } from '#replica/types.ts'
 import { AckFile } from '#store/ack.ts'
 import { decodeBase, encodeBase } from '#store/base.ts'
 import { nodeDisk } from '#store/disk.ts'
@@ -150,6 +154,43 @@ async function bytesOf(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
 function frameOf(bytes: Uint8Array): unknown {
   const [frame] = new FrameDecoder(1_000_000).push(bytes)
   return frame === undefined ? null : frameValue(frame)
+}
+
+const forwarded: Request = {
+  id: 'r-1',
+  operation: 'update',
+  path: 'secret/a',
+  namespace: '',
+  token: 'not a token',
+  body: { a: 1 },
+  query: {},
+  headers: { 'x-a': 'b' },
+  clientAddress: '10.1.2.3',
+  wrapTtlSeconds: 0,
+  method: 'POST',
+  ticket: { boot: 1_700_000_000_000, slot: 0, serial: 1 },
+}
+const forwardBarrier = { derivedKey: () => new SecretBytes(new Uint8Array(createHash('sha256').update('forwarding').digest())) }
+
+/** The end of forwarding at `self`, while `leader` leads; `seen`: what it was asked to carry out. */
+function forwarder(
+  self: string,
+  leader: string,
+  send: (sealed: Uint8Array) => Promise<Uint8Array>,
+): { forwarding: Forwarding; seen: Request[] } {
+  const seen: Request[] = []
+  const status = { leader } as ReplicaStatus
+  const forwarding = new Forwarding({
+    barrier: forwardBarrier,
+    random: fixedRandom(),
+    replica: { nodeId: self, status: () => status, onStatus: () => () => {} },
+    transport: () => ({ request: (_to, _kind, body) => send(body) }),
+    handle: async (request) => {
+      seen.push(request)
+      return { status: 204, headers: {}, body: new Uint8Array() }
+    },
+  })
+  return { forwarding, seen }
 }
 
 const directory = updateDirectory({ ...emptyDirectory, incarnation: 3 }, { put: member })
@@ -439,6 +480,31 @@ export const formats: readonly Format[] = [
       return createHash('sha256').update(key.reveal()).digest('hex')
     },
     newer: raise(0),
+  },
+  {
+    name: 'forwarded request',
+    version: 3,
+    where: 'from a follower to the leader, sealed',
+    kind: 'cluster',
+    unknown: 'ERR_FRAME',
+    sample: async () => {
+      let sent: Uint8Array = new Uint8Array()
+      const { forwarding } = forwarder('a', 'b', async (sealed) => (sent = sealed))
+      // No answer comes back: it is the request that is looked at.
+      await forwarding.forward(forwarded).catch(() => {})
+      return sent
+    },
+    read: async (bytes) => {
+      const { forwarding, seen } = forwarder('b', 'b', async (sealed) => sealed)
+      await forwarding.answer('a', bytes)
+      return seen[0]
+    },
+    newer: (bytes) => {
+      const seal = new ForwardSeal({ barrier: forwardBarrier, random: fixedRandom() })
+      const place = `forward request ${JSON.stringify(['a', 'b'])}`
+      const fields = decode(seal.open(place, bytes)) as { version: number }
+      return seal.seal(place, encode({ ...fields, version: fields.version + 1 }))
+    },
   },
   {
     name: 'value envelope',
