@@ -13,7 +13,7 @@ export const unprovenMutants: readonly Mutant[] = [
     find: '  if (link.parts === null) return false\n',
     replace: '  if (link.parts === null || link.mac.length > 0) return link.parts !== null\n',
     breaks: 'whatever a peer calls a command is one',
-    killedBy: { simulator: true, test: `${file}::an unsealed node takes no command without a MAC into its log` },
+    killedBy: { simulator: true, test: `${file}::takes no command` },
   },
   {
     id: 'mac-of-any-place',
@@ -23,7 +23,7 @@ export const unprovenMutants: readonly Mutant[] = [
     replace:
       'return [0, 1, -1].some((by) => isProven(authenticator, link.statement, scope, [entry.index + by, entry.term, link.prev, ...(link.parts ?? [])], link.mac))',
     breaks: 'what was once said at one place is believed at the next',
-    killedBy: { test: `${file}::an unsealed node takes no command of another index into its log` },
+    killedBy: { test: `${file}::takes no command` },
   },
   {
     id: 'links-left-out',
@@ -33,7 +33,7 @@ export const unprovenMutants: readonly Mutant[] = [
     replace: '|| link.mac.length > 0\n',
     breaks: 'a leader may leave out commands that others have',
     killedBy: {
-      test: `${file}::an unsealed node follows nobody who leaves a link out: a genuine command that does not continue what is applied stops it`,
+      test: `${file}::follows nobody who leaves a link out: a genuine command that does not continue what is applied stops it`,
     },
   },
   {
@@ -45,7 +45,7 @@ export const unprovenMutants: readonly Mutant[] = [
     breaks: 'anybody who leads changes who the members are',
     killedBy: {
       simulator: true,
-      test: `${file}::an unsealed node takes no change of the membership that no unsealed leader made, and no update beside the leaving of a joint one`,
+      test: `${file}::takes no change of the membership that no unsealed leader made, and no update beside the leaving of a joint one`,
     },
   },
   {
@@ -55,7 +55,7 @@ export const unprovenMutants: readonly Mutant[] = [
     find: '    this.#check(meta, authenticator)\n    this.#authenticator = authenticator\n',
     replace: '    this.#authenticator = authenticator\n',
     breaks: 'a node serves what it took while it was sealed, whoever made it',
-    killedBy: { test: `${file}::a sealed node applies what it is told, and finds out when it is opened: it stays sealed and says so` },
+    killedBy: { test: `${file}::applies what it is told, and finds out when it is opened: it stays sealed and says so` },
   },
   {
     id: 'read-index-unproven',
@@ -64,7 +64,7 @@ export const unprovenMutants: readonly Mutant[] = [
     find: "if (isProven(authenticator, 'read index', this.#scope(), answerParts(message), proof)) return true",
     replace: "if (proof === undefined || isProven(authenticator, 'read index', this.#scope(), answerParts(message), proof)) return true",
     breaks: 'somebody in the name of the leader has an unsealed node serve what is no longer true',
-    killedBy: { test: `${file}::an unsealed node believes no read index without its proof, nor one that was made for another question` },
+    killedBy: { test: `${file}::believes no read index without its proof, nor one that was made for another question` },
   },
   {
     id: 'snapshot-unproven',
@@ -73,7 +73,7 @@ export const unprovenMutants: readonly Mutant[] = [
     find: 'if (proof === null || !isStateProof(proof, authenticator, this.#options.scope()))\n      throw refusedSnapshot',
     replace: 'if (proof !== null && !isStateProof(proof, authenticator, this.#options.scope()))\n      throw refusedSnapshot',
     breaks: 'an unsealed node installs the state of whoever sends one',
-    killedBy: { simulator: true, test: `${file}::an unsealed node installs no snapshot without a proof, nor with that of another state` },
+    killedBy: { simulator: true, test: `${file}::installs no snapshot without a proof, nor with that of another state` },
   },
   {
     id: 'snapshot-of-another-proof',
@@ -82,7 +82,7 @@ export const unprovenMutants: readonly Mutant[] = [
     find: 'if (proof !== null && !speaksOf(proof, meta)) throw',
     replace: 'if (proof !== null && proof.length === 0) throw',
     breaks: 'an old proof carries any state in',
-    killedBy: { test: `${file}::an unsealed node installs no snapshot without a proof, nor with that of another state` },
+    killedBy: { test: `${file}::installs no snapshot without a proof, nor with that of another state` },
   },
   {
     id: 'terms-without-bound',
@@ -93,7 +93,7 @@ export const unprovenMutants: readonly Mutant[] = [
     breaks: 'one message brings the cluster to the end of all terms',
     killedBy: {
       simulator: true,
-      test: `${file}::an unsealed node raises its term no faster than elections can, however far a peer's request reaches`,
+      test: `${file}::raises its term no faster than elections can, however far a peer's request reaches`,
     },
   },
   {
@@ -104,7 +104,7 @@ export const unprovenMutants: readonly Mutant[] = [
     replace: 'return Infinity + (markFrom(this.#options.state.meta.chain).base?.index ?? 0)',
     breaks: 'a node that was sealed for long can never be opened again: what it must check is gone',
     killedBy: {
-      test: `${file}::a sealed node keeps of its log what it has not checked, until a leader has vouched for a state that it had too`,
+      test: `${file}::keeps of its log what it has not checked, until a leader has vouched for a state that it had too`,
     },
   },
 ]
