@@ -160,11 +160,26 @@ export class Trial {
   }
 }
 
-/** Does the named test stand in its file? */
+/** Does the named test stand in its file? Its name may begin with that of the group that it stands in, and fill in what a table of cases leaves open. */
 export function testExists(root: string, test: string): boolean {
   const { path, name } = splitTest(test)
   const file = join(root, path)
-  return existsSync(file) && readFileSync(file, 'utf8').includes(name)
+  if (!existsSync(file)) return false
+  const text = readFileSync(file, 'utf8')
+  if (text.includes(name)) return true
+  const groups = titlesOf(text, 'describe').filter((group) => name.startsWith(`${group} `))
+  const rest = groups.map((group) => name.slice(group.length + 1))
+  return titlesOf(text, 'test').some((title) => rest.some((each) => patternOf(title).test(each)))
+}
+
+function titlesOf(text: string, kind: 'describe' | 'test'): string[] {
+  const call = new RegExp(`\\b${kind}(?:\\.each\\([^\\n]*\\))?\\(\\s*(['"\`])(.*?)\\1,`, 'g')
+  return [...text.matchAll(call)].map(([, , title = '']) => title)
+}
+
+function patternOf(title: string): RegExp {
+  const escaped = title.replaceAll(/[$()*+.?[\\\]^{|}]/g, '\\$&')
+  return new RegExp(`^${escaped.replaceAll(/%[a-z]|\\\$[\w.]+/g, '.+')}$`)
 }
 
 function named({ id, failures, file, breaks }: Mutant): Pick<Verdict, 'id' | 'failures' | 'file' | 'breaks'> {

@@ -24,6 +24,15 @@ test('there are at least 40, each with its own id, and the tests that they name 
   expect(missing.map(({ id }) => id)).toEqual([])
 })
 
+test('a test is found by its name, with or without its group, and a case by its table; another name is not', () => {
+  const found = (name: string): boolean => testExists('.', `test/unit/replica/unproven.test.ts::${name}`)
+  expect(found('installs no snapshot without a proof, nor with that of another state')).toBe(true)
+  expect(found('an unsealed node installs no snapshot without a proof, nor with that of another state')).toBe(true)
+  expect(found('an unsealed node takes no command without a MAC into its log')).toBe(true)
+  expect(found('an unsealed node takes no command without a MAC into its logs')).toBe(false)
+  expect(found('an unknown node takes no command without a MAC into its log')).toBe(false)
+})
+
 test('each failure of the list has a mutant, or a reason for having none', () => {
   const all = Array.from({ length: failuresCount }, (_, at) => at + 1)
   const covered = new Set(mutants.flatMap(({ failures }) => failures))
