@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Api } from '#cmd/dev/api.ts'
 import { writeApiCertificates } from '#cmd/dev/certificates.ts'
+import { runCommand } from '#test/support/cli.ts'
 import { freePorts } from '#test/support/cluster.ts'
 import { recordFigures } from '#test/support/figures.ts'
 import { SealCluster, seconds } from '#test/support/seal-cluster.ts'
@@ -49,10 +50,15 @@ beforeAll(async () => {
   keeper.configure({ tls })
   await keeper.startAndAnswer()
   founded = await found(keeper)
-  expect((await ask('POST', 'sys/mounts/transit', { type: 'transit' })).status).toBe(204)
-  expect((await ask('POST', 'transit/keys/seal')).status).toBe(200)
-  expect((await ask('POST', 'sys/policies/acl/seal', { policy })).status).toBe(204)
-  writeFileSync(tokenFile, `${await newToken('1h')}\n`, { mode: 0o600 })
+  // As docs/seals.md has it.
+  const env = { HOLDFAST_TOKEN: founded.token, HOLDFAST_CACERT: ca }
+  const say = (line: string, stdin = '') => runCommand(line, { address: keeper.apiAddress, env, stdin })
+  expect(await say('secrets enable transit')).toMatchObject({ code: 0, err: '' })
+  expect(await say('write -f transit/keys/seal')).toMatchObject({ code: 0 })
+  expect(await say('policy write seal -', policy)).toMatchObject({ code: 0, err: '' })
+  const made = await say('token create -policy=seal -period=24h -orphan -field=token')
+  expect(made.code).toBe(0)
+  writeFileSync(tokenFile, made.out, { mode: 0o600 })
   cluster.configure(stanza())
 })
 afterAll(async () => {
