@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { checkVersion } from '#base/formats.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { errorBody, jsonHeaders } from './errors.ts'
@@ -192,16 +193,16 @@ export class Once {
 }
 
 /** A record: one line of JSON, then the answer's body as it is. */
-function encodeKept(kept: Kept, body: Uint8Array): Uint8Array {
+export function encodeKept(kept: Kept, body: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`${JSON.stringify(kept)}\n`), body])
 }
 
-/** @throws ERR_STORE_CORRUPT, also for a record of a version that is not ours. */
+/** @throws ERR_STORE_CORRUPT when it is no record; ERR_UPGRADE_REQUIRED for one of another version. */
 export function decodeKept(stored: Uint8Array): { readonly kept: Kept; readonly answer: CoreResponse | null } {
   const end = stored.indexOf(0x0a)
-  const kept = parseStored<Kept>(stored.subarray(0, Math.max(0, end)), "a request's record")
-  if (kept.version !== formatVersion)
-    throw new HoldfastError('ERR_STORE_CORRUPT', `a request's record expected version ${formatVersion}, got ${kept.version}`)
+  const kept = parseStored<Kept>(stored.subarray(0, Math.max(0, end)), "a repeated request's record")
+  if (!checkVersion("a repeated request's record", formatVersion, kept.version))
+    throw new HoldfastError('ERR_STORE_CORRUPT', "expected a repeated request's record to have a version")
   const { status, headers } = kept
   return { kept, answer: kept.hasAnswer ? { status, headers, body: stored.subarray(end + 1) } : null }
 }

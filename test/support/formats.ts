@@ -15,6 +15,7 @@ import { releasedFormats } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { EntryType, MessageType, type Membership, type MembershipChange } from '#raft/index.ts'
+import { decodeKept, encodeKept } from '#core/once.ts'
 import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { ForwardSeal } from '#node/forward-seal.ts'
@@ -505,6 +506,32 @@ export const formats: readonly Format[] = [
       const fields = decode(seal.open(place, bytes)) as { version: number }
       return seal.seal(place, encode({ ...fields, version: fields.version + 1 }))
     },
+  },
+  {
+    name: 'repeated request',
+    version: 1,
+    where: 'behind the barrier, `sys/once`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    unrecorded: 'none is read ten minutes after it was written',
+    sample: () =>
+      encodeKept(
+        {
+          version: 1,
+          timeMs: 1_700_000_000_000,
+          requestId: 'r',
+          fingerprint: 'f',
+          operation: 'update',
+          endedToken: null,
+          sender: { node: 'a', mark: { boot: 1_700_000_000_000, serial: 3 } },
+          status: 200,
+          headers: { 'content-type': 'application/json' },
+          hasAnswer: true,
+        },
+        Buffer.from('{}\n'),
+      ),
+    read: decodeKept,
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
     name: 'value envelope',
