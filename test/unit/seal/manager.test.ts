@@ -438,6 +438,59 @@ describe('auto seal', () => {
     expect(seal.status()).toMatchObject({ type: 'static', sealed: false, migration: false })
   })
 
+  test('a seal that wraps but does not unwrap is found out before the one of before is given up', async () => {
+    const first = cluster()
+    const { keys } = await first.seal.init({ ...asked, secretShares: 1, secretThreshold: 1 }, first.populate)
+    first.seal.close()
+    const replica = first.fake.node(0)
+    const whole = createStaticSeal({ current: { id: 'k1', key: new SecretBytes(new Uint8Array(32)) }, random: systemRandom })
+    for (const unwrap of [
+      () => Promise.reject(new SealFault('credentials', 'planted: may not decrypt')),
+      async () => new Uint8Array(32).fill(1),
+    ]) {
+      const barrier = createBarrier({ replica, clock: first.clock, random: systemRandom, log: silentLogger })
+      const autoSeal = guardSeal({ ...whole, unwrap }, { clock: systemClock, random: systemRandom })
+      const seal = createSealManager({ barrier, replica, random: systemRandom, log: silentLogger, autoSeal })
+      await expect(seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })).rejects.toThrow(
+        /may not decrypt|expected back what it wrapped/,
+      )
+      expect(seal.status()).toMatchObject({ type: 'shamir', sealed: true, migration: true, progress: 0 })
+      seal.close()
+    }
+  })
+
+  test('a migration that the root key has moved on from is given up, not written over it', async () => {
+    const { at, fake, clock, populate } = cluster(2)
+    const { keys } = await at(0).seal.init({ ...asked, secretShares: 1, secretThreshold: 1 }, populate)
+    await unseal(at(0).seal, hex(keys[0]))
+    const replica = fake.node(1)
+    await replica.appliedUpTo(fake.log.length)
+    const barrier = createBarrier({ replica, clock, random: systemRandom, log: silentLogger })
+    const seal = createSealManager({ barrier, replica, random: systemRandom, log: silentLogger, autoSeal: staticSeal('k1', 1) })
+    await seal.unseal({ key: hex(keys[0]), reset: false, migrate: true })
+    const moved = new Uint8Array(61).fill(9)
+    await at(0).barrier.writeBare({ 'core/root-key': moved })
+    fake.elect('node-2')
+    await replica.appliedUpTo(fake.log.length)
+    await seal.settleMigration()
+    expect(seal.status()).toMatchObject({ type: 'shamir', migration: false })
+    expect(seal.records()?.rootKey).toEqual(moved)
+  })
+
+  test('a node joins by the seal of before while the cluster is about to change over', async () => {
+    const home = cluster(1, staticSeal('k1', 1, undefined, 'one'))
+    await home.seal.init(withRecovery, home.populate)
+    const records = home.seal.records()
+    if (records === null) throw new Error('records expected')
+    const joiner = cluster(1, staticSeal('k2', 2, undefined, 'two'))
+    await expect(joiner.seal.openForJoin(records)).rejects.toThrow(/seal expected one, got two/)
+    const replica = joiner.fake.node(0)
+    const barrier = createBarrier({ replica, clock: joiner.clock, random: systemRandom, log: silentLogger })
+    const seals = { autoSeal: staticSeal('k2', 2, undefined, 'two'), retiredSeal: staticSeal('k1', 1, undefined, 'one') }
+    const seal = createSealManager({ barrier, replica, random: systemRandom, log: silentLogger, ...seals })
+    expect((await seal.openForJoin(records)).length).toBe(32)
+  })
+
   test('another key does not open it, the previous one does', async () => {
     const wrapped = await staticSeal('k1', 1).wrap(new Uint8Array(32).fill(5), 'p')
     expect(await staticSeal('k2', 2, ['k1', 1]).unwrap(wrapped, 'p')).toEqual(new Uint8Array(32).fill(5))
