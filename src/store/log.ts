@@ -222,6 +222,8 @@ class LevelLogStore implements LogStore {
       const ops: LevelOp[] = [this.#basePut(base)]
       for (let at = this.#base.index + 1; at <= this.#last; at += 1) ops.push({ type: 'del', key: indexKey(at) })
       await this.#level.batch(ops, synced)
+      // A base record that rots back to an older one would else make a shorter log that verifies.
+      await this.#ack.lower({ index: base.index, chain: base.chain })
       this.#base = base
       this.#last = base.index
       this.#lastChain = base.chain

@@ -99,7 +99,8 @@ export class ClusterOracle {
     if (now.term < hardState.term) fail('monotone durables', `${id} came back with term ${now.term}, had promised ${hardState.term}`)
     if (now.term === hardState.term && hardState.vote !== null && now.vote !== hardState.vote)
       fail('monotone durables', `${id} came back with a vote for ${now.vote}, had voted for ${hardState.vote}`)
-    if (end !== null && log.firstIndex() <= end.index && (log.lastIndex() < end.index || log.term(end.index) !== end.term))
+    const inState = end !== null && state.meta.applied >= end.index
+    if (end !== null && !inState && log.firstIndex() <= end.index && (log.lastIndex() < end.index || log.term(end.index) !== end.term))
       fail('acknowledged never lost', `${id} came back with a log to ${log.lastIndex()}, had acknowledged ${end.index} of term ${end.term}`)
     if (end !== null && log.firstIndex() > end.index + 1 && state.meta.applied < log.firstIndex() - 1)
       fail('acknowledged never lost', `${id} came back with a log from ${log.firstIndex()} and a state at ${state.meta.applied}`)

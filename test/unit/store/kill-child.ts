@@ -7,6 +7,8 @@ const [directory = '', clusterId = ''] = process.argv.slice(2)
 const log = await openLogStore({ directory, clusterId })
 const state = await openStateStore({ directory, clusterId })
 let term = log.hardState.term + 1
+// A driver persists the term before an entry of it: killed in between, the next run would find an entry that no hard state knows.
+await log.append({ term, vote: null, commit: log.hardState.commit }, [])
 for (let index = log.lastIndex() + 1; ;) {
   const count = 1 + (index % 5)
   const entries = Array.from({ length: count }, (_, at) => ({
