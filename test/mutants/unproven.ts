@@ -53,7 +53,7 @@ export const unprovenMutants: readonly Mutant[] = [
     failures: [34],
     file: chain,
     find: '    this.#check(meta, authenticator)\n    this.#authenticator = authenticator\n',
-    replace: '    this.#authenticator = authenticator\n',
+    replace: '    if (meta.applied < 0) this.#check(meta, authenticator)\n    this.#authenticator = authenticator\n',
     breaks: 'a node serves what it took while it was sealed, whoever made it',
     killedBy: { test: `${file}::applies what it is told, and finds out when it is opened: it stays sealed and says so` },
   },
