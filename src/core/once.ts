@@ -213,7 +213,7 @@ export function answerOfFailure(error: unknown): CoreResponse {
   return { status: known.status, headers: jsonHeaders, body: Buffer.from(`${JSON.stringify(errorBody(known))}\n`) }
 }
 
-export const replayedHeader = 'x-holdfast-replayed'
+const replayedHeader = 'x-holdfast-replayed'
 
 /** The kept answer, flagged. @throws ERR_ANSWER_NOT_KEPT where there is none. */
 export function replay(answer: CoreResponse | null): CoreResponse {

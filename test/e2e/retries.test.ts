@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '#base/clock.ts'
 import { systemRandom } from '#base/random.ts'
 import { Client } from '#client/client.ts'
+import { runCommand } from '#test/support/cli.ts'
 import { mountKv, startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 import { recordFigures } from '#test/support/figures.ts'
 
@@ -122,6 +123,31 @@ test("without any id: a follower's clients do not notice that the leader died", 
     expect(await versionsOf(`w${id}`, clients[0])).toBe(answered.length)
   }
   await Promise.all(clients.map((one) => one.close()))
+})
+
+test("'holdfast kv put' in the middle of the leader's death: each ends well, and each made one version", async () => {
+  const { cluster } = running
+  for (const node of cluster.nodes.filter(({ process: server }) => server === null)) {
+    cluster.spawn(node)
+    await cluster.waitForAnswer(node)
+    await cluster.unseal(node)
+  }
+  await cluster.waitUntilServing()
+  await clear('cli')
+  const leader = await waitForLeader(cluster)
+  // The leader first: it takes the write itself, and nobody but the command can send it again.
+  const addresses = [leader, ...cluster.nodes.filter((node) => node !== leader)].map(({ apiAddress }) => apiAddress)
+  const env = { HOLDFAST_TOKEN: cluster.rootToken, HOLDFAST_MAX_RETRIES: '5' }
+  const versions: number[] = []
+  let killed: Promise<void> | null = null
+  for (let n = 1; n <= 40; n += 1) {
+    if (n === 10) killed = cluster.stopNode(leader, 'SIGKILL').then(() => undefined)
+    const ran = await runCommand(['kv', 'put', '-field=version', 'secret/cli', `n=${n}`], { address: addresses.join(','), env })
+    expect(ran, `put ${n}`).toMatchObject({ code: 0 })
+    versions.push(Number(ran.out))
+  }
+  await killed
+  expect(versions).toEqual(versions.map((_, at) => at + 1))
 })
 
 /** No such secret: its first version will be 1. */
