@@ -6,7 +6,9 @@ import { type Command, type CommandContext, exitCodes } from '../cli/types.ts'
 
 function sealRows(seal: Secret): Row[] {
   const auto = seal['recovery_seal'] === true
-  const unsealing = seal['sealed'] === true && seal['initialized'] === true && !auto
+  // An auto seal opens by itself; shares are given to it only after somebody sealed it, or for a migration.
+  const waiting = !auto || Number(seal['progress']) > 0 || seal['migration'] === true
+  const unsealing = seal['sealed'] === true && seal['initialized'] === true && waiting
   const optional = (label: string, value: unknown): Row[] => (value === undefined || value === '' || value === null ? [] : [[label, value]])
   return [
     ['Seal Type', seal['type']],
@@ -16,6 +18,8 @@ function sealRows(seal: Secret): Row[] {
     ['Threshold', seal['t']],
     ...(unsealing ? ([['Unseal Progress', `${String(seal['progress'])}/${String(seal['t'])}`]] as Row[]) : []),
     ...(unsealing ? optional('Unseal Nonce', seal['nonce']) : []),
+    ...(seal['migration'] === true ? ([['Seal Migration in Progress', true]] as Row[]) : []),
+    ...(Array.isArray(seal['warnings']) ? seal['warnings'].map((warning): Row => ['Warning', String(warning)]) : []),
     ['Version', seal['version']],
     ...optional('Build Date', seal['build_date']),
     ['Storage Type', seal['storage_type']],

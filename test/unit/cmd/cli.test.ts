@@ -361,6 +361,14 @@ describe('operator', () => {
     expect([shut.code, shut.out]).toEqual([2, expect.stringContaining('Unseal Progress    1/3')])
     expect(JSON.parse((await against({ 'GET sys/seal-status': { json: sealed } }, 'status -format=json')).out)).toEqual(sealed)
   })
+  test('status says why an auto seal does not open, and that a migration waits', async () => {
+    const auto = { ...sealed, type: 'awskms', recovery_seal: true, progress: 0, warnings: ['the seal does not open: planted'] }
+    const away = await against({ 'GET sys/seal-status': { json: auto } }, 'status')
+    expect([away.code, away.out]).toEqual([2, expect.stringMatching(/Warning +the seal does not open: planted/)])
+    expect(away.out).not.toContain('Unseal Progress')
+    const migrating = await against({ 'GET sys/seal-status': { json: { ...auto, migration: true } } }, 'status')
+    expect(migrating.out).toMatch(/Unseal Progress +0\/3[^]*Seal Migration in Progress +true/)
+  })
   test('init prints keys and token once, as a table or as the field knows the JSON', async () => {
     const made = { keys: ['61'], keys_base64: ['YQ=='], root_token: 's.root' }
     const ran = await against({ 'POST sys/init': { json: made } }, 'operator init -key-shares=1 -key-threshold=1')
