@@ -31,7 +31,15 @@ async function compact({ applied, synced, lowestIndex, checkedIndex = Infinity }
   }
   const settings = { trailingEntries: 10, logBytesMax: 1_000_000 }
   const chain = { checkedIndex }
-  const driver = { options: { log, state }, settings, chain, repair: { reason: null }, outgoing: { lowestIndex: () => lowestIndex }, running: true, fail: () => {} }
+  const driver = {
+    options: { log, state },
+    settings,
+    chain,
+    repair: { reason: null },
+    outgoing: { lowestIndex: () => lowestIndex },
+    running: true,
+    fail: () => {},
+  }
   const compactor = new Compactor(driver as unknown as Driver)
   for (let tick = 0; tick < 20; tick += 1) compactor.tick()
   await compactor.idle()
