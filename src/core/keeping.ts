@@ -12,9 +12,16 @@ import type { CoreResponse, LogicalResponse, Request } from './types.ts'
 /** Not this request's end, but that nobody could see to it now: it may succeed at the next try. */
 const passing = (error: unknown): boolean => isHoldfastError(error) && error.status === 503
 
-/** Whether a failure must be laid down so that an earlier sending of the request is not carried out behind it. */
-export const fences = ({ onceKey, found }: Trace, error: unknown): boolean =>
-  onceKey?.repeated === true && found?.kind === 'first' && !passing(error)
+/**
+ * Whether the end of a request that writes nothing must be laid down, so that an earlier sending of it is not carried out behind it. Not for
+ * clients without a token: they could fill log and table with nothing.
+ */
+const fencesAnswer = ({ onceKey, found, token }: Trace): boolean =>
+  onceKey?.repeated === true && found?.kind === 'first' && (token !== null || !onceKey.byClient)
+
+/** The same of a failure. Who has no right to it gets none by waiting, so a refusal of that kind needs no record. */
+export const fences = (trace: Trace, error: unknown): boolean =>
+  fencesAnswer(trace) && !passing(error) && !(isHoldfastError(error) && error.status === 403)
 
 export class Keeping {
   readonly once = new Once()
@@ -38,7 +45,7 @@ export class Keeping {
     if (trace.onceKey === null || evaluated.kind === 'replayed') return
     // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
     if (evaluated.kind === 'later') return this.#put(transaction, request, trace, null)
-    if (transaction.writes === 0 && !trace.onceKey.repeated) return
+    if (transaction.writes === 0 && !fencesAnswer(trace)) return
     assert(trace.def !== null, 'an answer expected to be of a path')
     trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)
     await this.#put(transaction, request, trace, trace.rendered)

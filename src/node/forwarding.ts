@@ -106,7 +106,7 @@ function outcomeOf(error: unknown): HoldfastError {
 const outcomeUnknown = (cause: unknown): HoldfastError =>
   new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader did not answer: the request may or may not have been carried out', {
     cause,
-    hint: 'read the value back before you repeat a write that must happen once',
+    hint: 'with an X-Holdfast-Request-Id send it again as it was, it is applied once; without, read the value back first',
   })
 
 /** Answered instead of carrying the request out, by the leader's door or by our own. */

@@ -37,7 +37,7 @@ export const onceMutants: readonly Mutant[] = [
     failures: [26, 27],
     file: 'src/core/keeping.ts',
     find: 'onceKey?.repeated === true && found',
-    replace: 'onceKey?.repeated === undefined && found',
+    replace: 'onceKey?.repeated === false && found',
     breaks: 'a repetition is refused, and then its first sending arrives and is carried out: failed, then committed',
     killedBy: { test: `${once}::that was refused when it was repeated is not done by an earlier sending that comes behind it` },
   },

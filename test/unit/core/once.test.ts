@@ -244,6 +244,16 @@ describe('a forwarded write', () => {
     expect(await versionOf()).toBe(3)
   })
 
+  test('that is refused for want of a token or a right leaves nothing, however often it is repeated', async () => {
+    const token = await tokenWith('path "secret/*" { capabilities = ["read"] }')
+    const before = house.cluster.log.length
+    for (const by of ['s.unknown', null, token])
+      expect((await house.node.ask(put('x', { token: by, retryId: 'id-1', repeated: true }))).status).toBe(403)
+    const unwrap: Partial<Request> = { path: 'sys/wrapping/unwrap', token: null, retryId: 'id-1', repeated: true, body: { token: 'hvs.x' } }
+    expect((await house.node.ask(put('', unwrap))).status).toBe(400)
+    expect(house.cluster.log.length).toBe(before)
+  })
+
   test('uses no more slots than it has requests under way', async () => {
     for (let n = 0; n < 20; n += 1) await house.house[1]!.ask(put(`x${n}`))
     await Promise.all(Array.from({ length: 5 }, (_, n) => house.house[1]!.ask(put('y', { path: `secret/data/p${n}` }))))

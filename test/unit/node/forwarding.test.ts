@@ -45,7 +45,7 @@ async function pair(
     })
   const leader = make(0, async () => new Uint8Array(0))
   const follower = make(1, (body) => carry(body, () => leader.answer('node-2', body)))
-  return { follower, leader, seen, at }
+  return { follower, leader, seen, at, cluster }
 }
 
 const codeOf = async (work: Promise<unknown>): Promise<string> =>
@@ -106,6 +106,29 @@ describe('a forwarded request', () => {
     expect(await codeOf(follower.forward({ ...request, operation: 'create' }))).toBe('ERR_FRAME')
     expect(seen).toHaveLength(0)
   })
+})
+
+test('a leader that hangs is not waited for once there is another', async () => {
+  const { follower, cluster } = await pair(() => new Promise(() => {}))
+  const asked = codeOf(follower.forward(request))
+  cluster.elect('node-1')
+  cluster.elect(null)
+  expect(await Promise.race([asked, new Promise((resolve) => setImmediate(() => resolve('waits')))])).toBe('waits')
+  cluster.elect('node-2')
+  expect(await asked).toBe('ERR_OUTCOME_UNKNOWN')
+})
+
+test.each([
+  ['none', undefined],
+  ['a slot beyond its own', { boot: 1, slot: 1_024, serial: 1 }],
+  ['a slot that is none', { boot: 1, slot: -1, serial: 1 }],
+  ['a part of a serial', { boot: 1, slot: 0, serial: 1.5 }],
+  ['a run that is no number', { boot: '1', slot: 0, serial: 1 } as never],
+])('a ticket that is %s is refused', async (_what, ticket) => {
+  const { follower, seen } = await pair()
+  const { ticket: _none, ...rest } = request
+  expect(await codeOf(follower.forward(ticket === undefined ? rest : { ...rest, ticket }))).toBe('ERR_FRAME')
+  expect(seen).toHaveLength(0)
 })
 
 describe('what the client is told', () => {
