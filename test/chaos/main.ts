@@ -3,7 +3,7 @@
  * history is linearizable, every acknowledged write is there, and every kind of fault that should be possible was.
  */
 import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Prng } from '#test/sim/prng.ts'
@@ -97,7 +97,13 @@ async function chaos(
     date: new Date().toISOString(),
     minutes: +((endedMs - beganMs) / 60_000).toFixed(2),
     nodes: options.nodes,
-    machine: { cores: cpus().length, node: process.version, network: arena.network.kind, disk: arena.nodes[0]?.disk.kind },
+    machine: {
+      cores: cpus().length,
+      load_15_min: loadavg().map((load) => +load.toFixed(1))[2],
+      node: process.version,
+      network: arena.network.kind,
+      disk: arena.nodes[0]?.disk.kind,
+    },
     impossible: Object.fromEntries(
       wanted.flatMap((kind) => (kind.unavailable(machine) === null ? [] : [[kind.name, kind.unavailable(machine)]])),
     ),

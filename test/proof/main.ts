@@ -4,7 +4,7 @@
  */
 import { randomInt } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { cpus, tmpdir, totalmem } from 'node:os'
+import { cpus, loadavg, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -98,7 +98,12 @@ async function main(): Promise<number> {
     commit: code.commit,
     begun: progress.begun,
     date: new Date().toISOString(),
-    machine: { cores: cpus().length, memory_gib: Math.round(totalmem() / 2 ** 30), node: process.version },
+    machine: {
+      cores: cpus().length,
+      memory_gib: Math.round(totalmem() / 2 ** 30),
+      node: process.version,
+      load_15_min: loadavg().map((load) => +load.toFixed(1))[2],
+    },
     full: rounds >= proof.rounds,
     clean,
     figures,
