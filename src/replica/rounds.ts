@@ -4,7 +4,16 @@ import { EntryType, type Entry, type Membership } from '#raft/types.ts'
 import { checkLevel, releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Op, StateMeta } from '#store/types.ts'
 import { decodeCommand } from './command.ts'
-import { decodeUpdate, directoryOp, followMembership, levelOp, updateDirectory, type Directory } from './directory.ts'
+import {
+  decodeUpdate,
+  directoryOp,
+  findMember,
+  followMembership,
+  levelOp,
+  updateDirectory,
+  type Directory,
+  type DirectoryUpdate,
+} from './directory.ts'
 import { membershipChangeIn } from './entries.ts'
 
 export interface ApplyRound {
@@ -48,7 +57,8 @@ export function buildRound(
         }
       }
       if (command.checkpoint instanceof Uint8Array) checkpoints.push(command.checkpoint)
-      if (command.directory !== null) members = updateDirectory(members, command.directory)
+      // Only of who is a member still: a leader that had not applied a removal yet may have written this, and would let the removed one in again.
+      if (command.directory !== null && isKnown(members, command.directory)) members = updateDirectory(members, command.directory)
       checkLevel(members.level, formats)
       // The clock that TTLs run on never goes back, whatever clock a new leader has.
       leaderTimeMs = Math.max(leaderTimeMs, command.timeMs)
@@ -58,6 +68,9 @@ export function buildRound(
   if (members.level !== directory.level) ops.push(levelOp(members.level))
   return { ops, meta: { ...meta, applied, appliedTerm, membership, leaderTimeMs }, keys, directory: members, checkpoints }
 }
+
+const isKnown = (directory: Directory, update: DirectoryUpdate): boolean =>
+  !('put' in update) || findMember(directory, update.put.id) !== undefined
 
 function membersAfter(directory: Directory, data: Uint8Array, membership: Membership, { min }: FormatRange): Directory {
   const change = membershipChangeIn(data)

@@ -75,6 +75,16 @@ test('the clock of a state never goes back, and membership and directory change 
   expect(buildRound([{ index: 9, term: 2, type: 2, data: encodeMembershipChange(lastVoter) }], removed.meta, full).directory).toBe(full)
 })
 
+test('a command that renews the record of a removed member lets nobody in again', () => {
+  const meta = { ...emptyMeta, applied: 4, appliedTerm: 1, membership: { ...emptyMembership, voters: ['a'] } }
+  const directory = updateDirectory(updateDirectory(emptyDirectory, { put: { ...member, id: 'a' } }), { remove: 'b' })
+  const renewal = (id: string) =>
+    encodeCommand({ timeMs: 1, sections: [], directory: { put: { ...member, id, apiAddress: 'http://new:1' } } })
+  const after = (id: string) => buildRound([{ index: 5, term: 2, type: 0, data: renewal(id) }], meta, directory).directory
+  expect(after('b')).toBe(directory)
+  expect(after('a').members.map(({ id, apiAddress }) => [id, apiAddress])).toEqual([['a', 'http://new:1']])
+})
+
 test('directory updates and snapshot headers come back, and garbage says nothing or is refused', () => {
   expect(decodeUpdate(encodeUpdate({ put: member }))).toEqual({ put: member })
   expect(decodeUpdate(encodeUpdate({ remove: 'x' }))).toEqual({ remove: 'x' })
