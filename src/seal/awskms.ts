@@ -9,6 +9,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { SealFault } from './faults.ts'
 import { awsFault } from './awskms-faults.ts'
 import type { SealBackend } from './types.ts'
+import { encodeWrapped, parseWrapped } from './wrapped.ts'
 
 interface Sdk {
   readonly KMSClient: typeof KMSClient
@@ -16,7 +17,6 @@ interface Sdk {
   readonly DecryptCommand: typeof DecryptCommand
 }
 
-const formatVersion = 1
 const regionsMax = 8
 const connectMsMax = 3_000
 const answerMsMax = 4_000
@@ -48,7 +48,7 @@ class AwsKmsSeal implements SealBackend {
     // The first region must have its copy: it is the one that is asked first. The others are a spare; `outdated` tells of one that is missing.
     if (first === undefined || first.status === 'rejected') throw first?.reason ?? new SealFault('other', 'seal awskms expected a region')
     const copies = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
-    return new Uint8Array(Buffer.from(JSON.stringify({ version: formatVersion, copies })))
+    return encodeWrapped({ copies })
   }
 
   async unwrap(wrapped: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array> {
@@ -139,17 +139,12 @@ const contextOf = (place: string): Record<string, string> => ({ holdfast: 'seal'
 
 const isMultiRegion = (key: string): boolean => key.includes('key/mrk-')
 
-function parseCopies(wrapped: Uint8Array): Copy[] {
-  try {
-    const { version, copies } = JSON.parse(Buffer.from(wrapped).toString('utf8')) as { version: number; copies: Copy[] }
-    const known = copies.every(({ region, key, blob }) => [region, key, blob].every((text) => typeof text === 'string'))
-    if (version === formatVersion && known && copies.length <= regionsMax) return copies
-  } catch {
-    // Said below.
-  }
-  throw new SealFault('key', 'seal awskms expected what it wrapped, got something else', {
-    hint: 'restore a snapshot, or ask another node',
-  })
+const isCopy = (copy: Partial<Copy>): boolean => [copy.region, copy.key, copy.blob].every((text) => typeof text === 'string')
+
+function parseCopies(wrapped: Uint8Array): readonly Copy[] {
+  const known = ({ copies }: { copies?: readonly Copy[] }): boolean =>
+    Array.isArray(copies) && copies.length <= regionsMax && copies.every((copy) => isCopy((copy ?? {}) as Partial<Copy>))
+  return parseWrapped<{ readonly copies: readonly Copy[] }>('awskms', wrapped, known).copies
 }
 
 /** From the texts of a `seal "awskms"` block. Credentials come from the AWS client's own search unless given. @throws ERR_CONFIG. */

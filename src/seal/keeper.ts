@@ -28,6 +28,8 @@ const openAgainMsMax = 15_000
 const probeOkMs = 600_000
 const probeFailingMs = 60_000
 const rewrapAgainMs = 60_000
+/** After something went wrong that is neither opening nor probing: a line in the log for each pass would fill it. */
+const troubleMs = 5_000
 
 export class SealKeeper {
   readonly #options: SealKeeperOptions
@@ -39,6 +41,7 @@ export class SealKeeper {
   #failures = 0
   #probeAfterMs: number
   #rewrapAfterMs = 0
+  #restUntilMs = 0
   #lastFailure = ''
 
   constructor(options: SealKeeperOptions) {
@@ -71,11 +74,13 @@ export class SealKeeper {
     const nowMs = clock.monotonicMs()
     try {
       if (seal.wantsToOpen && nowMs >= this.#openAfterMs) return await this.#open()
+      if (nowMs < this.#restUntilMs) return
       await seal.settleMigration()
       if (autoSeal === null || seal.status().sealed) return
       if (nowMs >= this.#probeAfterMs) await this.#probe(autoSeal)
       if (nowMs >= this.#rewrapAfterMs && this.#leads() && seal.outdated) await this.#rewrap()
     } catch (error) {
+      this.#restUntilMs = clock.monotonicMs() + troubleMs
       if (!this.#stopped) this.#options.log.warn({ error: wordsOf(error) }, 'looking after the seal: trying again')
     }
   }

@@ -24,8 +24,8 @@ import {
 } from './pkcs11-protocol.ts'
 import { readSecretText, type Environment } from './secret-source.ts'
 import type { SealBackend } from './types.ts'
+import { encodeWrapped, parseWrapped } from './wrapped.ts'
 
-const formatVersion = 1
 const nonceBytes = 12
 const placeBytes = 32
 const program = fileURLToPath(new URL('./pkcs11-process.ts', import.meta.url))
@@ -147,7 +147,6 @@ function pinOf(source: string, env: Environment): string {
 }
 
 interface WireWrapped {
-  readonly version: number
   readonly key_label: string
   readonly key_id: string
   readonly mechanism: Pkcs11Mechanism
@@ -158,7 +157,6 @@ interface WireWrapped {
 
 function encode(wrapped: Pkcs11Wrapped): Uint8Array {
   const wire: WireWrapped = {
-    version: formatVersion,
     key_label: wrapped.keyLabel,
     key_id: wrapped.keyId,
     mechanism: wrapped.mechanism,
@@ -166,29 +164,24 @@ function encode(wrapped: Pkcs11Wrapped): Uint8Array {
     nonce: Buffer.from(wrapped.nonce).toString('base64'),
     ciphertext: Buffer.from(wrapped.ciphertext).toString('base64'),
   }
-  return new Uint8Array(Buffer.from(JSON.stringify(wire)))
+  return encodeWrapped(wire)
 }
 
+const isMine = (wire: Partial<WireWrapped>): boolean =>
+  [wire.key_label, wire.key_id, wire.nonce, wire.ciphertext].every((text) => typeof text === 'string') &&
+  mechanisms.some((one) => one === wire.mechanism) &&
+  oaepHashes.some((one) => one === wire.oaep_hash)
+
 function decode(wrapped: Uint8Array): Pkcs11Wrapped {
-  try {
-    const wire = JSON.parse(Buffer.from(wrapped).toString('utf8')) as WireWrapped
-    const texts = [wire.key_label, wire.key_id, wire.nonce, wire.ciphertext]
-    const known = mechanisms.includes(wire.mechanism) && oaepHashes.includes(wire.oaep_hash)
-    if (wire.version === formatVersion && known && texts.every((text) => typeof text === 'string'))
-      return {
-        keyLabel: wire.key_label,
-        keyId: wire.key_id,
-        mechanism: wire.mechanism,
-        oaepHash: wire.oaep_hash,
-        nonce: new Uint8Array(Buffer.from(wire.nonce, 'base64')),
-        ciphertext: new Uint8Array(Buffer.from(wire.ciphertext, 'base64')),
-      }
-  } catch {
-    // Said below.
+  const wire = parseWrapped<WireWrapped>('pkcs11', wrapped, isMine)
+  return {
+    keyLabel: wire.key_label,
+    keyId: wire.key_id,
+    mechanism: wire.mechanism,
+    oaepHash: wire.oaep_hash,
+    nonce: new Uint8Array(Buffer.from(wire.nonce, 'base64')),
+    ciphertext: new Uint8Array(Buffer.from(wire.ciphertext, 'base64')),
   }
-  throw new SealFault('key', 'seal pkcs11 expected what it wrapped, got something else', {
-    hint: 'restore a snapshot, or ask another node',
-  })
 }
 
 const wrongPin = new Set([

@@ -2,10 +2,10 @@ import type { RandomSource } from '#base/random.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { openBox, sealBox } from '#barrier/aead.ts'
-import { concatBytes } from '#barrier/bytes.ts'
 import { SealFault } from './faults.ts'
 import { readKeyBytes, type Environment } from './secret-source.ts'
 import type { SealBackend } from './types.ts'
+import { encodeWrapped, parseWrapped } from './wrapped.ts'
 
 export interface StaticSealKey {
   /** Named in what it wraps, so that the previous key is found after a change. 1 to 255 bytes of UTF-8. */
@@ -31,8 +31,8 @@ export function createStaticSeal(options: {
   return {
     kind: 'static',
     wrap: async (plaintext, place) => {
-      const id = Buffer.from(current.id)
-      return concatBytes(new Uint8Array([id.length]), id, sealBox(current.key.reveal(), `static seal ${place}`, plaintext, random))
+      const box = sealBox(current.key.reveal(), `static seal ${place}`, plaintext, random)
+      return encodeWrapped({ key_id: current.id, box: Buffer.from(box).toString('base64') })
     },
     unwrap: async (wrapped, place) => {
       const { id, box } = parse(wrapped)
@@ -52,9 +52,15 @@ export function createStaticSeal(options: {
   }
 }
 
+interface Wire {
+  readonly key_id: string
+  readonly box: string
+}
+
 function parse(wrapped: Uint8Array): { id: string; box: Uint8Array } {
-  const end = 1 + (wrapped[0] ?? 0)
-  return { id: Buffer.from(wrapped.subarray(1, end)).toString('utf8'), box: wrapped.subarray(end) }
+  const isMine = ({ key_id: id, box }: Partial<Wire>): boolean => typeof id === 'string' && typeof box === 'string'
+  const { key_id: id, box } = parseWrapped<Wire>('static', wrapped, isMine)
+  return { id, box: new Uint8Array(Buffer.from(box, 'base64')) }
 }
 
 function openUnder({ id, key }: StaticSealKey, place: string, box: Uint8Array): Uint8Array {

@@ -13,6 +13,7 @@ import type { TlsOptions } from '#client/types.ts'
 import { SealFault, type SealFaultKind } from './faults.ts'
 import { readSecretText, type Environment } from './secret-source.ts'
 import type { SealBackend } from './types.ts'
+import { encodeWrapped, parseWrapped } from './wrapped.ts'
 
 export interface TransitTools {
   readonly clock: Clock
@@ -29,7 +30,6 @@ interface TransitSettings {
   readonly renewal: boolean
 }
 
-const formatVersion = 1
 const callMsMax = 8_000
 const renewMsMin = 5_000
 const renewMsMax = 3_600_000
@@ -71,11 +71,11 @@ class TransitSeal implements SealBackend {
     const { ciphertext, key_version: version } = await this.#post(`${mount}/encrypt/${key}`, body, signal)
     if (typeof ciphertext !== 'string') throw new SealFault('other', 'seal transit expected a ciphertext, got an answer without')
     this.#newestVersion = typeof version === 'number' ? version : versionOf(ciphertext)
-    return new Uint8Array(Buffer.from(JSON.stringify({ version: formatVersion, mount, key, ciphertext })))
+    return encodeWrapped({ mount, key, ciphertext })
   }
 
   async unwrap(wrapped: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array> {
-    const { mount, key, ciphertext } = parseWrapped(wrapped)
+    const { mount, key, ciphertext } = parseWrapped<Wrapped>('transit', wrapped, isMine)
     const answer = await this.#post(`${mount}/decrypt/${key}`, { ciphertext, associated_data: dataOf(place) }, signal)
     const { plaintext } = answer
     if (typeof plaintext !== 'string') throw new SealFault('other', 'seal transit expected a plaintext, got an answer without')
@@ -83,7 +83,7 @@ class TransitSeal implements SealBackend {
   }
 
   outdated(wrapped: Uint8Array): boolean {
-    const { mount, key, ciphertext } = parseWrapped(wrapped)
+    const { mount, key, ciphertext } = parseWrapped<Wrapped>('transit', wrapped, isMine)
     return mount !== this.#settings.mount || key !== this.#settings.keyName || versionOf(ciphertext) < this.#newestVersion
   }
 
@@ -189,19 +189,9 @@ const hints: Readonly<Record<SealFaultKind, string>> = {
   other: 'does a transit engine answer there?',
 }
 
-function parseWrapped(wrapped: Uint8Array): Wrapped {
-  try {
-    const { version, mount, key, ciphertext } = JSON.parse(Buffer.from(wrapped).toString('utf8')) as Wrapped & { version: number }
-    // They become part of a path: the record lies in the clear, so anybody with the disk may have written it.
-    if (version === formatVersion && isMount(mount) && nameChars.test(key) && typeof ciphertext === 'string')
-      return { mount, key, ciphertext }
-  } catch {
-    // Said below.
-  }
-  throw new SealFault('key', 'seal transit expected what it wrapped, got something else', {
-    hint: 'restore a snapshot, or ask another node',
-  })
-}
+/** Mount and key become part of a path. */
+const isMine = ({ mount, key, ciphertext }: Partial<Wrapped>): boolean =>
+  typeof mount === 'string' && isMount(mount) && typeof key === 'string' && nameChars.test(key) && typeof ciphertext === 'string'
 
 /** From the texts of a `seal "transit"` block. @throws ERR_CONFIG. */
 export function transitSealFrom(options: Readonly<Record<string, string>>, tools: TransitTools): SealBackend {

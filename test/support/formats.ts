@@ -28,6 +28,7 @@ import { encodeMessage, messageFrom } from '#replica/messages.ts'
 import { decodeHeader, encodeHeader } from '#replica/snapshots.ts'
 import { encodeMembershipChange } from '#raft/index.ts'
 import { encodeSealConfig, parseSealConfig } from '#seal/config.ts'
+import { encodeWrapped, parseWrapped } from '#seal/wrapped.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import { AckFile } from '#store/ack.ts'
 import { decodeBase, encodeBase } from '#store/base.ts'
@@ -578,6 +579,17 @@ export const formats: readonly Format[] = [
     unknown: 'ERR_UPGRADE_REQUIRED',
     sample: () => encodeSealConfig({ type: 'shamir', secret: { shares: 2, threshold: 2, salt: 'c2FsdA==', hashes: ['aa', 'bb'] } }),
     read: (bytes) => parseSealConfig(bytes),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'root key wrapped by an auto seal',
+    version: 1,
+    where: 'the replicated state, in the clear',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    unrecorded: 'without its KMS or HSM nobody could open it',
+    sample: () => encodeWrapped({ key_id: 'k', box: '' }),
+    read: (bytes) => parseWrapped<{ key_id: string }>('static', bytes, ({ key_id: id }) => id === 'k'),
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
 ]

@@ -144,7 +144,8 @@ test('a damaged record is refused by each seal as a wrong key, before anybody is
     'garbage',
     '{}',
     'null',
-    '{"version":2}',
+    '{"version":1}',
+    '{"version":"1"}',
     '{"version":1,"copies":[{}]}',
     '{"version":1,"mount":"../sys","key":"k","ciphertext":"vault:v1:"}',
     '{"version":1,"mount":"transit","key":"a/../../b","ciphertext":"vault:v1:"}',
@@ -155,7 +156,11 @@ test('a damaged record is refused by each seal as a wrong key, before anybody is
       const refused = seal.unwrap(Buffer.from(record), 'p', new AbortController().signal)
       await expect(refused).rejects.toMatchObject({ fault: 'key', code: 'ERR_DECRYPT' })
     }
-  for (const seal of seals) await seal.close()
+  for (const seal of seals) {
+    const newer = seal.unwrap(Buffer.from('{"version":2}'), 'p', new AbortController().signal)
+    await expect(newer).rejects.toMatchObject({ code: 'ERR_UPGRADE_REQUIRED' })
+    await seal.close()
+  }
 })
 
 test('another key in the configuration than the record names is seen as outdated', () => {

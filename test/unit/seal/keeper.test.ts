@@ -10,7 +10,7 @@ function house() {
   const clock = standingClock()
   const lines: string[] = []
   const calls: string[] = []
-  const state = { sealed: true, failing: null as SealFault | null, probeFails: false, outdated: false, leads: false }
+  const state = { sealed: true, failing: null as SealFault | null, probeFails: false, outdated: false, leads: false, settleFails: false }
   const note = (level: string) => (_fields: object, message: string) => void lines.push(`${level} ${message}`)
   const log: Logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error'), child: () => log }
   const seal = {
@@ -21,7 +21,9 @@ function house() {
       return state.outdated
     },
     status: () => ({ sealed: state.sealed }),
-    settleMigration: async () => {},
+    settleMigration: async () => {
+      if (state.settleFails) throw new SealFault('other', 'planted')
+    },
     autoUnseal: async () => {
       calls.push(`open ${clock.monotonicMs()}`)
       if (state.failing !== null) throw state.failing
@@ -90,6 +92,16 @@ test('open, it is probed seldom, more often after a failure', async () => {
   keeper.stop()
   await pass(2_000_000)
   expect(calls).toHaveLength(6)
+})
+
+test('what goes wrong besides is tried again, and said, every five seconds at most', async () => {
+  const { keeper, state, lines, pass } = house()
+  state.settleFails = true
+  keeper.start()
+  await pass(30_000)
+  const warnings = lines.filter((line) => line === 'warn looking after the seal: trying again')
+  expect([warnings.length >= 5, warnings.length <= 7]).toEqual([true, true])
+  keeper.stop()
 })
 
 test('the root key is wrapped anew by the leader only', async () => {
