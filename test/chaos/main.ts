@@ -186,7 +186,8 @@ async function main(): Promise<number> {
 }
 
 try {
-  process.exitCode = await main()
+  // Not by the end of all handles: a helper that a fault has started may outlive its use.
+  process.exit(await main())
 } catch (error) {
   console.error(`error: ${(error as Error).message}\n${usage}`)
   process.exitCode = 2
