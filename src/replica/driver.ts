@@ -467,7 +467,7 @@ export class Driver {
     if (this.repair.reason !== null) return this.#defer(() => void (this.running && this.input(() => this.raft.snapshotSent(to, false))))
     this.outgoing
       .send(to, this.#term, this.directory.level)
-      ?.then((ok) => {
+      .then((ok) => {
         if (!this.running) return
         this.#countSnapshot(ok)
         this.input(() => this.raft.snapshotSent(to, ok))
@@ -744,7 +744,7 @@ export class Driver {
   #sendState(to: string): void {
     this.outgoing
       .send(to, this.#term, this.directory.level)
-      ?.then((ok) => {
+      .then((ok) => {
         // Refused, it may be this node's own disk that changed it.
         if (!ok && this.running) this.scrubber.request()
       })

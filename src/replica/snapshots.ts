@@ -51,7 +51,7 @@ export class OutgoingSnapshots {
   readonly #peers: Peers
   readonly #clusterId: string
   readonly #logger: Logger
-  readonly #sending = new Map<NodeId, number>()
+  readonly #sending = new Map<NodeId, { readonly index: number; readonly arrived: Promise<boolean> }>()
 
   readonly #prove: (meta: StateMeta) => Uint8Array | null
 
@@ -65,20 +65,25 @@ export class OutgoingSnapshots {
 
   /** Index below which the log must not be compacted: the receivers continue behind their snapshots. */
   lowestIndex(): number {
-    return Math.min(Infinity, ...this.#sending.values())
+    return Math.min(Infinity, ...Array.from(this.#sending.values(), ({ index }) => index))
   }
 
-  /** Streams the newest state to `to`, written in `level`; resolves with whether it arrived. Null when one is on its way there already. */
-  send(to: NodeId, term: number, level: number): Promise<boolean> | null {
-    if (this.#sending.has(to)) return null
+  /**
+   * Streams the newest state to `to`, written in `level`; resolves with whether it arrived. Where one is on its way there already, with how that one
+   * ends: a core that has asked for a snapshot waits until it is told, whoever asked for the first.
+   */
+  send(to: NodeId, term: number, level: number): Promise<boolean> {
+    const under = this.#sending.get(to)
+    if (under !== undefined) return under.arrived
     const snapshot = this.#state.snapshot(level)
-    this.#sending.set(to, snapshot.meta.index)
     const proof = this.#prove(this.#state.meta)
     const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index, proof }, level)
-    return this.#stream(to, header, snapshot).finally(() => {
+    const arrived = this.#stream(to, header, snapshot).finally(() => {
       snapshot.release()
       this.#sending.delete(to)
     })
+    this.#sending.set(to, { index: snapshot.meta.index, arrived })
+    return arrived
   }
 
   async #stream(to: NodeId, header: Uint8Array, { meta, stream }: ReturnType<StateStore['snapshot']>): Promise<boolean> {

@@ -297,7 +297,7 @@ function replay(pairs: Pairs, record: Buffer): void {
 /** `payload` as LevelDB's log format has it, from byte `from` of the file on. */
 export function encodeRecord(payload: Uint8Array, from: number): Buffer {
   const parts: Buffer[] = []
-  let [at, done] = [from, 0]
+  let [at, done, first] = [from, 0, true]
   do {
     const left = blockBytes - (at % blockBytes)
     if (left < headerBytes) {
@@ -306,7 +306,6 @@ export function encodeRecord(payload: Uint8Array, from: number): Buffer {
       continue
     }
     const length = Math.min(left - headerBytes, payload.length - done)
-    const first = done === 0
     const last = done + length === payload.length
     const part = Buffer.alloc(headerBytes + length)
     part[6] = first ? (last ? 1 : 2) : last ? 4 : 3
@@ -316,6 +315,8 @@ export function encodeRecord(payload: Uint8Array, from: number): Buffer {
     parts.push(part)
     at += part.length
     done += length
+    // Not by the bytes written: seven bytes before a block's end the first part holds none.
+    first = false
   } while (done < payload.length)
   return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
 }

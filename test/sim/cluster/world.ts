@@ -27,6 +27,8 @@ import { downgrade, exchangeRelease, finishRolling, nextFormats, refusedRightly,
 import { Scheduler, settled } from './scheduler.ts'
 import { Shocks } from './shocks.ts'
 
+/** More than any start takes on the slowest disk. */
+const openingTicksMax = 50
 /** Election timeouts within which a healed majority must serve: sealed nodes wait several, votes may split, snapshots may be due. */
 const recoveryElectionsMax = 80
 const nodesMax = 11
@@ -418,7 +420,8 @@ export class World {
     this.network.chances = this.chances
     finishRolling(this)
     for (const node of this.nodes.values()) this.#mend(node)
-    await this.#pass()
+    // The newest membership may lie on the disks of those that are opening just now: which majority must be drawn is not known before.
+    for (let tick = 0; tick < openingTicksMax && (tick === 0 || this.#opening()); tick += 1) await this.#pass()
     const core = this.#drawCore()
     if (core === null) {
       this.count('no-majority-left')
@@ -475,6 +478,13 @@ export class World {
     })
     node.setClock(1, node.wallOffsetMs)
     node.boot()
+  }
+
+  /** Starts whoever could run and does not; true while any of those is still on the way. */
+  #opening(): boolean {
+    const able = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !this.#wiped.has(node.id))
+    for (const node of able) if (!node.up) node.boot()
+    return able.some(({ life }) => !life?.replica)
   }
 
   /** A majority of every membership that may be in force, drawn at random; null where there is none any more. */
