@@ -72,8 +72,8 @@ test('a damaged state is fetched again at the next start, and all members agree'
     .poll(
       async () => {
         const { body } = await call(victim, 'GET', 'sys/storage/raft/verify')
-        const { nodes } = body?.['data'] as { nodes: { node_id: string; last_scrub: { ok: boolean } | null }[] }
-        return nodes.find(({ node_id }) => node_id === victim.id)?.last_scrub?.ok
+        const data = body?.['data'] as { nodes: { node_id: string; last_scrub: { ok: boolean } | null }[] } | undefined
+        return data?.nodes.find(({ node_id }) => node_id === victim.id)?.last_scrub?.ok
       },
       { timeout: 10_000 },
     )

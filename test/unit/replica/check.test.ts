@@ -95,6 +95,11 @@ describe('in a cluster', () => {
   async function derail(id: string): Promise<void> {
     const state = cluster.states.get(id)
     if (state === undefined) throw new Error('no state')
+    // What is still on its way (a promotion, a leader's first entry) must not be applied between the reading of the record and this write.
+    for (let still = 0, at = -1; still < 4; still = state.meta.applied === at ? still + 1 : 0) {
+      at = state.meta.applied
+      await new Promise((resolve) => setTimeout(resolve, 40))
+    }
     await state.apply([{ key: key('derailed'), value: new Uint8Array([1]) }], state.meta)
   }
 
