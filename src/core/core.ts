@@ -20,7 +20,7 @@ import { onceLimits, replay, type OnceKey } from './once.ts'
 import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
-import { fateOf, lose, refused, type Journey, type Sending } from './sending.ts'
+import { fateOf, lose, refused, type Journey, type Sending, undo } from './sending.ts'
 import { SlotPool } from './slots.ts'
 import { noStorage } from './storage.ts'
 import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, PathDef, Request } from './types.ts'
@@ -308,7 +308,10 @@ class CoreRunner implements Core {
       return await this.#finish(request, trace, true, () => this.#transact(request, trace))
     } catch (error) {
       // Nothing was written, and another node leads: it may do the whole again.
-      if (isHoldfastError(error, 'ERR_NOT_LEADER')) return this.#forward(request, journey)
+      if (isHoldfastError(error, 'ERR_NOT_LEADER')) {
+        if (request.forwardedFrom === undefined) undo(request, journey)
+        return this.#forward(request, journey)
+      }
       // What has an id can be asked of the next leader.
       const lost = isHoldfastError(error, 'ERR_OUTCOME_UNKNOWN') && onceKey !== null && request.forwardedFrom === undefined
       if (lost) lose(request, journey, { answer: null, failure: error })
@@ -410,6 +413,7 @@ class CoreRunner implements Core {
       const sending = await this.#forwardOnce(request)
       const fate = fateOf(sending)
       if (fate === 'unknown') lose(request, journey, sending)
+      if (fate === 'undone') undo(request, journey)
       const again = fate !== 'answered' || (journey.lost !== null && refused(sending))
       if (!again || !this.#patient(request, journey, sending)) return this.#tell(request, again ? (journey.lost ?? sending) : sending)
       await sleep(this.#deps.clock, leaderPollMs)

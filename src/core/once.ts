@@ -61,6 +61,8 @@ export interface OnceKey {
   readonly sender: { readonly node: string; readonly ticket: Ticket } | null
   /** An earlier sending may still be on its way. */
   readonly repeated: boolean
+  /** The request's id where what was begun under it was surely not done (a leader that handed over instead); else null. */
+  readonly undoneId: string | null
   /** Counted among the ids of its minute already. */
   counted: boolean
 }
@@ -89,17 +91,18 @@ export interface Done {
  */
 export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | null): OnceKey | null {
   const { retryId, ticket, repeated = false } = request
+  const undoneId = request.undone === true ? request.id : null
   if (retryId === undefined && ticket === undefined) return null
   const node = request.forwardedFrom ?? nodeId
   const sender = ticket === undefined ? null : { node, ticket }
   if (retryId === undefined) {
     // A sending node sends nothing else under its ticket: nothing to compare.
-    return { path: `node/${nodeName(node)}/${ticket!.slot}`, fingerprint: '', byClient: false, sender, repeated, counted: false }
+    return { path: `node/${nodeName(node)}/${ticket!.slot}`, fingerprint: '', byClient: false, sender, repeated, undoneId, counted: false }
   }
   const hash = createHash('sha256')
     .update(JSON.stringify([tokenHash, retryId]))
     .digest('base64url')
-  return { path: `client/${hash}`, fingerprint: fingerprintOf(request), byClient: true, sender, repeated, counted: false }
+  return { path: `client/${hash}`, fingerprint: fingerprintOf(request), byClient: true, sender, repeated, undoneId, counted: false }
 }
 
 /** A node's id as a folder of the table. */
@@ -135,6 +138,7 @@ export class Once {
     const stored = await view.get(onceSection, key.path)
     if (stored === null) return { kind: 'first' }
     const { kept, answer } = decodeKept(stored)
+    if (key.undoneId !== null && !kept.hasAnswer && kept.requestId === key.undoneId) return { kind: 'first' }
     const ticket = key.sender?.ticket
     const sameSender = kept.sender !== null && key.sender !== null && kept.sender.node === key.sender.node
     const verdict = ticket !== undefined && kept.sender !== null ? judge(kept.sender.mark, ticket) : 'first'

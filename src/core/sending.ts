@@ -19,6 +19,12 @@ export interface Journey {
 export function lose(request: Request, journey: Journey, sending: Sending): void {
   journey.lost = sending
   request.repeated = true
+  request.undone = false
+}
+
+/** Notes that nothing was done of what was sent last. What an earlier one did stays unknown. */
+export function undo(request: Request, journey: Journey): void {
+  if (journey.lost === null) request.undone = true
 }
 
 /** 'undone': there was no leader, so surely nothing was done; 'unknown': it may have been; 'answered': by the leader, or refused for good. */

@@ -108,6 +108,8 @@ export interface Request {
   ticket?: Ticket
   /** Sent before, under its `retryId` or ticket, with an outcome that nobody knows. */
   repeated?: boolean
+  /** Each sending so far was answered by a leader that surely did nothing, or reached none: what one of them had noted as begun was not done. */
+  undone?: boolean
   readonly method: string
   readonly signal?: AbortSignal
 }

@@ -6,6 +6,7 @@
  * The body travels as JSON text: what the leader stores must be what the client sent, and msgpack has no numbers of 20 digits, no lone
  * surrogates, and no key `__proto__`.
  */
+import { systemClock, type Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { parseOwnJson } from '#base/exact-json.ts'
 import { limits } from '#base/limits.ts'
@@ -18,6 +19,8 @@ import type { Transport } from '#transport/types.ts'
 import { ForwardSeal, type ForwardSealOptions } from './forward-seal.ts'
 
 export const forwardKind = 'forward'
+/** How long an answer of a leader that leads no more is waited for. */
+const answerGraceMs = 500
 const formatVersion = 3
 
 /** What a listener can ask; 'create' is the core's own word, decided by what exists and by nobody who asks. */
@@ -64,11 +67,16 @@ export class Forwarding {
     }
   }
 
-  /** A leader that hangs, or is cut off, holds no request up once there is another: that one knows what became of it. */
+  /**
+   * A leader that hangs, or is cut off, holds no request up for long once there is another: that one knows what became of it. But one that hands
+   * over has its answer on the way, and only it knows how an effect outside of the state ended, a step-down first of all.
+   */
   async #whileItLeads(leader: string, send: () => Promise<Uint8Array>): Promise<Uint8Array> {
     const moved = Promise.withResolvers<never>()
+    let grace: Timer | null = null as Timer | null
     const unsubscribe = this.#options.replica.onStatus((status) => {
-      if (status.leader !== null && status.leader !== leader) moved.reject(outcomeUnknown(null))
+      if (grace !== null || status.leader === null || status.leader === leader) return
+      grace = systemClock.setTimer(answerGraceMs, () => moved.reject(outcomeUnknown(null)))
     })
     try {
       return await Promise.race([send(), moved.promise])
@@ -76,6 +84,7 @@ export class Forwarding {
       throw outcomeOf(error)
     } finally {
       unsubscribe()
+      grace?.cancel()
     }
   }
 
@@ -136,8 +145,9 @@ function decodeRequest(from: string, bytes: Uint8Array): Request {
     throw new HoldfastError('ERR_FRAME', `forwarded request expected version ${formatVersion}, got ${String(version)}`)
   if (request === undefined || typeof body !== 'string' || !operations.has(request.operation))
     throw new HoldfastError('ERR_FRAME', "forwarded request expected a client's operation and a body, got something else")
-  const { ticket, retryId, repeated } = request
-  if (!isTicket(ticket) || !['undefined', 'string'].includes(typeof retryId) || !['undefined', 'boolean'].includes(typeof repeated))
+  const { ticket, retryId, repeated, undone } = request
+  const flags = [repeated, undone].every((flag) => flag === undefined || typeof flag === 'boolean')
+  if (!isTicket(ticket) || !['undefined', 'string'].includes(typeof retryId) || !flags)
     throw new HoldfastError('ERR_FRAME', 'forwarded request expected a ticket, got something else')
   // Whatever the sender wrote there, it is the sender that forwarded it.
   return { ...request, body: parseOwnJson(body) as Request['body'], forwardedFrom: from }

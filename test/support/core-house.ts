@@ -20,12 +20,16 @@ import { openBarriers } from './open-barrier.ts'
 // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
 export type Answer = { status: number; body: any; text: string; headers: Readonly<Record<string, string>> }
 
+type OnCall = ((name: string) => Promise<void>) | null
+
 export interface HouseNode {
   readonly core: Core
   readonly audit: AuditRecord[]
   readonly sealStatus: { -readonly [K in keyof SealStatus]: SealStatus[K] }
   readonly calls: string[]
   unavailable: string | null
+  /** Runs in each call of the services around the core, after it was noted in `calls`. */
+  onCall: OnCall
   ask(request: Partial<Request>): Promise<Answer>
   read(path: string, token?: string | null, query?: Record<string, string>): Promise<Answer>
   write(path: string, body?: Record<string, unknown>, token?: string | null): Promise<Answer>
@@ -54,8 +58,11 @@ export async function openHouse(nodes = 1) {
     const calls: string[] = []
     const sealStatus = standingSeal()
     const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
-    const state = { unavailable: null as string | null }
-    const call = async (name: string): Promise<void> => void calls.push(name)
+    const state = { unavailable: null as string | null, onCall: null as OnCall }
+    const call = async (name: string): Promise<void> => {
+      calls.push(name)
+      await state.onCall?.(name)
+    }
     const services: SystemServices = {
       lifecycle: {
         sealStatus: () => ({ ...sealStatus, sealed: barrier.sealed }),
@@ -154,7 +161,7 @@ function nodeOf(
   audit: AuditRecord[],
   calls: string[],
   sealStatus: HouseNode['sealStatus'],
-  state: { unavailable: string | null },
+  state: { unavailable: string | null; onCall: OnCall },
 ): HouseNode {
   const ask = async (over: Partial<Request>): Promise<Answer> => {
     const request: Request = {
@@ -181,6 +188,12 @@ function nodeOf(
     audit,
     calls,
     sealStatus,
+    get onCall() {
+      return state.onCall
+    },
+    set onCall(value) {
+      state.onCall = value
+    },
     get unavailable() {
       return state.unavailable
     },

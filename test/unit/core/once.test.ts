@@ -162,6 +162,25 @@ describe("with the client's own id", () => {
     expect(house.node.calls).toEqual(['step-down'])
   })
 
+  test.each([[undefined], ['s-2']])(
+    'an effect that a leader handed on instead is carried out by the next one (id: %s)',
+    async (retryId) => {
+      for (const from of [1, 0]) {
+        house.cluster.elect('node-1')
+        const calls = house.house.map((node) => ((node.calls.length = 0), node.calls))
+        house.house[0]!.onCall = async () => {
+          house.cluster.elect('node-3')
+          throw new HoldfastError('ERR_NOT_LEADER', 'leadership was handed over: the next leader does it', { hint: 'h' })
+        }
+        const id = retryId === undefined ? {} : { retryId: `${retryId}-${from}` }
+        const asked = house.house[from]!.ask({ operation: 'update', method: 'POST', path: 'sys/step-down', ...id })
+        await passTime(1_000)
+        expect((await asked).status).toBe(204)
+        expect(calls).toEqual([['step-down'], [], ['step-down']])
+      }
+    },
+  )
+
   test('is recorded: a repetition as a request of its own, and whose answer it has', async () => {
     await house.node.ask(put('x', { retryId: 'id-1', id: 'first' }))
     house.node.audit.length = 0
@@ -357,6 +376,7 @@ describe('the table', () => {
       byClient: true,
       sender: null,
       repeated: false,
+      undoneId: null,
       counted: false,
     })
     const done = {
