@@ -49,7 +49,12 @@ interface VitestReport {
   numPendingTests: number
   numTodoTests: number
   success: boolean
-  testResults: { name: string; status: string; assertionResults: { fullName: string; status: string }[] }[]
+  testResults: {
+    name: string
+    status: string
+    message?: string
+    assertionResults: { fullName: string; status: string; failureMessages?: string[] }[]
+  }[]
 }
 
 async function vitest(name: string, args: readonly string[]): Promise<void> {
@@ -73,6 +78,14 @@ async function vitest(name: string, args: readonly string[]): Promise<void> {
   for (const { fullName, status } of report.testResults.flatMap((result) => result.assertionResults)) {
     if (status !== 'passed' && status !== 'failed') summary.push(`  skipped: ${fullName}`)
   }
+  // Again at the end: what is far above may be cut off where the output is kept.
+  for (const { name: file, status, message, assertionResults } of report.testResults) {
+    if (status !== 'failed') continue
+    const broken = assertionResults.filter((each) => each.status === 'failed')
+    if (broken.length === 0) summary.push(`  failed to load: ${file}: ${message ?? ''}`)
+    for (const { fullName, failureMessages = [] } of broken) summary.push(`  failed: ${file} > ${fullName}\n${failureMessages.join('\n')}`)
+  }
+  if (code !== 0 && failed === 0) summary.push('  no test failed, yet the runner did: an error outside of every test, see above')
   // On CI every part that a test needs has been installed: a skip there would hide a missing install step.
   const badSkips = process.env['CI'] === 'true' ? skipped : 0
   add(

@@ -597,25 +597,41 @@ export class Driver {
       const entries = this.#takeRound()
       const round = buildRound(entries, state.meta, this.directory, this.formats)
       if (!(await this.#keptMembersOf(round))) return void this.#queue.unshift(...entries)
-      await state.apply(round.ops, { ...round.meta, chain: this.#chainAfter(entries, round) }, () => {
-        if (!this.running) return
-        // The barrier may have been opened while this was on its way.
-        this.chain.expectChecked(state.meta)
-        const { applied, leaderTimeMs } = round.meta
-        // Caches first, then those who wait: nobody may be told of a write while a cache still shows what it replaced.
-        this.onChange({ index: applied, leaderTimeMs, keys: round.keys })
-        if (round.directory !== this.directory) this.#adoptDirectory(round.directory)
-        for (const entry of entries) this.proposals.applied(entry.index, entry.term)
-        this.conflicting.advance(applied)
-        this.reads.advance(applied)
-        this.conflicts.trim(applied)
-      })
+      if (!(await this.#applyRound(entries, round))) return void this.#queue.unshift(...entries)
       if (!this.running) return
       this.#recent.note(state.meta)
       this.raft.applied(round.meta.applied)
       this.#noteReady()
       this.#noteCheckpoint()
       this.schedule()
+    }
+  }
+
+  /** False when the state can't be read any more, and is given up. */
+  async #applyRound(entries: readonly Entry[], round: ApplyRound): Promise<boolean> {
+    const { state } = this.options
+    const visible = (): void => {
+      if (!this.running) return
+      // The barrier may have been opened while this was on its way.
+      this.chain.expectChecked(state.meta)
+      const { applied, leaderTimeMs } = round.meta
+      // Caches first, then those who wait: nobody may be told of a write while a cache still shows what it replaced.
+      this.onChange({ index: applied, leaderTimeMs, keys: round.keys })
+      if (round.directory !== this.directory) this.#adoptDirectory(round.directory)
+      for (const entry of entries) this.proposals.applied(entry.index, entry.term)
+      this.conflicting.advance(applied)
+      this.reads.advance(applied)
+      this.conflicts.trim(applied)
+    }
+    const meta = { ...round.meta, chain: this.#chainAfter(entries, round) }
+    try {
+      await state.apply(round.ops, meta, visible)
+      return true
+    } catch (error) {
+      // Others have what this disk has lost; alone, a restart may read it rightly, and says what is wrong if not.
+      if (!isHoldfastError(error, 'ERR_STORE_CORRUPT') || this.directory.members.length < 2) throw error
+      this.#giveUp(error, [])
+      return false
     }
   }
 
@@ -704,15 +720,20 @@ export class Driver {
   #newScrubber(): Scrubber {
     const { state, clock, logger } = this.options
     const healthy = (): boolean => this.running && this.repair.reason === null
-    // It does not leave by itself: others may be in doubt as well. The next comparison decides (check.ts).
-    const found = (reason: HoldfastError | null): void => {
-      if (reason !== null) logger.warn({ reason: reason.message, hint: reason.hint }, 'the state on the disk is not what its digest says')
-      this.#suspect = reason
-      // Whoever needs a snapshot gets none from here: one that can give it should lead, if there is any.
-      if (reason !== null && this.#role === Role.leader) this.input(() => this.raft.transferLeadership(null))
-      this.onStatus()
-    }
-    return new Scrubber({ state, clock, logger, healthy, found }, this.settings)
+    state.onUnreadable((reason) => this.#suspectState(reason))
+    return new Scrubber({ state, clock, logger, healthy, found: (reason) => this.#suspectState(reason) }, this.settings)
+  }
+
+  /** It does not leave by itself: others may be in doubt as well. The next comparison decides (check.ts). Null: all is as it should be. */
+  #suspectState(reason: HoldfastError | null): void {
+    if (!this.running || this.repair.reason !== null) return
+    if (reason !== null)
+      this.options.logger.warn({ reason: reason.message, hint: reason.hint }, 'the state on the disk is not what it should be')
+    this.#suspect = reason
+    // Whoever needs a snapshot gets none from here: one that can give it should lead, if there is any. Not at once: a reader may be in the middle of the core's turn.
+    if (reason !== null && this.#role === Role.leader)
+      this.#defer(() => void (this.running && this.input(() => this.raft.transferLeadership(null))))
+    this.onStatus()
   }
 
   #answerCheck(): DigestAnswer {
@@ -816,11 +837,16 @@ export class Driver {
 
   #loadDirectory(): void {
     const kept = this.#keepsake?.kept
-    if (this.repair.reason !== null && kept)
-      return this.#adoptDirectory({ ...emptyDirectory, incarnation: this.options.incarnation, members: kept.members })
+    const remembered = (): void =>
+      this.#adoptDirectory({ ...emptyDirectory, incarnation: this.options.incarnation, members: kept?.members ?? [] })
+    if (this.repair.reason !== null && kept) return remembered()
     const view = this.options.state.view()
     try {
       this.#adoptDirectory(readDirectory(view, this.formats))
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_STORE_CORRUPT') || !kept || kept.members.length < 2 || this.#installing) throw error
+      this.#giveUp(error, [])
+      remembered()
     } finally {
       view.release()
     }

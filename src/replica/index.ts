@@ -33,11 +33,21 @@ export interface StartedReplica extends Replica {
 }
 
 /**
- * Starts this node's part in consensus; it takes over `options.log` and `options.state`.
+ * Starts this node's part in consensus; it takes over `options.log` and `options.state`, and closes both where it throws.
  * @throws ERR_STORE_CORRUPT when log and state can't be brought into agreement; ERR_STORE_FAILED; ERR_UPGRADE_REQUIRED when the cluster is at a format
  *   level that `options.formats` does not reach.
  */
 export async function startReplica(options: ReplicaOptions): Promise<StartedReplica> {
+  try {
+    return await start(options)
+  } catch (error) {
+    // What closing says would hide why.
+    await Promise.allSettled([options.log.close(), options.state.close()])
+    throw error
+  }
+}
+
+async function start(options: ReplicaOptions): Promise<StartedReplica> {
   const settings = settingsFrom(options.settings)
   if (options.bootstrap !== undefined) {
     assert(options.bootstrap.id === options.nodeId, 'bootstrap expected this node itself')

@@ -11,6 +11,7 @@ import { silentLogger, type Logger } from '#base/logger.ts'
 import type { SnapshotMeta } from '#raft/types.ts'
 import { nodeDisk, type Disk } from './disk.ts'
 import { storeCorrupt, storeFailed } from './errors.ts'
+import { CheckedLevel } from './checked.ts'
 import { syncDirectory, syncLevelFiles } from './files.ts'
 import { ElementCache, expand, StateDigest, type Element } from './digest.ts'
 import { Generations } from './generations.ts'
@@ -63,12 +64,14 @@ export async function openStateStore(options: StateStoreOptions): Promise<StateS
     await disk.mkdir(options.directory, { recursive: true, mode: 0o700 })
     const generations = await Generations.open(disk, join(options.directory, 'state'), options.repairable ?? false)
     await syncDirectory(disk, options.directory)
-    return await LevelStateStore.open(options, generations)
+    return await LevelStateStore.open({ ...options, unreadable: { tell: () => {} } }, generations)
   } catch (error) {
     if (isHoldfastError(error)) throw error
     throw storeFailed('state: could not be opened', error)
   }
 }
+
+type Opening = StateStoreOptions & { readonly unreadable: { tell: (reason: HoldfastError) => void } }
 
 /** One open LevelDB folder, closed and (if replaced) removed when its last view has gone. */
 interface Generation {
@@ -79,7 +82,7 @@ interface Generation {
 }
 
 class LevelStateStore implements StateStore {
-  readonly #options: StateStoreOptions
+  readonly #options: Opening
   readonly #disk: Disk
   readonly #generations: Generations
   readonly #logger: Logger
@@ -98,7 +101,7 @@ class LevelStateStore implements StateStore {
   #failure: HoldfastError | null = null
   #closed = false
 
-  private constructor(options: StateStoreOptions, generations: Generations, generation: Generation, meta: StateMeta) {
+  private constructor(options: Opening, generations: Generations, generation: Generation, meta: StateMeta) {
     this.#options = options
     this.#disk = options.disk ?? nodeDisk
     this.#logger = options.logger ?? silentLogger
@@ -107,7 +110,7 @@ class LevelStateStore implements StateStore {
     this.#meta = meta
   }
 
-  static async open(options: StateStoreOptions, generations: Generations): Promise<LevelStateStore> {
+  static async open(options: Opening, generations: Generations): Promise<LevelStateStore> {
     const { disk = nodeDisk } = options
     if (generations.current === 0) {
       const generation = await openGeneration(options, generations, generations.next(), true)
@@ -129,7 +132,7 @@ class LevelStateStore implements StateStore {
     }
   }
 
-  static async #openCurrent(options: StateStoreOptions, generations: Generations): Promise<LevelStateStore> {
+  static async #openCurrent(options: Opening, generations: Generations): Promise<LevelStateStore> {
     const path = generations.path(generations.current)
     await checkLevelFiles(options.disk ?? nodeDisk, path, { repairTornLogs: true, logger: options.logger ?? silentLogger })
     const generation = await openGeneration(options, generations, generations.current, false)
@@ -147,8 +150,12 @@ class LevelStateStore implements StateStore {
     return this.#meta
   }
 
-  apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
-    return this.#guarded(async () => {
+  onUnreadable(tell: (reason: HoldfastError) => void): void {
+    this.#options.unreadable.tell = tell
+  }
+
+  async apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
+    const unreadable = await this.#guarded(async () => {
       assert(this.damage === null, 'apply expected a sound state, got one that waits for a snapshot')
       assert(meta.applied >= this.#meta.applied, `applied index expected at least ${this.#meta.applied}, got ${meta.applied}`)
       const batch: LevelOp[] = []
@@ -156,13 +163,17 @@ class LevelStateStore implements StateStore {
         assert((key[0] ?? 0) >= firstOpenKeyByte, `state key expected to begin with a byte >= ${firstOpenKeyByte}`)
         batch.push(value === null ? { type: 'del', key } : { type: 'put', key, value })
       }
-      const next = { ...meta, digest: await this.#digestAfter(ops) }
+      const digest = await this.#digestAfter(ops)
+      if (digest instanceof HoldfastError) return digest
+      const next = { ...meta, digest }
       batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, next) })
       // The batch runs on another thread: a view that is asked for meanwhile must be the old index's, not something between.
       this.#shareCurrent()
       await this.#generation.level.batch(batch)
       this.#show(next, onVisible)
+      return null
     })
+    if (unreadable !== null) throw unreadable
   }
 
   sync(): Promise<number> {
@@ -321,9 +332,20 @@ class LevelStateStore implements StateStore {
     return meta
   }
 
-  /** The digest once `ops` are applied, in their order. A failed batch ends the store, so what the cache learns here need not be undone. */
-  async #digestAfter(ops: readonly Op[]): Promise<Uint8Array> {
+  /** The digest once `ops` are applied, in their order; an error where a value that is replaced can't be believed, which does not end the store. */
+  async #digestAfter(ops: readonly Op[]): Promise<Uint8Array | HoldfastError> {
     if (ops.length === 0) return this.#meta.digest
+    try {
+      return await this.#summed(ops)
+    } catch (error) {
+      // It has learnt of values that are not written.
+      this.#elements.clear()
+      if (isHoldfastError(error, 'ERR_STORE_CORRUPT')) return error
+      throw error
+    }
+  }
+
+  async #summed(ops: readonly Op[]): Promise<Uint8Array> {
     const sum = new StateDigest(this.#meta.digest)
     let reads = 0
     for (const { key, value } of ops) {
@@ -448,7 +470,7 @@ async function sumOf(view: StateView, pace: (bytes: number) => Promise<void>): P
   return { sum, pairs, bytes }
 }
 
-async function openGeneration(options: StateStoreOptions, generations: Generations, number: number, fresh: boolean): Promise<Generation> {
+async function openGeneration(options: Opening, generations: Generations, number: number, fresh: boolean): Promise<Generation> {
   if (fresh) await generations.remove(number)
   const level = await openLevel(options.level ?? (options.disk ?? nodeDisk).level, generations.path(number), {
     compression: options.compression ?? true,
@@ -456,5 +478,10 @@ async function openGeneration(options: StateStoreOptions, generations: Generatio
     writeBufferBytes: 16 * 1024 * 1024,
     multithreading: options.multithreading ?? false,
   })
-  return { number, level, views: 0, replaced: false }
+  return {
+    number,
+    level: new CheckedLevel(level, firstOpenKeyByte, (reason) => options.unreadable.tell(reason)),
+    views: 0,
+    replaced: false,
+  }
 }

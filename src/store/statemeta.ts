@@ -6,7 +6,8 @@ import { storeCorrupt } from './errors.ts'
 import type { StateMeta } from './types.ts'
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true })
-const formatVersion = 2
+/** From version 3 on each value beside it has its checksum (checked.ts). */
+const formatVersion = 3
 const nothing = new Uint8Array(0)
 
 export const emptyMembership: Membership = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false }

@@ -61,9 +61,12 @@ export interface StateStore {
   /**
    * Applies changes and moves `meta`, atomically, and its digest with them (whatever `meta.digest` says). Not fsynced: the log is the truth until `sync`. Keys begin with a byte >= 0x08 (what lies
    * below is the store's). `onVisible` is called synchronously at the moment from which new views show the change, before the promise resolves.
-   * The first failure is final: every later call rejects with ERR_STORE_FAILED.
+   * @throws ERR_STORE_CORRUPT where a value that is replaced is not what was written: then nothing was changed. Any other failure is final: every later
+   * call rejects with ERR_STORE_FAILED.
    */
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void>
+  /** `tell` hears of every value that was not what was written under its key, read twice; the reader gets the same ERR_STORE_CORRUPT. One listener. */
+  onUnreadable(tell: (reason: HoldfastError) => void): void
   /** Makes everything applied so far durable, so that the log may be compacted to the returned index. */
   sync(): Promise<number>
   /** A view at the newest applied index. Cheap: views of one index are shared. */

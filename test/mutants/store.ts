@@ -167,6 +167,17 @@ export const storeMutants: readonly Mutant[] = [
     },
   },
   {
+    id: 'value-checksum-unchecked',
+    failures: [25],
+    file: 'src/store/checked.ts',
+    find: 'return crc32c(value, crc32c(key)) === sum ? value : null',
+    replace: 'return value',
+    breaks: 'a value that LevelDB returns wrongly is believed, and spoils the digest when it is overwritten',
+    killedBy: {
+      test: 'test/unit/store/checked.test.ts::what stays wrong is an error to whoever reads it, and told; the store goes on',
+    },
+  },
+  {
     id: 'digest-keeps-what-is-replaced',
     failures: [25],
     file: 'src/store/state.ts',

@@ -368,7 +368,7 @@ export const formats: readonly Format[] = [
   },
   {
     name: 'state meta',
-    version: 2,
+    version: 3,
     where: '`state/gN/`, key 0x00; in snapshots',
     kind: 'local',
     unknown: 'ERR_UPGRADE_REQUIRED',

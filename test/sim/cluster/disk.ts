@@ -165,6 +165,8 @@ export interface DiskFaults {
   readErrors: number
   /** So many `get`s of LevelDB return a flipped bit. */
   wrongValues: number
+  /** The only key that the rest of them are about. */
+  wrongKey: string | null
   /** So many opens of the raft log lose a record from its middle, and say nothing. */
   holes: number
   /** No byte more fits. */
@@ -194,7 +196,7 @@ export class SimDisk {
     this.random = random
     this.count = count
     this.wipe()
-    this.faults = { syncErrors: 0, readErrors: 0, wrongValues: 0, holes: 0, full: false, latency, crashIn: 0 }
+    this.faults = { syncErrors: 0, readErrors: 0, wrongValues: 0, wrongKey: null, holes: 0, full: false, latency, crashIn: 0 }
   }
 
   mount(owner: Mounter): Disk {

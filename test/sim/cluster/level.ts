@@ -121,7 +121,7 @@ export class SimLevel implements Level {
     const pairs = options.snapshot instanceof SimSnapshot ? options.snapshot.pairs : this.#pairs
     const found = pairs.get(keyOf(key))
     if (found === undefined) return undefined
-    return readValue(this.#disk, found, 'wrong-value')
+    return readValue(this.#disk, keyOf(key), found, 'wrong-value')
   }
 
   put(key: Uint8Array, value: Uint8Array): Promise<void> {
@@ -179,12 +179,13 @@ class SimSnapshot implements LevelSnapshot {
   async close(): Promise<void> {}
 }
 
-/** A copy of what is stored; or, where the disk is to lie, with a bit flipped. */
-function readValue(disk: SimDisk, stored: Uint8Array, fault: 'wrong-value' | 'wrong-value-iterated'): Uint8Array {
+/** A copy of what is stored; or, where the disk is to lie, with a bit flipped: where it is to lie again, about the same key. */
+function readValue(disk: SimDisk, key: string, stored: Uint8Array, fault: 'wrong-value' | 'wrong-value-iterated'): Uint8Array {
   const { faults, random } = disk
   const value = new Uint8Array(stored)
-  if (faults.wrongValues === 0 || value.length === 0) return value
+  if (faults.wrongValues === 0 || value.length === 0 || (faults.wrongKey !== null && faults.wrongKey !== key)) return value
   faults.wrongValues -= 1
+  faults.wrongKey = faults.wrongValues > 0 ? key : null
   disk.count(fault)
   const at = random.below(value.length)
   value[at] = (value[at] ?? 0) ^ (1 << random.below(8))
@@ -210,7 +211,7 @@ class SimIterator implements LevelIterator {
     this.#at += keys.length
     return keys.map((key) => [
       bytesOf(key),
-      this.#values ? readValue(this.#disk, this.#pairs.get(key) ?? new Uint8Array(0), 'wrong-value-iterated') : new Uint8Array(0),
+      this.#values ? readValue(this.#disk, key, this.#pairs.get(key) ?? new Uint8Array(0), 'wrong-value-iterated') : new Uint8Array(0),
     ])
   }
 

@@ -15,7 +15,7 @@ export const faultRows: FaultRows = {
   'crash at a step of the disk': ['crash-point'],
   'killed process': ['kill'],
   'torn batch': ['torn-write'],
-  'bit rot': ['bit-rot', 'silent-hole', 'wrong-value'],
+  'bit rot': ['bit-rot', 'silent-hole', 'wrong-value', 'value-unreadable'],
   'misdirected record': ['misdirected'],
   'stale record, stale file': ['stale-record', 'stale-file'],
   'dropped record': ['dropped-record'],

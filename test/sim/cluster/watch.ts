@@ -128,6 +128,13 @@ export class WatchedState implements StateStore {
     return amended
   }
 
+  onUnreadable(tell: (reason: HoldfastError) => void): void {
+    this.#inner.onUnreadable((reason) => {
+      this.#watcher.count('value-unreadable')
+      tell(reason)
+    })
+  }
+
   scrub(pace: (bytes: number) => Promise<void>): Promise<ScrubResult> {
     return this.#inner.scrub(pace)
   }

@@ -216,7 +216,14 @@ export class World {
     this.#maybe(chances.syncError, 'sync-error-armed', (node) => void (node.disk.faults.syncErrors = 1))
     this.#maybe(chances.diskFull, 'disk-full-armed', (node) => node.fullDisk(spell()))
     this.#maybe(chances.readError, 'read-error-armed', (node) => void (node.disk.faults.readErrors = 1))
-    this.#maybe(chances.wrongValue, 'wrong-value-armed', (node) => void (node.disk.faults.wrongValues = 1))
+    this.#maybe(chances.wrongValue, 'wrong-value-armed', (node) => void Object.assign(node.disk.faults, { wrongValues: 1, wrongKey: null }))
+    this.#maybe(chances.wrongValue / 2, 'lost-value-armed', (node) => {
+      // Wrong however often it is read: its node counts as damaged.
+      if (node.lost || node.damaged || this.#wiped.has(node.id) || !this.#survives([node.id])) return false
+      node.damaged = true
+      Object.assign(node.disk.faults, { wrongValues: 2, wrongKey: null })
+      return true
+    })
     this.#maybe(chances.seal, 'seal', (node) => node.setSealed(true))
     this.#maybe(chances.unseal, 'unseal', (node) => node.setSealed(false))
     this.#maybe(chances.unreachable, 'unreachable', (node) => {
@@ -471,6 +478,7 @@ export class World {
       syncErrors: 0,
       readErrors: 0,
       wrongValues: 0,
+      wrongKey: null,
       holes: 0,
       full: false,
       crashIn: 0,

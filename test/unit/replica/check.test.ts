@@ -80,6 +80,21 @@ function forgetful(lost: Uint8Array, active: () => boolean): LevelFactory {
   }
 }
 
+/** LevelDB that gives another value for `wrong` than it was given, and says nothing; `told` hears of each time. */
+function bending(wrong: Uint8Array, told: () => void): LevelFactory {
+  return (path, options): Level => {
+    const level: Level = classicLevel(path, options)
+    const getSync = level.getSync.bind(level)
+    level.getSync = (at, how) => {
+      const value = getSync(at, how)
+      if (value === undefined || Buffer.compare(at, wrong) !== 0) return value
+      told()
+      return Uint8Array.from(value, (byte, place) => (place === 0 ? byte ^ 1 : byte))
+    }
+    return level
+  }
+}
+
 describe('in a cluster', () => {
   let cluster: TestCluster
   beforeEach(() => {
@@ -160,6 +175,32 @@ describe('in a cluster', () => {
       expect(cluster.node(other).status().repair).toBeNull()
       await write(leader, { x: String(round) })
     }
+  })
+
+  test('a value that the disk has changed is not subtracted when it is overwritten: the node gives its state up and fetches it again', async () => {
+    let bent = 0
+    await cluster.start('a', true)
+    await cluster.ready(cluster.node('a'))
+    await cluster.start('b', false, { stateLevel: bending(key('bent'), () => (bent += 1)) })
+    await cluster.start('c')
+    for (const id of ['b', 'c']) {
+      await cluster.node('a').addMember(cluster.member(id))
+      await expect.poll(() => cluster.voters(cluster.node('a')), { timeout: 5_000, interval: 10 }).toContain(id)
+    }
+    const a = cluster.node('a')
+    await write(a, { bent: '1' })
+    await expect.poll(() => cluster.node('b').status().applied, { timeout: 5_000 }).toBe(a.status().applied)
+    // Long enough after it that b's cache of elements has forgotten it.
+    for (let at = 0; at < 45; at += 1) await write(a, Object.fromEntries(Array.from({ length: 100 }, (_, each) => [`k${at}-${each}`, 'v'])))
+    const before = bent
+    expect(before).toBe(0)
+    await write(a, { bent: '2' })
+    await expect.poll(() => repairsOf('b'), { timeout: 8_000 }).toBe(1)
+    expect(bent).toBe(2)
+    await write(a, { after: '1' })
+    expect(await read(cluster.node('b'), 'after')).toBe('1')
+    await expect.poll(() => digestOf('b') === digestOf('a'), { timeout: 5_000 }).toBe(true)
+    expect(cluster.node('b').status().failed).toBeNull()
   })
 
   test('a scrub finds what the disk has lost, and the node is repaired', async () => {

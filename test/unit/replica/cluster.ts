@@ -64,7 +64,11 @@ export class TestCluster {
     const level = options.level === undefined ? {} : { level: options.level }
     const log = await openLogStore({ directory, clusterId, ...level })
     const stateLevel = options.stateLevel === undefined ? {} : { level: options.stateLevel }
-    const state = await openStateStore({ directory, clusterId, repairable: true, ...stateLevel })
+    const state = await openStateStore({ directory, clusterId, repairable: true, ...stateLevel }).catch(async (error: unknown) => {
+      // A file that the garbage collector closes ends the test run.
+      await log.close()
+      throw error
+    })
     this.states.set(id, state)
     this.logs.set(id, log)
     const replica = await startReplica({
