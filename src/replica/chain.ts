@@ -264,15 +264,20 @@ export class CommandChain {
     while (base + found.length < applied) {
       const page = log.entries(base + found.length + 1, applied + 1, pageBytes) ?? []
       if (page.length === 0) {
-        throw new HoldfastError('ERR_UNPROVEN', `state: expected somebody to have vouched for it since index ${base}, got nobody yet`, {
-          hint: 'this node took its state from a sealed one: unseal another node first, and this one again once it has caught up',
-          data: { final: false },
-        })
+        throw notVouchedFor(base)
       }
       for (const entry of page) found.push(entry)
     }
     return found
   }
+}
+
+/** Why a node that took its state from a sealed one is not opened yet. */
+export function notVouchedFor(base = 0): HoldfastError {
+  return new HoldfastError('ERR_UNPROVEN', `state: expected somebody to have vouched for it since index ${base}, got nobody yet`, {
+    hint: 'this node took its state from a sealed one: unseal another node first, and this one again once it has caught up',
+    data: { final: false },
+  })
 }
 
 /** Would this error be the same at the next try? */

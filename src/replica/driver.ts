@@ -23,7 +23,7 @@ import {
 import { Announced } from './announced.ts'
 import { ReplicaCheck } from './check.ts'
 import { isProven, macOf, type Authenticator, type Scope } from './authenticator.ts'
-import { CommandChain, isFinal } from './chain.ts'
+import { CommandChain, isFinal, notVouchedFor } from './chain.ts'
 import { encodeCommand } from './command.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { checkFrom, encodeCheck, RecentStates, type CheckMessage, type DigestAnswer } from './digests.ts'
@@ -100,6 +100,8 @@ export class Driver {
   #queue: Entry[] = []
   #installing = false
   #receiving = false
+  /** A state is on its way in that this node took while sealed, and that nobody has vouched for. */
+  #unvouched = false
   readonly #recent: RecentStates
   readonly check: ReplicaCheck
   readonly repair: StateRepair
@@ -190,6 +192,8 @@ export class Driver {
   setAuthenticator(authenticator: Authenticator | null): void {
     if (authenticator === null) this.chain.seal()
     else {
+      // Once it is installed this node may not show it; better sealed for a moment longer than ended then.
+      if (this.#unvouched && this.chain.authenticator === null) throw notVouchedFor()
       try {
         this.chain.open(authenticator)
       } catch (error) {
@@ -323,7 +327,10 @@ export class Driver {
             throw new HoldfastError('ERR_PEER_REFUSED', 'snapshot: expected a term that elections can have led to')
           this.chain.expectProof(from, proof)
         },
-        meta: (received, proof) => this.chain.received(from, received, proof),
+        meta: (received, proof) => {
+          this.#unvouched = this.chain.authenticator === null && proof === null
+          return this.chain.received(from, received, proof)
+        },
       }
       const { term, meta } = await receiveSnapshot(state, clusterId, header, body, accept, this.formats).catch((error: unknown) => {
         // It will never be able to read what the cluster writes: better told now than at each try.
@@ -338,6 +345,7 @@ export class Driver {
       while (this.#persisting !== null) await this.#persisting
     } finally {
       this.#receiving = false
+      this.#unvouched = false
     }
   }
 

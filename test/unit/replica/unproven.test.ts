@@ -292,8 +292,28 @@ describe('a sealed node', () => {
     const { proof: _, ...rest } = decodeHeader(headers[0] ?? new Uint8Array())
     cluster.cut.delete('c')
     cluster.cut.add('a').add('b').add('d')
+    // Opened while that state is on its way in, it would have to show what it may not, and end.
+    const openings: unknown[] = []
+    const state = cluster.states.get('c')
+    if (state === undefined) throw new Error('no state')
+    const install = state.install.bind(state)
+    const open = (): void => {
+      try {
+        sealed.setAuthenticator(testAuthenticator())
+        openings.push('opened')
+      } catch (error) {
+        openings.push((error as { code?: string }).code)
+      }
+    }
+    state.install = async (meta, onVisible) => {
+      open()
+      await install(meta, onVisible)
+      // The log does not begin behind it yet.
+      open()
+    }
     await sealed.onSnapshot('a', encodeHeader({ ...rest, proof: null }), chunksOf(chunks[0] ?? []))
     await expect.poll(() => sealed.status().applied).toBe(rest.index)
+    expect(openings).toEqual(['ERR_UNPROVEN', 'ERR_UNPROVEN'])
     expect(() => sealed.setAuthenticator(testAuthenticator())).toThrow(expect.objectContaining({ message: expect.stringContaining('yet') }))
     expect(sealed.status().failed).toBeNull()
   })
