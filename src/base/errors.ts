@@ -21,6 +21,7 @@ export const errorCodes = {
   ERR_CONFIG: 400,
   ERR_MEMBERSHIP: 400,
   ERR_REQUEST_ID_REUSED: 400,
+  ERR_BAD_CREDENTIALS: 400,
   ERR_PERMISSION_DENIED: 403,
   ERR_NOT_FOUND: 404,
   ERR_NO_ROUTE: 404,
@@ -63,6 +64,8 @@ export interface HoldfastErrorOptions extends ErrorOptions {
   readonly errors?: readonly string[]
   /** Answered as `data` beside `errors`. */
   readonly data?: unknown
+  /** When it makes sense to try again: answered as `Retry-After`. */
+  readonly retryAfterSeconds?: number
 }
 
 export class HoldfastError extends Error {
@@ -70,6 +73,7 @@ export class HoldfastError extends Error {
   readonly hint: string | undefined
   readonly errors: readonly string[]
   readonly data: unknown
+  readonly retryAfterSeconds: number | undefined
   constructor(code: ErrorCode, message: string, options: HoldfastErrorOptions = {}) {
     super(message, options)
     this.name = 'HoldfastError'
@@ -77,6 +81,7 @@ export class HoldfastError extends Error {
     this.hint = options.hint
     this.errors = options.errors ?? [message]
     this.data = options.data
+    this.retryAfterSeconds = options.retryAfterSeconds
   }
   /** The HTTP status that this error is answered with. */
   get status(): number {

@@ -5,6 +5,10 @@ import type { CoreResponse } from './types.ts'
 
 export const jsonHeaders: Readonly<Record<string, string>> = Object.freeze({ 'content-type': 'application/json' })
 
+/** Headers of an error answer. */
+export const errorHeaders = ({ retryAfterSeconds }: HoldfastError): Readonly<Record<string, string>> =>
+  retryAfterSeconds === undefined ? jsonHeaders : { ...jsonHeaders, 'retry-after': String(Math.max(1, Math.ceil(retryAfterSeconds))) }
+
 /** Body of an error answer. `hint` and `code` are ours, and stand there only when there is a hint to give. */
 export function errorBody(error: HoldfastError): Record<string, unknown> {
   const body: Record<string, unknown> = { errors: error.errors }
@@ -22,7 +26,7 @@ export function errorBody(error: HoldfastError): Record<string, unknown> {
  */
 export function errorResponse(error: unknown, requestId: string, log: Logger): CoreResponse {
   if (isHoldfastError(error)) {
-    return { status: error.status, headers: jsonHeaders, body: Buffer.from(`${JSON.stringify(errorBody(error))}\n`) }
+    return { status: error.status, headers: errorHeaders(error), body: Buffer.from(`${JSON.stringify(errorBody(error))}\n`) }
   }
   log.error({ request_id: requestId, ...describe(error) }, 'a request failed in a way that no error code names')
   return { status: 500, headers: jsonHeaders, body: Buffer.from('{"errors":["internal error"]}\n') }

@@ -13,7 +13,7 @@ import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
-import { errorBody, jsonHeaders } from './errors.ts'
+import { errorBody, errorHeaders } from './errors.ts'
 import { judge, type SlotMark, type Ticket } from './slots.ts'
 import { parseStored } from './storage.ts'
 import type { CoreResponse, Operation, Request } from './types.ts'
@@ -214,7 +214,7 @@ export function decodeKept(stored: Uint8Array): { readonly kept: Kept; readonly 
 /** The answer of a failure that is committed all the same (a token's use). */
 export function answerOfFailure(error: unknown): CoreResponse {
   const known = isHoldfastError(error) ? error : new HoldfastError('ERR_INTERNAL', 'internal error')
-  return { status: known.status, headers: jsonHeaders, body: Buffer.from(`${JSON.stringify(errorBody(known))}\n`) }
+  return { status: known.status, headers: errorHeaders(known), body: Buffer.from(`${JSON.stringify(errorBody(known))}\n`) }
 }
 
 const replayedHeader = 'x-holdfast-replayed'
