@@ -55,7 +55,9 @@ export class Compactor {
     if (entries <= keep + Math.max(1, Math.floor(keep / 4))) return null
     // What is not checked yet must be there when this node is opened.
     const { checkedIndex } = this.#driver.chain
-    const target = Math.min(state.meta.applied, checkedIndex, log.lastIndex() - keep, this.#driver.outgoing.lowestIndex())
+    // Nor what the core has still to hand out: a state that was fetched beside it may be ahead of that.
+    const needed = Math.min(checkedIndex, this.#driver.handed, this.#driver.outgoing.lowestIndex())
+    const target = Math.min(state.meta.applied, needed, log.lastIndex() - keep)
     return target >= first ? target : null
   }
 }

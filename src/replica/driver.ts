@@ -170,6 +170,10 @@ export class Driver {
   get leader(): string | null {
     return this.#leader
   }
+  /** The last index that the core has handed out. */
+  get handed(): number {
+    return this.#handed
+  }
 
   /** Reads the directory and begins to tick. */
   start(): void {

@@ -8,10 +8,11 @@ interface Given {
   readonly synced: number
   readonly lowestIndex: number
   readonly checkedIndex?: number
+  readonly handed?: number
 }
 
 /** What a compactor does with a log of 100 entries, of which it should keep ten. */
-async function compact({ applied, synced, lowestIndex, checkedIndex = Infinity }: Given): Promise<string[]> {
+async function compact({ applied, synced, lowestIndex, checkedIndex = Infinity, handed = Infinity }: Given): Promise<string[]> {
   const done: string[] = []
   const state = {
     meta: { applied },
@@ -35,6 +36,7 @@ async function compact({ applied, synced, lowestIndex, checkedIndex = Infinity }
     options: { log, state },
     settings,
     chain,
+    handed,
     repair: { reason: null },
     outgoing: { lowestIndex: () => lowestIndex },
     running: true,
@@ -58,4 +60,8 @@ test('what the receiver of a snapshot will need next is kept', async () => {
 
 test('what a sealed node has not checked is kept until it can', async () => {
   expect(await compact({ applied: 100, synced: 100, lowestIndex: Infinity, checkedIndex: 20 })).toEqual(['sync', 'compact 20'])
+})
+
+test('what the core has still to hand out is kept, though a state that was fetched beside it covers it', async () => {
+  expect(await compact({ applied: 100, synced: 100, lowestIndex: Infinity, handed: 4 })).toEqual(['sync', 'compact 4'])
 })
