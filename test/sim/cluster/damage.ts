@@ -33,6 +33,15 @@ export const weightedDamage: readonly DamageKind[] = [
     'silent-hole',
     'silent-hole',
     'dropped-record',
+    'dropped-record',
+    'dropped-record',
+    'truncated-tail',
+    'truncated-tail',
+    'truncated-tail',
+    'misdirected',
+    'misdirected',
+    'stale-record',
+    'stale-record',
   ] as const),
 ]
 

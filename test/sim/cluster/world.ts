@@ -217,7 +217,7 @@ export class World {
     this.#maybe(chances.diskFull, 'disk-full-armed', (node) => node.fullDisk(spell()))
     this.#maybe(chances.readError, 'read-error-armed', (node) => void (node.disk.faults.readErrors = 1))
     this.#maybe(chances.wrongValue, 'wrong-value-armed', (node) => void Object.assign(node.disk.faults, { wrongValues: 1, wrongKey: null }))
-    this.#maybe(chances.wrongValue / 2, 'lost-value-armed', (node) => {
+    this.#maybe(chances.wrongValue / 3, 'lost-value-armed', (node) => {
       // Wrong however often it is read: its node counts as damaged.
       if (node.lost || node.damaged || this.#wiped.has(node.id) || !this.#survives([node.id])) return false
       node.damaged = true
