@@ -14,6 +14,11 @@ export const serverCommand: Command = {
   examples: ['holdfast server -config=/etc/holdfast/holdfast.hcl', 'holdfast server -config=base.hcl -config=site.json'],
   flags: {
     config: { type: 'list', placeholder: 'FILE', description: 'Configuration, HCL or JSON; several are merged in order.' },
+    'stay-sealed': {
+      type: 'bool',
+      description:
+        'Start as if an operator had sealed it: no auto seal is asked until recovery keys are given, or it restarts without this.',
+    },
     'log-level': { type: 'string', values: ['debug', 'info', 'warn', 'error'], description: 'Overrides the configuration.' },
   },
   run: async ({ flags }) => {
@@ -22,7 +27,11 @@ export const serverCommand: Command = {
       throw new UsageError('server expected -config=FILE, got none', 'a development cluster needs none: npm start')
     const { runServer } = await import('#node/server.ts')
     const logLevel = flags.string('log-level')
-    const code = await runServer({ configPaths, ...(logLevel === undefined ? {} : { logLevel }) })
+    const code = await runServer({
+      configPaths,
+      staySealed: flags.bool('stay-sealed'),
+      ...(logLevel === undefined ? {} : { logLevel }),
+    })
     return code ?? exitCodes.ok
   },
 }

@@ -31,6 +31,10 @@ export const topKeys = {
   }),
   log_format: choice(['json', 'standard'], 'json', 'One JSON object a line; "standard" is accepted and means the same.'),
   pid_file: text('Written when the server listens, removed when it stops.'),
+  seal_replaces_process: bool(
+    true,
+    'A node that an operator seals becomes a fresh process under the same id, which comes up sealed: nothing of what it served is left in its memory (docs/threat-model.md). Not on Windows.',
+  ),
   raw_storage_endpoint: bool(false, 'Serves sys/raw, which reads and writes below every policy.', {
     aliases: ['VAULT_RAW_STORAGE_ENDPOINT'],
   }),

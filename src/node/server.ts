@@ -42,11 +42,14 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
 import { Renewal, renewKind } from './renewal.ts'
+import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
 import { watchSignals } from './signals.ts'
 
 /** How long requests in flight may go on once the node has been told to stop. */
 const drainMs = 3_000
+/** The same for a node that was sealed: it has nothing left to serve with, and the cluster waits for its vote. */
+const sealedDrainMs = 1_000
 /** Load balancers look at health about this often: a node that stops says so first, and goes on serving meanwhile. */
 const noticeMs = 600
 
@@ -54,6 +57,8 @@ export interface ServerArguments {
   /** Files or folders, HCL or JSON; later ones win. */
   readonly configPaths: readonly string[]
   readonly logLevel?: string
+  /** An operator sealed it before its process was replaced: the auto seal must not open it again. */
+  readonly staySealed?: boolean
   /** What this node understands of formats; no configuration sets it. Tests run the next release with it. */
   readonly formats?: FormatRange
 }
@@ -71,6 +76,8 @@ interface House {
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
   readonly state: { draining: boolean; failed: string | null }
+  /** Resolves when an operator has sealed this node. */
+  readonly sealedByOperator: Promise<'sealed'>
 }
 
 /**
@@ -89,7 +96,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
   const { log } = logger
   for (const warning of [...config.warnings, folderWarning]) if (warning !== null) log.warn({}, warning)
   try {
-    return await serve(config, nodeId, logger, load, options.formats ?? releasedFormats)
+    return await serve(config, nodeId, logger, load, options)
   } catch (error) {
     log.error(
       { code: codeOf(error), hint: isHoldfastError(error) ? error.hint : undefined },
@@ -104,12 +111,18 @@ async function serve(
   nodeId: string,
   logger: ProcessLogger,
   reload: () => ServerConfig,
-  formats: FormatRange,
+  options: ServerArguments,
 ): Promise<number> {
   const { log } = logger
   const seals = chooseSeals(config.seals, { clock: systemClock, random: systemRandom, env: process.env, log })
   const audit = await openAudit(config, nodeId, log)
-  const house = assemble(config, nodeId, log, audit, seals, formats)
+  const house = assemble(config, nodeId, log, audit, seals, options)
+  const replaces = config.seal_replaces_process && canBeReplaced()
+  if (config.seal_replaces_process && !replaces)
+    log.warn(
+      {},
+      'this platform lets no process replace itself: what a node served stays in its memory when it is sealed, until it restarts',
+    )
   const listeners = await openListeners(config, house.core, nodeId, log)
   const signals = watchSignals({
     log,
@@ -120,16 +133,20 @@ async function serve(
     ],
   })
   let removePidFile = (): void => {}
+  let why: 'told' | 'sealed' = 'told'
   try {
     if (config.pid_file !== null) removePidFile = writePidFile(config.pid_file)
     await begin(house, config, log)
-    await signals.told
+    why = await Promise.race([signals.told, ...(replaces ? [house.sealedByOperator] : [])])
   } finally {
-    signals.release()
-    await end(house, listeners, log)
-    removePidFile()
+    if (why === 'told') signals.release()
+    await end(house, listeners, log, why)
+    if (why === 'told') removePidFile()
   }
-  return 0
+  // Told to stop meanwhile: then it stops.
+  if (why === 'told' || signals.wasTold()) return 0
+  becomeSealed(log)
+  return 1
 }
 
 /** For whoever manages the process, so readable for all, unlike everything else that is written here. Returns its removal. @throws ERR_CONFIG */
@@ -157,19 +174,19 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
   )
 }
 
-async function end(house: House, listeners: Awaited<ReturnType<typeof openListeners>>, log: Logger): Promise<void> {
+async function end(house: House, listeners: Awaited<ReturnType<typeof openListeners>>, log: Logger, why: 'told' | 'sealed'): Promise<void> {
   house.state.draining = true
   house.cluster.stop()
   house.renewal.stop()
   for (const listener of listeners) listener.drain()
   const { role, members } = house.replica.status()
-  // Alone there is nobody to send clients to: waiting would help no one.
-  if (members.length > 1) {
+  // Alone there is nobody to send clients to: waiting would help no one. A sealed node has told its health already, and leads no more.
+  if (members.length > 1 && why === 'told') {
     if (role === 'leader')
       await house.cluster.stepDown().catch((error: unknown) => log.info({ reason: (error as Error).message }, 'stopping as the leader'))
     await new Promise((resolve) => systemClock.setTimer(noticeMs, () => resolve(null)))
   }
-  await Promise.all(listeners.map((listener) => listener.close(drainMs)))
+  await Promise.all(listeners.map((listener) => listener.close(why === 'sealed' ? sealedDrainMs : drainMs)))
   await house.core.stopJobs()
   await house.birth.stop()
   house.keeper.stop()
@@ -201,7 +218,7 @@ function assemble(
   log: Logger,
   audit: ManagedAuditBroker,
   seals: ChosenSeals,
-  formats: FormatRange,
+  { formats = releasedFormats, staySealed = false }: ServerArguments,
 ): House {
   const clock = systemClock
   const random = systemRandom
@@ -215,12 +232,14 @@ function assemble(
     replica,
     random,
     log,
+    held: staySealed,
     ...(config.cluster_name === null ? {} : { clusterName: config.cluster_name }),
     ...(seals.active === null ? {} : { autoSeal: seals.active }),
     ...(seals.retired === null ? {} : { retiredSeal: seals.retired }),
   })
   const keeper = new SealKeeper({ seal, autoSeal: seals.active, replica, clock, random, log })
   const state: House['state'] = { draining: false, failed: null }
+  const sealed = Promise.withResolvers<'sealed'>()
   const clusterAddress = new URL(config.cluster_addr).host
   const birth = new Birth({
     dataDir: config.raft.path,
@@ -261,7 +280,7 @@ function assemble(
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
   const services: SystemServices = {
-    lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId }),
+    lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
     policies,
     tokens,
@@ -313,7 +332,7 @@ function assemble(
     failed = status.failed
     state.failed = status.failed
   })
-  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, state }
+  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, state, sealedByOperator: sealed.promise }
 }
 
 /** Hands a service the key that it derives from the barrier's; its copy is its own. */
@@ -332,13 +351,19 @@ interface LifecycleDeps {
   readonly tokens: TokenStore
   readonly state: House['state']
   readonly nodeId: string
+  /** An operator has sealed this node. */
+  readonly onSealed: () => void
 }
 
-function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId }: LifecycleDeps): LifecycleService {
+function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed }: LifecycleDeps): LifecycleService {
   return {
     sealStatus: () => seal.status(),
     unseal: (options) => seal.unseal(options),
-    seal: async () => seal.seal(),
+    seal: async () => {
+      // Sealed first, and at once; the process goes when this has been answered.
+      seal.seal()
+      onSealed()
+    },
     rewrap: () => seal.rewrap(),
     autoSealStatus: () => seals.active?.status() ?? null,
     unavailable: () => (state.draining ? 'this node is draining' : state.failed),

@@ -8,7 +8,8 @@ export interface SignalOptions {
 
 export interface SignalWatch {
   /** Resolves once the process is told to stop. */
-  readonly told: Promise<void>
+  readonly told: Promise<'told'>
+  wasTold(): boolean
   /** Lets the process end by itself; for a start that failed. */
   release(): void
 }
@@ -22,11 +23,13 @@ export function watchSignals({ log, onHangup }: SignalOptions): SignalWatch {
   const lifeline = process.env['HOLDFAST_LIFELINE'] === 'stdin'
   // As long as it is read, it keeps the process alive: a node that has stopped would wait until its launcher kills it.
   const release = (): void => void (lifeline && process.stdin.pause())
-  const told = new Promise<void>((resolve) => {
+  let wasTold = false
+  const told = new Promise<'told'>((resolve) => {
     const stop = (why: string) => (): void => {
       log.info({ why }, 'stopping')
+      wasTold = true
       release()
-      resolve()
+      resolve('told')
     }
     // Stay registered: a second signal while draining must not kill the process half-way.
     process.on('SIGTERM', stop('SIGTERM'))
@@ -36,7 +39,7 @@ export function watchSignals({ log, onHangup }: SignalOptions): SignalWatch {
     process.stdin.on('end', stop('lifeline ended'))
     process.stdin.resume()
   })
-  return { told, release }
+  return { told, wasTold: () => wasTold, release }
 }
 
 /** Never rejects. */

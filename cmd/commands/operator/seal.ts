@@ -165,8 +165,12 @@ export const sealCommands: readonly Command[] = [
     args: '',
     argsMin: 0,
     argsMax: 0,
+    description:
+      'The node forgets its keys at once. Then it replaces its process, so that nothing of what it served is left in memory (unless its ' +
+      'configuration has seal_replaces_process = false): for a second or two it may not answer. With an auto seal it stays sealed until recovery ' +
+      'keys are given to it, or it restarts.',
     examples: ['holdfast operator seal'],
-    run: done('sys/seal', 'The node is sealed.'),
+    run: done('sys/seal', 'The node is sealed. Its process is replaced: for a second or two it may not answer.'),
   },
   {
     path: ['operator', 'step-down'],

@@ -321,6 +321,26 @@ describe('auto seal', () => {
     expect(barrier.sealed).toBe(false)
   })
 
+  test('in the process that replaces a sealed one it waits as before: the auto seal is not asked', async () => {
+    const { seal, barrier, fake, clock, populate } = cluster(1, staticSeal('k1', 1))
+    const { recoveryKeys = [] } = await seal.init(withRecovery, populate)
+    seal.seal()
+    expect(seal.status().warnings).toEqual([expect.stringMatching(/^sealed by an operator/)])
+    for (const held of [true, false]) {
+      const next = createBarrier({ replica: fake.nodes[0]!, clock, random: systemRandom, log: silentLogger })
+      const options = { barrier: next, replica: fake.nodes[0]!, random: systemRandom, log: silentLogger, autoSeal: staticSeal('k1', 1) }
+      const again = createSealManager({ ...options, held })
+      expect(again.wantsToOpen).toBe(!held)
+      expect(again.status().warnings ?? []).toHaveLength(held ? 1 : 0)
+      await unseal(again, hex(recoveryKeys[0]))
+      expect(await unseal(again, hex(recoveryKeys[1]))).toMatchObject({ sealed: false })
+      expect(again.status().warnings).toBeUndefined()
+      again.close()
+      next.close()
+    }
+    barrier.close()
+  })
+
   test('sealed by an operator it waits for recovery shares, or a restart', async () => {
     const { seal, barrier, populate } = cluster(1, staticSeal('k1', 1))
     const { recoveryKeys = [] } = await seal.init(withRecovery, populate)
