@@ -2,7 +2,7 @@
  * Command lines as the field's people type them: flags with one dash or two, `-flag value` or `-flag=value`, before, between or
  * after the arguments; `--` ends the flags; `-` alone is an argument (standard input).
  */
-import { nearest } from './suggest.ts'
+import { nearest } from '#base/suggest.ts'
 import { UsageError, type Command, type FlagSpec } from './types.ts'
 
 type Specs = Readonly<Record<string, FlagSpec>>

@@ -8,7 +8,7 @@ import { allFlags, commandHelp, groupHelp } from './help.ts'
 import type { Io } from './io.ts'
 import { Output } from './output.ts'
 import { clientOptions, fromEnvironment, noTokenHint, outputFormat } from './settings.ts'
-import { nearest } from './suggest.ts'
+import { nearest } from '#base/suggest.ts'
 import { exitCodes, RefusedError, UsageError, type Command, type FlagSpec } from './types.ts'
 
 /** Ends the command early with nothing more to say (-output-curl-string). */

@@ -1,7 +1,7 @@
 /** version and completion: what needs no server. */
 import { holdfastVersion } from '#core/version.ts'
 import { completionScript, completionShells } from '../cli/completion.ts'
-import { nearest } from '../cli/suggest.ts'
+import { nearest } from '#base/suggest.ts'
 import { UsageError, type Command } from '../cli/types.ts'
 
 export const localCommands: readonly Command[] = [

@@ -4,7 +4,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { AuditBroker } from '#audit/types.ts'
 import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
-import type { CompiledAcl } from '#policies/types.ts'
+import type { CompiledAcl, PolicySubject } from '#policies/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
@@ -25,8 +25,8 @@ export interface TokenGate {
 
 /** Policies as a request needs them. */
 export interface PolicyGate {
-  /** The policies of these names as they are in `view`, compiled. Names that do not exist grant nothing. */
-  compile(view: ReadView, names: readonly string[]): Promise<CompiledAcl>
+  /** The policies of a token, with those of its identity, as they are in `view`, compiled. Names that do not exist grant nothing. */
+  compileFor(view: ReadView, subject: PolicySubject): Promise<CompiledAcl>
 }
 
 export interface CoreDeps {

@@ -6,8 +6,9 @@ import { HoldfastError, wellKnown } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
-import type { CompiledAcl, Decision } from '#policies/types.ts'
+import type { CallerFacts, CompiledAcl, Decision } from '#policies/types.ts'
 import { addressAllowed } from '#tokens/cidr.ts'
+import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { PolicyGate, TokenGate } from './deps.ts'
@@ -124,7 +125,7 @@ export async function evaluate(
   if (before?.sameSending) return resend(deps, request, trace, view, before)
   const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
   checkAge(trace.ageMs, trace.mount, trace.def, trace.token)
-  const scope = { view, transaction, mounts, acl: caller.acl }
+  const scope = { view, transaction, mounts, acl: caller.acl, facts: factsOf(request, trace, view) }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
     const context: HandlerContext = {
@@ -165,7 +166,7 @@ export async function evaluate(
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await checked.operation.handler(context)
   const filter = caller.decision(trace.operation)?.listFilter
-  const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, view.nowMs) : response
+  const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
   return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
 }
@@ -239,9 +240,14 @@ async function identify(
             body: request.body,
             query: request.query,
             wrapTtlSeconds: request.wrapTtlSeconds,
-            nowMs: view.nowMs,
+            ...factsOf(request, trace, view),
           })),
   }
+}
+
+/** What conditions of rules ask about the caller. */
+function factsOf(request: Request, { token }: Trace, view: ReadView): CallerFacts {
+  return { nowMs: view.nowMs, clientAddress: request.clientAddress, tokenTtlSeconds: token === null ? undefined : lifetimeSeconds(token) }
 }
 
 /** The token's entry; of one that was ended by the request whose repetition this is, as it was then, as long as it would have lived. */
@@ -257,7 +263,7 @@ async function lookup(deps: EvaluateDeps, token: string, view: ReadView, kept: K
 /** A token whose policies can't be combined is refused, and recorded, like any other refusal. */
 async function compileFor(deps: EvaluateDeps, view: ReadView, token: TokenEntry): Promise<CompiledAcl | HoldfastError> {
   try {
-    return await deps.policies.compile(view, token.policies)
+    return await deps.policies.compileFor(view, token)
   } catch (error) {
     if (error instanceof HoldfastError && error.status === 403) return error
     throw error

@@ -1,5 +1,5 @@
 /** What a policy adds to a list: a limit on its page, and a filter of its entries. */
-import type { CompiledAcl } from '#policies/types.ts'
+import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
 import type { LogicalResponse, Operation, Request } from './types.ts'
 
 const listing: ReadonlySet<Operation> = new Set<Operation>(['list', 'scan'])
@@ -34,7 +34,7 @@ export function filterList(
   template: string,
   listPath: string,
   acl: CompiledAcl,
-  nowMs: number,
+  caller: CallerFacts,
 ): LogicalResponse | null {
   const keys = response?.data?.keys
   if (!response || !Array.isArray(keys)) return response
@@ -43,7 +43,7 @@ export function filterList(
     const path = template.replaceAll(/\{\{-?\s*\.path\s*-?\}\}/g, () => listPath).replaceAll(/\{\{-?\s*\.key\s*-?\}\}/g, () => key)
     if (path.includes('{{')) return false
     const operation = key.endsWith('/') ? 'list' : 'read'
-    return acl.decide({ path, operation, needsSudo: false, body: {}, query: {}, wrapTtlSeconds: 0, nowMs }).allowed
+    return acl.decide({ path, operation, needsSudo: false, body: {}, query: {}, wrapTtlSeconds: 0, ...caller }).allowed
   })
   const data: Record<string, unknown> = { ...response.data, keys: kept }
   const info = data.key_info

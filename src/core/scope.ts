@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '#base/errors.ts'
 import type { ReadView, Transaction } from '#barrier/types.ts'
-import type { CompiledAcl } from '#policies/types.ts'
+import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
 import type { MountTable } from './mounts.ts'
 import type { HandlerContext } from './types.ts'
 
@@ -15,6 +15,8 @@ export interface RequestScope {
   readonly mounts: MountTable
   /** The caller's policies; null without a token. */
   readonly acl: CompiledAcl | null
+  /** What `acl` asks about the caller. */
+  readonly facts: CallerFacts
 }
 
 const scopes = new WeakMap<HandlerContext, RequestScope>()

@@ -70,3 +70,9 @@ export function matchesSegments(pattern: Pattern, path: string): boolean {
   }
   return false
 }
+
+/** Whether a pattern of any kind matches. */
+export function matches(pattern: Pattern, path: string): boolean {
+  if (pattern.kind === 'segments') return matchesSegments(pattern, path)
+  return pattern.kind === 'prefix' ? path.startsWith(pattern.stem) : path === pattern.stem
+}

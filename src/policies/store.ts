@@ -18,11 +18,17 @@ import {
   responseWrappingPolicyText,
   rootPolicyName,
 } from './builtin.ts'
+import { decodeName, encodeName, storableName } from './names.ts'
 import { parsePolicy } from './parse.ts'
-import type { CompiledAcl, Policy } from './types.ts'
+import { createRoleStore, type RoleStore } from './roles.ts'
+import { templateValue } from './templates.ts'
+import type { CompiledAcl, IdentityRecord, IdentityResolver, Policy, PolicySubject } from './types.ts'
 
 const parsedMax = 1_024
-const compiledMax = 1_024
+/** Rules in all compiled sets together; a set has at least one. */
+const compiledRulesMax = 65_536
+/** A set with more counts as so many: it is worth keeping all the more. */
+const compiledRulesCountedMax = compiledRulesMax / 16
 /** A token with more could make one request as dear as a thousand. */
 const policiesPerTokenMax = 256
 
@@ -47,8 +53,13 @@ export interface PutPolicyOptions {
 }
 
 export interface PolicyStore {
+  readonly roles: RoleStore
   /** The policies of these names as they are in `view`, compiled. Names that do not exist grant nothing. @throws ERR_PERMISSION_DENIED: root beside others. */
   compile(view: ReadView, names: readonly string[], namespace?: string): Promise<CompiledAcl>
+  /** As `compile`, for a token: with the policies of its entity, groups and roles, and templates filled from them. */
+  compileFor(view: ReadView, subject: PolicySubject): Promise<CompiledAcl>
+  /** Names of the policies that a token has through its entity, groups and roles. Never `root`. */
+  identityPolicies(view: ReadView, subject: PolicySubject): Promise<string[]>
   /** One policy; null when there is none. `root` has an empty text. */
   get(view: ReadView, name: string, namespace?: string): Promise<PolicyRecord | null>
   /** Names in order, `root` last; without `response-wrapping`, which nobody may assign. */
@@ -70,10 +81,16 @@ interface Parsed {
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/policy' })
 
+export interface PolicyStoreOptions {
+  /** Absent: nobody has an identity. */
+  readonly identity?: IdentityResolver
+}
+
 /** One a process (or thread): it keeps caches and nothing else. */
-export function createPolicyStore(): PolicyStore {
+export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {}): PolicyStore {
+  const roles = createRoleStore()
   const parsed = new BoundedLru<string, Parsed>({ weightMax: parsedMax })
-  const compiled = new BoundedLru<string, CompiledAcl>({ weightMax: compiledMax })
+  const compiled = new BoundedLru<string, CompiledAcl>({ weightMax: compiledRulesMax })
   const builtin = new Map<string, Parsed>()
   let serial = 0
 
@@ -104,26 +121,57 @@ export function createPolicyStore(): PolicyStore {
     return expired(found, view.nowMs) ? builtinParsed(name) : found
   }
 
+  async function compile(
+    view: ReadView,
+    names: readonly string[],
+    namespace: string,
+    identity: IdentityRecord | null,
+  ): Promise<CompiledAcl> {
+    const unique = [...new Set(names.map((name) => name.toLowerCase()))]
+    if (unique.length > policiesPerTokenMax) {
+      throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied, {
+        hint: `expected at most ${policiesPerTokenMax} policies on a token, got ${unique.length}`,
+      })
+    }
+    const found = await Promise.all(unique.filter(storableName).map((name) => load(view, namespace, name)))
+    const present = found.filter((entry) => entry !== null)
+    // With the values that its templates take: two entities share what does not depend on them.
+    const templates = new Set(present.flatMap((entry) => entry.policy.templates))
+    const values = new Map([...templates].map((expression) => [expression, templateValue(expression, identity)]))
+    const key = JSON.stringify([present.map((entry) => entry.serial), [...values.values()]])
+    const known = compiled.get(key)
+    if (known) return known
+    const policies = present.map((entry) => entry.policy)
+    const acl = compileAcl(policies, { nowMs: view.nowMs, fillTemplate: (expression) => values.get(expression) ?? null })
+    const rules = policies.reduce((sum, policy) => sum + policy.rules.length, 1)
+    compiled.set(key, acl, Math.min(rules, compiledRulesCountedMax))
+    return acl
+  }
+
+  async function identityOf(view: ReadView, { entityId, namespaceId }: PolicySubject) {
+    if (entityId === '') return { identity: null, policies: [] }
+    const identity = (await resolver?.resolve(view, entityId, namespaceId)) ?? null
+    const groupIds = identity?.groups.map((group) => group.id) ?? []
+    const byRoles = await roles.policiesOf(view, entityId, groupIds, namespaceId)
+    // `root` in any spelling comes from a token alone (CVE-2024-9180, CVE-2025-5999).
+    const policies = [...(identity?.policies ?? []), ...byRoles].map((name) => name.trim().toLowerCase())
+    return { identity, policies: [...new Set(policies)].filter((name) => !immutablePolicyNames.has(name)).toSorted() }
+  }
+
   return {
-    async compile(view, names, namespace = 'root') {
-      if (names.length > policiesPerTokenMax) {
-        throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied, {
-          hint: `expected at most ${policiesPerTokenMax} policies on a token, got ${names.length}`,
-        })
-      }
-      const unique = [...new Set(names.map((name) => name.toLowerCase()))]
-      const found = await Promise.all(unique.filter(canBeStored).map((name) => load(view, namespace, name)))
-      const present = found.filter((entry) => entry !== null)
-      const key = present.map((entry) => entry.serial).join(',')
-      let acl = compiled.get(key)
-      if (!acl) {
-        acl = compileAcl(
-          present.map((entry) => entry.policy),
-          { nowMs: view.nowMs },
-        )
-        compiled.set(key, acl)
-      }
-      return acl
+    roles,
+
+    compile: (view, names, namespace = 'root') => compile(view, names, namespace, null),
+
+    async compileFor(view, subject) {
+      const { identity, policies } = await identityOf(view, subject)
+      // A root token is root whoever it belongs to.
+      const isRoot = subject.policies.length === 1 && subject.policies[0] === rootPolicyName
+      return compile(view, isRoot ? subject.policies : [...subject.policies, ...policies], subject.namespaceId, identity)
+    },
+
+    async identityPolicies(view, subject) {
+      return (await identityOf(view, subject)).policies
     },
 
     async get(view, name, namespace = 'root') {
@@ -177,7 +225,7 @@ function builtinText(name: string): string | null {
 }
 
 async function readRecord(view: ReadView, namespace: string, name: string): Promise<PolicyRecord | null> {
-  if (!canBeStored(name)) return null
+  if (!storableName(name)) return null
   const bytes = immutablePolicyNames.has(name) ? null : await view.get(sectionOf(namespace), encodeName(name))
   const record = bytes === null ? null : decode(name, bytes)
   if (record !== null && !expired(record, view.nowMs)) return record
@@ -195,13 +243,10 @@ function checkCas(present: PolicyRecord | null, { cas, casRequired }: PutPolicyO
   if (cas !== -1 && cas !== version) throw new HoldfastError('ERR_CAS_MISMATCH', wellKnown.casMismatch)
 }
 
-const canBeStored = (name: string): boolean =>
-  name !== '' && name.isWellFormed() && !/\p{Cc}/u.test(name) && Buffer.byteLength(encodeName(name)) <= limits.pathSegmentBytesMax
-
 function writableName(name: string, verb: 'update' | 'delete'): string {
   const stored = name.toLowerCase()
   if (immutablePolicyNames.has(stored)) throw new HoldfastError('ERR_BAD_REQUEST', `cannot ${verb} "${stored}" policy`)
-  if (!canBeStored(stored)) {
+  if (!storableName(stored)) {
     throw new HoldfastError(
       'ERR_BAD_REQUEST',
       `policy name expected 1 to ${limits.pathSegmentBytesMax} bytes without control characters, got ${Buffer.byteLength(name)}`,
@@ -209,14 +254,6 @@ function writableName(name: string, verb: 'update' | 'delete'): string {
   }
   return stored
 }
-
-/** A name is one segment of a path below: '/' in it, and '.' or '..', must not be taken for folders. */
-function encodeName(name: string): string {
-  const encoded = name.replaceAll('%', '%25').replaceAll('/', '%2F')
-  return encoded === '.' || encoded === '..' ? encoded.replaceAll('.', '%2E') : encoded
-}
-
-const decodeName = (path: string): string => path.replaceAll('%2E', '.').replaceAll('%2F', '/').replaceAll('%25', '%')
 
 /** The name is where it lies, and is not repeated inside. */
 const encode = ({ text, version, casRequired, modifiedMs, expirationMs }: PolicyRecord): Uint8Array =>

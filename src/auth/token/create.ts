@@ -61,8 +61,8 @@ export function createPaths(services: AuthServices): PathDef[] {
 
 /** Sudo on this very path, beyond the right to call it: for what binds the caller less. */
 function hasSudo(context: HandlerContext): boolean {
-  const { acl } = scopeOf(context)
-  const capabilities = acl?.capabilities(context.request.path, context.nowMs) ?? []
+  const { acl, facts } = scopeOf(context)
+  const capabilities = acl?.capabilities(context.request.path, facts) ?? []
   return capabilities.includes('root') || capabilities.includes('sudo')
 }
 

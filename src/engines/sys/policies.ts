@@ -4,7 +4,8 @@ import { formatRfc3339 } from '#base/rfc3339.ts'
 import { scopeOf, transactionOf } from '#core/scope.ts'
 import type { FieldSchema, HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import type { PolicyRecord } from '#policies/store.ts'
-import type { CompiledAcl } from '#policies/types.ts'
+import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
+import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
 import type { SystemServices } from './types.ts'
@@ -158,7 +159,11 @@ function capabilityPaths(services: SystemServices): PathDef[] {
   const { policies, tokens } = services
   const ask = async (context: HandlerContext, entry: TokenEntry | null): Promise<LogicalResponse> => {
     if (!entry) throw new HoldfastError('ERR_BAD_REQUEST', 'invalid token')
-    return capabilitiesOf(context, await policies.compile(scopeOf(context).view, entry.policies))
+    // Where its holder is, nobody knows here: rules for some addresses only are not counted.
+    return capabilitiesOf(context, await policies.compileFor(scopeOf(context).view, entry), {
+      nowMs: context.nowMs,
+      tokenTtlSeconds: lifetimeSeconds(entry),
+    })
   }
   const given = async (context: HandlerContext): Promise<TokenEntry | null> => {
     const token = text(context, 'token')
@@ -172,9 +177,9 @@ function capabilityPaths(services: SystemServices): PathDef[] {
     }),
     path('capabilities-self', 'What the caller may do on some paths.', flags, {
       update: reads('Ask', async (context) => {
-        const { acl } = scopeOf(context)
+        const { acl, facts } = scopeOf(context)
         if (!acl) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
-        return capabilitiesOf(context, acl)
+        return capabilitiesOf(context, acl, facts)
       }),
     }),
     path('capabilities-accessor', 'What the token of an accessor may do on some paths.', flags, {
@@ -186,13 +191,13 @@ function capabilityPaths(services: SystemServices): PathDef[] {
 /** Every token may ask (the default policy says so), and each path is looked up in all its rules. */
 const pathsAskedMax = 1_000
 
-function capabilitiesOf(context: HandlerContext, acl: CompiledAcl): LogicalResponse {
+function capabilitiesOf(context: HandlerContext, acl: CompiledAcl, caller: CallerFacts): LogicalResponse {
   const paths = optional<string[]>(context, 'paths') ?? optional<string[]>(context, 'path') ?? []
   if (paths.length === 0) throw new HoldfastError('ERR_BAD_REQUEST', 'paths must be supplied')
   if (paths.length > pathsAskedMax)
     throw new HoldfastError('ERR_BAD_REQUEST', `paths expected at most ${pathsAskedMax}, got ${paths.length}`)
   const data: Record<string, unknown> = Object.create(null)
-  for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''), context.nowMs)
+  for (const asked of paths) data[asked] = acl.capabilities(asked.replace(/^\/+/, '').replace(/^v1\//, ''), caller)
   if (paths.length === 1) data.capabilities = data[paths[0]!]
   return answer(data)
 }

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { findCommand, parseArgs } from '#cmd/cli/args.ts'
-import { nearest } from '#cmd/cli/suggest.ts'
+import { nearest } from '#base/suggest.ts'
 import type { Command, FlagSpec } from '#cmd/cli/types.ts'
 import { commands } from '#cmd/commands/index.ts'
 

@@ -50,6 +50,8 @@ function fakeAcl(root: boolean, allows: (request: AccessRequest) => boolean | Pa
       const base: Decision = { allowed: verdict !== false, root, paginationLimit: 0, listFilter: null, rule: null }
       return typeof verdict === 'object' ? { ...base, ...verdict } : base
     },
+    explain: () => ({ allowed: false, root, paginationLimit: 0, listFilter: null, rule: null, reason: 'no rule', candidates: [] }),
+    entries: () => [],
     capabilities: () => (root ? ['root'] : ['deny']),
   }
 }
@@ -105,7 +107,7 @@ export async function makeHarness(
         return stored ? (JSON.parse(Buffer.from(stored).toString()) as TokenEntry) : null
       },
     },
-    policies: { compile: async (_view, names) => fakeAcl(names.includes('root'), (request) => harness.allows(request)) },
+    policies: { compileFor: async (_view, { policies }) => fakeAcl(policies.includes('root'), (request) => harness.allows(request)) },
     audit: {
       async record(record) {
         if (harness.auditFails(record)) throw new HoldfastError('ERR_AUDIT', 'no audit device took the record')

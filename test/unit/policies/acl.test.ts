@@ -138,7 +138,7 @@ describe('against the slow twin', () => {
       fc.property(policies, path, (written, asked) => {
         const found = twinWinner(written.flat(), asked, true)?.capabilities ?? new Set<string>()
         const expected = found.size === 0 || found.has('deny') ? ['deny'] : [...found].toSorted()
-        return JSON.stringify(compile(written).capabilities(asked, 0)) === JSON.stringify(expected)
+        return JSON.stringify(compile(written).capabilities(asked, { nowMs: 0 })) === JSON.stringify(expected)
       }),
       { numRuns: 5_000 },
     )
@@ -162,16 +162,16 @@ describe('sudo, root, help', () => {
   })
 
   test('root may everything, and stands alone', () => {
-    const root: Policy = { name: 'root', text: '', rules: [] }
+    const root: Policy = { name: 'root', text: '', rules: [], templates: [] }
     const acl = compileAcl([root])
     expect(ask(acl, 'delete', 'sys/raw/x', { needsSudo: true })).toMatchObject({ allowed: true, root: true })
-    expect(acl.capabilities('x', 0)).toEqual(['root'])
+    expect(acl.capabilities('x', { nowMs: 0 })).toEqual(['root'])
     expect(() => compileAcl([root, parsePolicy('a', '')])).toThrow('permission denied')
   })
 
   test('no policies, no access', () => {
     expect(ask(compileAcl([]), 'read', 'a').allowed).toBe(false)
-    expect(compileAcl([]).capabilities('a', 0)).toEqual(['deny'])
+    expect(compileAcl([]).capabilities('a', { nowMs: 0 })).toEqual(['deny'])
   })
 
   test('the decision names the rule and whose it is', () => {

@@ -38,6 +38,7 @@ test('every key, in JSON and in HCL, with the line of each rule', () => {
     paginationLimit: 100,
     expirationMs: Date.parse('2030-01-01T00:00:00Z'),
     listFilter: '{{ .path }}{{.key}}',
+    conditions: null,
     comment: 'why',
   }
   const json = parsePolicy('P', JSON.stringify({ name: 'ignored', path: { '/secret/*': full } }))

@@ -126,7 +126,7 @@ describe('compile', () => {
 
   test('root alone is root; beside others it is refused (CVE-2025-5999)', async () => {
     const { compile } = setUp()
-    expect((await compile('root')).capabilities('x', 0)).toEqual(['root'])
+    expect((await compile('root')).capabilities('x', { nowMs: 0 })).toEqual(['root'])
     await expect(compile('ROOT', 'default')).rejects.toThrow('permission denied')
   })
 
