@@ -26,6 +26,8 @@ import { nameKeyPrefix, OpenedKeys, sealedError } from './opened.ts'
 import { CollectingTransaction } from './transaction.ts'
 import { CommitAndThrow } from './types.ts'
 import type { BarrierControl, BarrierStatus, Consistency, ReadPoint, ReadView, Section, Transaction } from './types.ts'
+import { decodeKeyUses, encodeKeyUses, KeyUses, keyUsesKey } from './uses.ts'
+import type { SealingTerm } from './uses.ts'
 import { OpenedView } from './view.ts'
 import type { ViewContext } from './view.ts'
 
@@ -66,6 +68,13 @@ type Outcome<T> =
   | { readonly kind: 'value'; readonly value: T }
   | { readonly kind: 'error'; readonly error: unknown; readonly commit: boolean }
 
+interface SealedProposal {
+  readonly proposal: Proposal
+  readonly under: SealingTerm
+  /** As `KeyUses.count` gave it. */
+  readonly note: number | null
+}
+
 async function outcomeOf<T>(work: (transaction: Transaction) => Promise<T>, transaction: Transaction): Promise<Outcome<T>> {
   try {
     return { kind: 'value', value: await work(transaction) }
@@ -84,6 +93,7 @@ class ReplicatedBarrier implements BarrierControl {
   readonly #options: BarrierOptions
   readonly #replica: Replica
   readonly #envelope: Envelope
+  readonly #uses = new KeyUses()
   readonly #cache: ValueCache
   readonly #folders: FolderIndex
   readonly #listeners = new Set<(sealed: boolean) => void>()
@@ -117,8 +127,32 @@ class ReplicatedBarrier implements BarrierControl {
       sealed: this.#keys === null,
       keyringTerm: this.#keys?.keyring.activeTerm ?? null,
       keyringTermCreatedMs: this.#keys?.keyring.activeSinceMs ?? null,
-      encryptions: this.#envelope.seals,
+      encryptions: this.#keys === null ? 0 : this.#usesOf(this.#keys),
+      sealedHere: this.#envelope.seals,
+      sealedUnderKey: this.#envelope.sealsUnderKey,
     }
+  }
+
+  /** How often the active term's key has sealed, as far as this node can know. */
+  #usesOf(keys: OpenedKeys): number {
+    const { term: raftTerm, incarnation } = this.#replica.status()
+    const keyringTerm = keys.keyring.activeTerm
+    const counted = this.#uses.total({ keyringTerm, incarnation, raftTerm })
+    if (counted !== null) return counted
+    const view = this.#viewIfAny()
+    try {
+      return view === null ? 0 : this.#notedUses(keys, view, keyringTerm)
+    } catch {
+      return 0 // A state that can't be read says so elsewhere: whoever asks for a status, as the metrics do, must not fail with it.
+    } finally {
+      view?.release()
+    }
+  }
+
+  #notedUses(keys: OpenedKeys, state: StateView, keyringTerm: number): number {
+    const key = keyUsesKey(keyringTerm)
+    const record = state.get(key)
+    return record === undefined ? 0 : decodeKeyUses(keys.open(state, key, record))
   }
 
   async read<T>(consistency: Consistency, work: (view: ReadView, at: ReadPoint) => Promise<T>): Promise<T> {
@@ -169,25 +203,40 @@ class ReplicatedBarrier implements BarrierControl {
     const view = new OpenedView(context, state, this.#nowMs(state))
     const transaction = new CollectingTransaction(view, this.#options.random)
     let outcome: Outcome<T>
-    let proposal: Proposal | null = null
+    let sealed: SealedProposal | null = null
     try {
       outcome = await outcomeOf(work, transaction)
       const commit = outcome.kind === 'value' || outcome.commit
-      if (commit && transaction.writes > 0) proposal = this.#seal(context.keys, transaction, term)
+      if (commit && transaction.writes > 0) sealed = this.#seal(context.keys, transaction, term, state)
     } finally {
       transaction.end()
       view.end()
       state.release()
     }
-    if (proposal !== null) return (await this.#propose(proposal)) ? outcome : 'conflict'
-    await this.#confirm(term)
+    if (sealed === null) {
+      await this.#confirm(term)
+      return outcome
+    }
+    if (!(await this.#propose(sealed.proposal))) return 'conflict'
+    if (sealed.note !== null) this.#uses.committed(sealed.under, sealed.note)
     return outcome
   }
 
-  #seal(keys: OpenedKeys, transaction: CollectingTransaction, term: number): Proposal {
+  /** Seals what was written in `term`, and counts it. `state`: the transaction's view. */
+  #seal(keys: OpenedKeys, transaction: CollectingTransaction, term: number, state: StateView): SealedProposal {
     keys.check() // Wiped keys would seal what nobody can open again.
+    // What nobody would take is not sealed: a term that comes back to the envelope after a later one would begin to count its key anew.
+    if (this.#leaderTerm() !== term) throw this.#notLeader()
     const { incarnation } = this.#replica.status()
-    return transaction.proposal(term, (key, value) => this.#envelope.seal(keys.keyring, incarnation, term, key, value))
+    const { keyring } = keys
+    const under: SealingTerm = { keyringTerm: keyring.activeTerm, incarnation, raftTerm: term }
+    const note = this.#uses.count(under, transaction.seals, () => this.#notedUses(keys, state, under.keyringTerm))
+    const proposal = transaction.proposal(
+      term,
+      (key, value) => this.#envelope.seal(keyring, incarnation, term, key, value),
+      note === null ? null : { key: keyUsesKey(under.keyringTerm), value: encodeKeyUses(note) },
+    )
+    return { proposal, under, note }
   }
 
   /** False on a conflict. @throws what propose throws otherwise. */
@@ -388,11 +437,13 @@ class ReplicatedBarrier implements BarrierControl {
     this.#folders.clear()
   }
 
-  async rotate(): Promise<{ readonly keyringTerm: number }> {
+  async rotate(reason = 'it was asked for'): Promise<{ readonly keyringTerm: number }> {
     for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
       const keys = this.#opened()
       const keyringTerm = await this.#proposeNext(keys)
-      if (keyringTerm !== null) return { keyringTerm }
+      if (keyringTerm === null) continue
+      this.#options.log.info({ keyring_term: keyringTerm, reason }, 'the keyring has a new term')
+      return { keyringTerm }
     }
     throw new HoldfastError('ERR_CONFLICT', 'rotation expected to commit, got a conflict in each attempt', { hint: 'rotate again' })
   }
@@ -404,17 +455,19 @@ class ReplicatedBarrier implements BarrierControl {
   async #proposeNext(keys: OpenedKeys): Promise<number | null> {
     const term = this.#leaderTerm()
     const view = this.#replica.view()
-    const current = keys.keyringOf(view)
-    const next = current.rotated(this.#options.random, this.#nowMs(view))
+    const rings: Keyring[] = []
     try {
+      const current = keys.keyringOf(view)
+      rings.push(current)
+      const next = current.rotated(this.#options.random, this.#nowMs(view))
+      rings.push(next)
       const batch = bareBatch({ [bareNames.keyring]: next.encode(keys.rootKey, this.#options.random) })
       const { applied: viewIndex } = view.meta
       const timeMs = this.#nowMs(view)
       const keyringTerm = next.activeTerm
       return (await this.#propose({ term, viewIndex, reads: [keyringKey], ranges: [], sections: [batch], timeMs })) ? keyringTerm : null
     } finally {
-      current.wipe()
-      next.wipe() // What counts is what the feed brings back, here as on the followers.
+      for (const ring of rings) ring.wipe() // What counts is what the feed brings back, here as on the followers.
       view.release()
     }
   }

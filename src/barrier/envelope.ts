@@ -39,6 +39,7 @@ export function envelopeTerm(record: Uint8Array): number | undefined {
 export class Envelope {
   readonly #random: RandomSource
   readonly #node: Uint8Array
+  readonly #sealsPerKeyMax: number
   readonly #derived = new BoundedLru<string, Uint8Array>({ weightMax: derivedKeysMax, dropped: (key) => key.fill(0) })
   #nonces = new Uint8Array(0)
   #header = new Uint8Array(0)
@@ -47,14 +48,21 @@ export class Envelope {
   #sealsInEpoch = 0
   #seals = 0
 
-  constructor(options: { readonly random: RandomSource; readonly nodeId: string }) {
+  /** @param options.sealsPerKeyMax for tests: a billion seals take an hour. */
+  constructor(options: { readonly random: RandomSource; readonly nodeId: string; readonly sealsPerKeyMax?: number }) {
     this.#random = options.random
+    this.#sealsPerKeyMax = options.sealsPerKeyMax ?? sealsPerEpochMax
     this.#node = createHash('sha256').update(options.nodeId).digest().subarray(0, 8)
   }
 
   /** Values sealed by this process. */
   get seals(): number {
     return this.#seals
+  }
+
+  /** Of those, under the key that seals now. */
+  get sealsUnderKey(): number {
+    return this.#sealsInEpoch
   }
 
   /** Seals `value` for the place `key`, in Raft term `raftTerm` of cluster `incarnation`. Neither buffer is kept. */
@@ -97,7 +105,7 @@ export class Envelope {
       this.#epoch = last.raftTerm === raftTerm && last.incarnation === incarnation ? this.#epoch + 1 : 0
       this.#headerOf = { keyringTerm, incarnation, raftTerm }
       this.#startEpoch()
-    } else if (this.#sealsInEpoch >= sealsPerEpochMax) {
+    } else if (this.#sealsInEpoch >= this.#sealsPerKeyMax) {
       this.#epoch++
       this.#startEpoch()
     }

@@ -7,6 +7,7 @@
  *   format 1 | version u32 | active term u32 | derivation key 32 | count u32 | count x (term u32 | created ms f64 | key 32)
  */
 import { assert } from '#base/assert.ts'
+import { HoldfastError } from '#base/errors.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { decryptError, deriveKey, keyBytes, openBox, sealBox } from './aead.ts'
@@ -92,9 +93,16 @@ export class Keyring {
     }
   }
 
-  /** A copy (with keys of its own, wiped by itself) that has one term more, active from now on. */
+  /** A copy (with keys of its own, wiped by itself) that has one term more, active from now on. @throws ERR_BAD_REQUEST when it is full. */
   rotated(random: RandomSource, nowMs: number): Keyring {
-    assert(this.#terms.size < termsMax, `keyring expected fewer than ${termsMax} terms`)
+    if (this.#terms.size >= termsMax)
+      throw new HoldfastError(
+        'ERR_BAD_REQUEST',
+        `keyring expected fewer than ${termsMax} terms before a rotation, got ${this.#terms.size}`,
+        {
+          hint: 'old terms are kept, since values may still be sealed in them: rotate less often',
+        },
+      )
     const terms = new Map<number, KeyringTerm>()
     for (const [term, { key, createdMs }] of this.#terms) terms.set(term, { key: new SecretBytes(new Uint8Array(key.reveal())), createdMs })
     const next = this.activeTerm + 1

@@ -49,6 +49,13 @@ export class CollectingTransaction implements Transaction, Overlay {
     return this.#writes.size
   }
 
+  /** Values that its proposal will seal. */
+  get seals(): number {
+    let count = this.#born.size
+    for (const { value } of this.#writes.values()) if (value !== null) count += 1
+    return count
+  }
+
   async get(section: Section, path: string): Promise<Uint8Array | null> {
     const names = this.#names(section)
     if (names === null) return null
@@ -113,8 +120,8 @@ export class CollectingTransaction implements Transaction, Overlay {
     this.#born.clear()
   }
 
-  /** The proposal of what was written, each value passed through `seal`. */
-  proposal(term: number, seal: (key: Uint8Array, value: Uint8Array) => Uint8Array): Proposal {
+  /** The proposal of what was written, and of the barrier's own `note` where there is one, each value passed through `seal`. */
+  proposal(term: number, seal: (key: Uint8Array, value: Uint8Array) => Uint8Array, note: Write | null = null): Proposal {
     const sections = new Map<string, { section: Uint8Array; ops: Op[] }>()
     const add = ({ key, value }: Write, prefixBytes: number): void => {
       const prefix = key.subarray(0, prefixBytes)
@@ -123,6 +130,7 @@ export class CollectingTransaction implements Transaction, Overlay {
       batch.ops.push({ key, value: value === null ? null : seal(key, value) })
       sections.set(id, batch)
     }
+    if (note !== null) add(note, 1)
     for (const { write } of this.#born.values()) add(write, 1)
     for (const write of this.#writes.values()) add(write, sectionBytes)
     return {

@@ -52,7 +52,12 @@ export interface BarrierStatus {
   readonly keyringTerm: number | null
   /** When that term was added, ms since the epoch; null when sealed. */
   readonly keyringTermCreatedMs?: number | null
+  /** How often that term's key has sealed, over all leaders: exact on the leader, elsewhere what it noted ahead (uses.ts). 0 when sealed. */
   readonly encryptions: number
+  /** Values sealed by this process since its start, under whatever key. */
+  readonly sealedHere?: number
+  /** Of those, under the key that this leader seals with now: the count that must stay below 2^32 (envelope.ts). */
+  readonly sealedUnderKey?: number
 }
 
 export interface Barrier {
@@ -89,8 +94,11 @@ export interface BarrierControl extends Barrier {
   open(rootKey: SecretBytes): void
   /** Wipes all keys and opened values. What still runs ends with ERR_SEALED. Does nothing when sealed. */
   seal(): void
-  /** Adds a keyring term, in which values are sealed from now on; nothing is rewritten. Leader only. @throws as transact. */
-  rotate(): Promise<{ readonly keyringTerm: number }>
+  /**
+   * Adds a keyring term, in which values are sealed from now on; nothing is rewritten. Leader only. `reason` is for the log.
+   * @throws as transact; ERR_BAD_REQUEST when the keyring is full.
+   */
+  rotate(reason?: string): Promise<{ readonly keyringTerm: number }>
   /** Writes records that a sealed node can read (null deletes), in the clear. Leader only. @throws as transact. */
   writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void>
   /** The bare record `name` as this node has it, sealed or not; null when absent. */

@@ -22,7 +22,7 @@ export interface MetricSources {
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export function metricsText({ replica, barrier, birth, core, seal }: MetricSources): string {
   const status = replica.status()
-  const { sealed, encryptions, keyringTerm } = barrier.status()
+  const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey } = barrier.status()
   const memory = process.memoryUsage()
   const lines: string[] = []
   const gauge = (name: string, help: string, value: number, labels = ''): void => {
@@ -51,8 +51,11 @@ export function metricsText({ replica, barrier, birth, core, seal }: MetricSourc
       Math.max(0, status.lastIndex - peer.match),
       `{peer="${peer.id.replace(/[\\"\n]/g, '_')}"}`,
     )
-  gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', encryptions)
+  gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', sealedHere ?? 0)
+  gauge('holdfast_barrier_key_encryptions', 'Of those, under the key that this leader seals with now.', sealedUnderKey ?? 0)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
+  gauge('holdfast_barrier_keyring_term_created_seconds', 'When it was added, seconds since 1970.', (keyringTermCreatedMs ?? 0) / 1_000)
+  gauge('holdfast_barrier_keyring_term_encryptions', 'Values sealed in it, by all leaders; rotate/config bounds it.', encryptions)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
   gauge('holdfast_old_reads', 'Reads answered as bounded or stale since the start.', core.oldReads())
   const auto = seal?.status()

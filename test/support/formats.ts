@@ -10,6 +10,7 @@ import { crc32c } from '@node-rs/crc32'
 import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { sealBox } from '#barrier/aead.ts'
+import { decodeKeyUses, encodeKeyUses } from '#barrier/uses.ts'
 import type { ErrorCode } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
@@ -569,6 +570,16 @@ export const formats: readonly Format[] = [
     unknown: 'ERR_DECRYPT',
     sample: () => Keyring.create(fixedRandom(), 1_700_000_000_000).encode(rootKey, fixedRandom()),
     read: (bytes) => Keyring.decode(bytes, rootKey).activeTerm,
+    newer: raise(0),
+  },
+  {
+    name: 'key uses',
+    version: 1,
+    where: 'the state, `core/key-uses/TERM`, in a value envelope',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeKeyUses(1_234_567),
+    read: decodeKeyUses,
     newer: raise(0),
   },
   {

@@ -3,6 +3,7 @@ import type { EngineDef, PathDef } from '#core/types.ts'
 import { auditPaths } from './audit.ts'
 import { autopilotJobs, autopilotPaths } from './autopilot.ts'
 import { keyPaths } from './keys.ts'
+import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
 import { mountPaths } from './mounts.ts'
 import { policyPaths } from './policies.ts'
@@ -23,6 +24,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...uiPaths(services, () => paths),
     ...auditPaths(services),
     ...keyPaths(services),
+    ...keyRotationPaths(),
     ...raftPaths(services),
     ...autopilotPaths(services),
     ...toolPaths(),
@@ -33,6 +35,6 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     kind: 'secret',
     description: 'system endpoints used for control, policy and debugging',
     paths: () => paths,
-    jobs: autopilotJobs(services),
+    jobs: [...autopilotJobs(services), ...keyRotationJobs(services)],
   }
 }

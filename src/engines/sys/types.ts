@@ -123,7 +123,7 @@ export interface SystemServices {
   readonly wrapping: Wrapping
   readonly barrier: {
     status(): BarrierStatus
-    rotate(): Promise<unknown>
+    rotate(reason?: string): Promise<unknown>
   }
   /** Types that can be mounted. */
   readonly engines: readonly EngineDef[]
