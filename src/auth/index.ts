@@ -2,11 +2,19 @@
 import type { EngineDef } from '#core/types.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
+import { createApprole } from './approle/index.ts'
+import type { PasswordHasher } from './passwords.ts'
 import { createTokenAuth } from './token/index.ts'
+import { createUserpass } from './userpass/index.ts'
 
 export interface AuthServices {
   readonly tokens: TokenStore
   readonly policies: PolicyStore
+  readonly passwords: PasswordHasher
 }
 
-export const createAuthMethods = (services: AuthServices): readonly EngineDef[] => [createTokenAuth(services)]
+export const createAuthMethods = (services: AuthServices): readonly EngineDef[] => [
+  createTokenAuth(services),
+  createUserpass(services),
+  createApprole(),
+]

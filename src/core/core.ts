@@ -7,10 +7,11 @@ import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { CommitAndThrow, type Consistency, type ReadView } from '#barrier/types.ts'
 import { forwardRecord, nonHmacKeys, replayRecord, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
+import { NeedsAside } from './aside.ts'
 import { askedOf, checkSeen, NeedsFresher, withFreshness, type Asked, type Freshness } from './consistency.ts'
 import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
-import { errorResponse } from './errors.ts'
+import { errorResponse, errorText } from './errors.ts'
 import { evaluate, findPath, NeedsTransaction, newTrace, type Evaluated, type EvaluateDeps, type Trace } from './evaluate.ts'
 import { readFields } from './fields.ts'
 import { LeaderJobs } from './jobs.ts'
@@ -88,6 +89,8 @@ class CoreRunner implements Core {
     this.#evaluateDeps = {
       tokens: deps.tokens,
       policies: deps.policies,
+      identity: deps.identity,
+      lockout: deps.lockout,
       wrapping: deps.wrapping,
       once: this.#keeping.once,
       registry: this.registry,
@@ -287,7 +290,7 @@ class CoreRunner implements Core {
       }
       return evaluate(this.#traced(request), request, trace, view, null)
     }
-    return this.#finish(request, trace, false, () => this.#deps.barrier.read(consistency, work))
+    return this.#finish(request, trace, false, () => this.#withAsides(trace, () => this.#deps.barrier.read(consistency, work)))
   }
 
   /** Here if this node leads, else on whoever does; waits for one while there is none. */
@@ -305,7 +308,9 @@ class CoreRunner implements Core {
     try {
       onceKey = this.#keeping.keyOf(request)
       const trace = newTrace(request, this.#deps.clock.nowMs(), onceKey)
-      return await this.#finish(request, trace, true, () => this.#transact(request, trace))
+      return await this.#finish(request, trace, true, () =>
+        this.#loggingIn(trace, () => this.#withAsides(trace, () => this.#transact(request, trace))),
+      )
     } catch (error) {
       // Nothing was written, and another node leads: it may do the whole again.
       if (isHoldfastError(error, 'ERR_NOT_LEADER')) {
@@ -325,6 +330,39 @@ class CoreRunner implements Core {
     return role === 'leader' && ready
   }
 
+  /** Runs what the handler sets aside between its evaluations, with no view held (aside.ts). */
+  async #withAsides(trace: Trace, run: () => Promise<Evaluated>): Promise<Evaluated> {
+    for (;;) {
+      try {
+        return await run()
+      } catch (error) {
+        if (!(error instanceof NeedsAside)) throw error
+        await trace.asides.carryOut(error)
+      }
+    }
+  }
+
+  /** What a login's end means for its name (lockout.ts): the lock is laid down before the client learns that its try was wrong. */
+  async #loggingIn(trace: Trace, run: () => Promise<Evaluated>): Promise<Evaluated> {
+    const { lockout, barrier, log } = this.#deps
+    try {
+      const evaluated = await run()
+      if (trace.login.subject !== null && evaluated.kind === 'answer') lockout?.succeeded(trace.login.subject)
+      return evaluated
+    } catch (error) {
+      const { subject, locks } = trace.login
+      if (subject === null || !locks || !lockout) throw error
+      try {
+        await barrier.transact((transaction) => lockout.lock(transaction, subject))
+        log.warn({ mount: subject.mount.path }, 'a name was locked after too many wrong tries to log in')
+      } catch (failure) {
+        // It is locked all the same, as long as this node leads.
+        log.warn({ mount: subject.mount.path, error: errorText(failure) }, 'the lock of a name was not written')
+      }
+      throw error
+    }
+  }
+
   async #transact(request: Request, trace: Trace): Promise<Evaluated> {
     const deps = this.#traced(request)
     let aside = false
@@ -336,6 +374,7 @@ class CoreRunner implements Core {
           await this.#keeping.answered(transaction, request, trace, evaluated)
           return evaluated
         } catch (error) {
+          if (error instanceof NeedsAside) throw error
           if (error instanceof CommitAndThrow) await this.#keeping.failed(transaction, request, trace, error.reason)
           if ((!trace.usedToken && !fences(trace, error)) || error instanceof CommitAndThrow) throw error
           // A refused or failed request has used its token all the same, and a repeated one is refused for good. What a failing handler

@@ -11,10 +11,13 @@ import { addressAllowed } from '#tokens/cidr.ts'
 import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
-import type { PolicyGate, TokenGate } from './deps.ts'
+import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
+import { Asides, bindAsides } from './aside.ts'
 import { checkAge } from './consistency.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
+import { newLoginTrace, runLogin, type LoginTrace } from './login.ts'
+import type { UserLockout } from './lockout.ts'
 import { applyListLimits, filterList } from './lists.ts'
 import { fullPath, type MountReader, type MountTable } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
@@ -23,7 +26,17 @@ import { checkWrappable, wrapResponse } from './wrap.ts'
 import { replay, reusedId, superseded, type Found, type Kept, type Once, type OnceKey } from './once.ts'
 import { bindScope } from './scope.ts'
 import { noStorage, readOnlyStorage, transactionStorage } from './storage.ts'
-import type { CoreResponse, HandlerContext, LogicalResponse, MountEntry, Operation, OperationDef, PathDef, Request } from './types.ts'
+import type {
+  CoreResponse,
+  EngineDef,
+  HandlerContext,
+  LogicalResponse,
+  MountEntry,
+  Operation,
+  OperationDef,
+  PathDef,
+  Request,
+} from './types.ts'
 
 /** Thrown in a read-only view when the request turns out to need a transaction on the leader. Nothing was recorded or done yet. */
 export class NeedsTransaction extends Error {}
@@ -47,6 +60,9 @@ export interface Trace {
   rendered: CoreResponse | null
   /** How old the view may be, ms; 0 for what is linearizable. */
   ageMs: number
+  /** What was done outside of the transaction, once for all evaluations. */
+  readonly asides: Asides
+  readonly login: LoginTrace
 }
 
 export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | null = null): Trace => ({
@@ -62,11 +78,15 @@ export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | nul
   found: null,
   rendered: null,
   ageMs: 0,
+  asides: new Asides(),
+  login: newLoginTrace(),
 })
 
 export interface EvaluateDeps {
   readonly tokens: TokenGate
   readonly policies: PolicyGate
+  readonly identity: IdentityGate | undefined
+  readonly lockout: UserLockout | undefined
   readonly wrapping: Wrapping | undefined
   readonly once: Once
   readonly registry: EngineRegistry
@@ -125,7 +145,8 @@ export async function evaluate(
   if (before?.sameSending) return resend(deps, request, trace, view, before)
   const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
   checkAge(trace.ageMs, trace.mount, trace.def, trace.token)
-  const scope = { view, transaction, mounts, acl: caller.acl, facts: factsOf(request, trace, view) }
+  const engineOf = (mount: MountEntry): EngineDef | null => deps.registry.get(mount.table, mount.type)
+  const scope = { view, transaction, mounts, acl: caller.acl, facts: factsOf(request, trace, view), engineOf }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
     const context: HandlerContext = {
@@ -147,6 +168,7 @@ export async function evaluate(
       log: deps.log,
     }
     if (!outside) bindScope(context, scope)
+    bindAsides(context, trace.asides)
     return context
   }
   if (before) trace.operation = before.kept.operation
@@ -164,7 +186,7 @@ export async function evaluate(
   const outside = checked.operation.outside === true || checked.match.def.local === true
   const context = contextOf(checked.read, outside)
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
-  const response = await checked.operation.handler(context)
+  const response = await runLogin(deps, context, checked.operation, trace.login)
   const filter = caller.decision(trace.operation)?.listFilter
   const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }

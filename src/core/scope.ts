@@ -6,7 +6,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { ReadView, Transaction } from '#barrier/types.ts'
 import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
 import type { MountTable } from './mounts.ts'
-import type { HandlerContext } from './types.ts'
+import type { EngineDef, HandlerContext, MountEntry } from './types.ts'
 
 export interface RequestScope {
   readonly view: ReadView
@@ -17,6 +17,8 @@ export interface RequestScope {
   readonly acl: CompiledAcl | null
   /** What `acl` asks about the caller. */
   readonly facts: CallerFacts
+  /** The engine or login method of a mount; null when this build has none of its type. */
+  readonly engineOf: (mount: MountEntry) => EngineDef | null
 }
 
 const scopes = new WeakMap<HandlerContext, RequestScope>()

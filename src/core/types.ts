@@ -6,6 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { Login, LoginDef, LoginRenewal, TokenParams } from './login-types.ts'
 import type { Ticket } from './slots.ts'
 
 export type Operation = 'create' | 'read' | 'update' | 'patch' | 'delete' | 'list' | 'scan' | 'help'
@@ -41,6 +42,8 @@ export interface OperationDef {
    * handler runs once, without storage. What runs inside a transaction may run again on a conflict.
    */
   readonly outside?: boolean
+  /** Somebody logs in here: whose name it claims, and whether too many wrong tries lock it. */
+  readonly login?: LoginDef
   /** HTTP statuses and example bodies, for OpenAPI. */
   readonly responses?: Readonly<Record<number, { readonly description: string; readonly example?: unknown }>>
 }
@@ -143,6 +146,8 @@ export interface WrapInfo {
 export interface LogicalResponse {
   readonly data?: Readonly<Record<string, unknown>> | null
   readonly auth?: AuthResponse
+  /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
+  readonly login?: Login
   readonly warnings?: readonly string[]
   readonly leaseId?: string
   readonly renewable?: boolean
@@ -202,8 +207,18 @@ export interface MountConfig {
   readonly passthrough_request_headers?: readonly string[]
   readonly allowed_response_headers?: readonly string[]
   readonly token_type?: string
+  /** Where it differs from the server's configuration; absent keys are as that says. */
+  readonly user_lockout_config?: UserLockoutConfig
   /** Seconds that a read may be old where the client asks for less than linearizable; absent or 0: it may not. */
   readonly max_read_age?: number
+}
+
+/** Durations in seconds. */
+export interface UserLockoutConfig {
+  readonly lockout_threshold?: number
+  readonly lockout_duration?: number
+  readonly lockout_counter_reset?: number
+  readonly lockout_disable?: boolean
 }
 
 export interface HandlerContext {
@@ -235,6 +250,11 @@ export interface EngineDef {
   readonly paths: (mount: MountEntry) => readonly PathDef[]
   /** Runs in the transaction that mounts it. */
   readonly onMount?: (storage: MountStorage, mount: MountEntry, random: RandomSource) => Promise<void>
+  /**
+   * Asked at each renewal of a token that a login here made: what its account says of tokens now. Throws ERR_BAD_REQUEST where it may not be
+   * renewed any more (the account is gone, its policies are others). Absent: renewed as it was made.
+   */
+  readonly renewLogin?: (renewal: LoginRenewal) => Promise<TokenParams>
   /** Checks options at mount and tune; throws ERR_BAD_REQUEST. */
   readonly checkOptions?: (options: Readonly<Record<string, string>> | null) => void
   /** Jobs that only the leader runs, each pass one or more transactions of its own. */

@@ -4,6 +4,7 @@
  * Listening comes before the stores are open: a node that starts, or waits to be initialised or unsealed, says so to whoever asks.
  */
 import { chmodSync, rmSync, writeFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { systemClock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
@@ -12,6 +13,7 @@ import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { openFileSink } from '#audit/file-sink.ts'
 import { createAuthMethods } from '#auth/index.ts'
+import { createPasswordHasher } from '#auth/passwords.ts'
 import { createBarrier } from '#barrier/barrier.ts'
 import type { BarrierControl } from '#barrier/types.ts'
 import { loadConfig } from '#config/load.ts'
@@ -19,6 +21,7 @@ import type { ServerConfig } from '#config/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
+import { UserLockout } from '#core/lockout.ts'
 import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
@@ -52,6 +55,8 @@ const drainMs = 3_000
 const sealedDrainMs = 1_000
 /** Load balancers look at health about this often: a node that stops says so first, and goes on serving meanwhile. */
 const noticeMs = 600
+/** Half the processors: whoever floods this node with logins leaves the other half to consensus and to everybody else. */
+const passwordsAtOnceMax = Math.max(1, Math.floor(availableParallelism() / 2))
 
 export interface ServerArguments {
   /** Files or folders, HCL or JSON; later ones win. */
@@ -227,6 +232,8 @@ function assemble(
   const tokens = createTokenStore({ random })
   const policies = createPolicyStore()
   const wrapping = createWrapping({ tokens })
+  const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
+  const lockout = new UserLockout({ term: () => replica.status().term })
   const seal = createSealManager({
     barrier,
     replica,
@@ -278,7 +285,7 @@ function assemble(
   })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
-  const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
+  const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies, passwords })]
   const services: SystemServices = {
     lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
@@ -307,6 +314,7 @@ function assemble(
     replica,
     tokens,
     policies,
+    lockout,
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],

@@ -26,13 +26,29 @@ const alone = (address: ipaddr.IPv4 | ipaddr.IPv6): Range => [address, address.k
 
 /** Whether a token may be used from `address` (an IP, as the listener resolved it). A root token that never expires may be used from anywhere. */
 export function addressAllowed(entry: TokenEntry, address: string): boolean {
-  if (entry.boundCidrs.length === 0) return true
   if (entry.expireTimeMs === null && entry.policies.includes('root')) return true
+  return allowedFrom(entry.boundCidrs, address)
+}
+
+/** Whether `address` lies in one of `cidrs`; anywhere does when there are none. */
+export function allowedFrom(cidrs: readonly string[], address: string): boolean {
+  if (cidrs.length === 0) return true
   if (!ipaddr.isValid(address)) return false
   const client = ipaddr.process(address)
-  return entry.boundCidrs.some((text) => {
+  return cidrs.some((text) => {
     const [base, bits] = parseCidr(text)
     // `match` throws across families.
     return base.kind() === client.kind() && client.match(base, bits)
+  })
+}
+
+/** Whether each of `inner` lies within one of `outer`. */
+export function withinCidrs(inner: readonly string[], outer: readonly string[]): boolean {
+  return inner.every((text) => {
+    const [base, bits] = parseCidr(text)
+    return outer.some((wider) => {
+      const [widerBase, widerBits] = parseCidr(wider)
+      return widerBase.kind() === base.kind() && widerBits <= bits && base.match(widerBase, widerBits)
+    })
   })
 }

@@ -65,6 +65,7 @@ export interface CreateToken {
   readonly boundCidrs?: readonly string[]
   /** A token of the caller's choosing (only root may); must not exist. */
   readonly id?: string
+  readonly login?: NonNullable<TokenEntry['login']>
 }
 
 export interface Revoked {
@@ -97,6 +98,7 @@ export interface TokenStore {
     entry: TokenEntry,
     incrementSeconds: number,
     limits: TtlLimits,
+    changes?: Partial<Pick<TokenEntry, 'periodSeconds'>>,
   ): Promise<{ readonly entry: TokenEntry; readonly warnings: readonly string[] }>
   /** Revokes a token and all below it; deletes at most `tokensMax` (256) of them here. */
   revokeTree(transaction: Transaction, entry: TokenEntry, tokensMax?: number): Promise<Revoked>
@@ -325,6 +327,7 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
         expireTimeMs: ttlSeconds > 0 ? transaction.nowMs + ttlSeconds * 1_000 : null,
         lastRenewalTimeMs: null,
         boundCidrs: [...boundCidrs],
+        ...(params.login === undefined ? {} : { login: params.login }),
       }
       const section = sectionOf(namespaceId)
       put(transaction, entry)
@@ -359,9 +362,10 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       return next
     },
 
-    async renew(transaction, entry, incrementSeconds, limits) {
-      const current = await load(transaction, entry.namespaceId, entry.idHash)
-      if (!current) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+    async renew(transaction, entry, incrementSeconds, limits, changes = {}) {
+      const stored = await load(transaction, entry.namespaceId, entry.idHash)
+      if (!stored) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+      const current: TokenEntry = { ...stored, ...changes }
       if (!current.renewable || current.expireTimeMs === null) throw new HoldfastError('ERR_BAD_REQUEST', 'lease is not renewable')
       const { ttlSeconds, warnings } = renewedTtl(current, transaction.nowMs, incrementSeconds, limits)
       if (ttlSeconds <= 0) throw new HoldfastError('ERR_BAD_REQUEST', 'past the max TTL, cannot renew')

@@ -27,4 +27,6 @@ export interface TokenEntry {
   readonly expireTimeMs: number | null
   readonly lastRenewalTimeMs: number | null
   readonly boundCidrs: readonly string[]
+  /** Of a login's token: the mount that made it, without which it is not good, and what its method laid down for renewals. */
+  readonly login?: { readonly mountUuid: string; readonly internal: Readonly<Record<string, string>> }
 }

@@ -1,5 +1,6 @@
 /** A core with its real services over real barriers and a fake cluster; only the node around it (seal, membership) is a stand-in. */
 import { createAuthMethods } from '#auth/index.ts'
+import { createPasswordHasher } from '#auth/passwords.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
@@ -7,6 +8,7 @@ import type { AuditRecord } from '#audit/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
+import { UserLockout } from '#core/lockout.ts'
 import type { Request } from '#core/types.ts'
 import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
@@ -52,12 +54,15 @@ export async function openHouse(nodes = 1) {
     tokens.setKey(new Uint8Array(32).fill(9))
     const policies = createPolicyStore()
     const wrapping = createWrapping({ tokens })
+    const cost = { memoryKib: 8, passes: 1, parallelism: 1 }
+    const passwords = createPasswordHasher({ clock, random: systemRandom, atOnceMax: 2, cost })
+    const lockout = new UserLockout({ term: () => replica.status().term })
     if (position === 0)
       rootToken = (await barrier.transact((transaction) => bootstrapStorage(transaction, { random: systemRandom, tokens }))).rootToken
     const audit: AuditRecord[] = []
     const calls: string[] = []
     const sealStatus = standingSeal()
-    const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies })]
+    const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies, passwords })]
     const state = { unavailable: null as string | null, onCall: null as OnCall }
     const call = async (name: string): Promise<void> => {
       calls.push(name)
@@ -116,6 +121,7 @@ export async function openHouse(nodes = 1) {
       replica,
       tokens,
       policies,
+      lockout,
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],

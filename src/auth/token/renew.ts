@@ -1,4 +1,5 @@
 /** Renewing tokens. */
+import { renewalTerms } from '#core/login.ts'
 import { transactionOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import { authResponse } from '#tokens/shapes.ts'
@@ -8,8 +9,12 @@ import { accessorField, byAccessor, incrementField, named, optional, self, token
 
 export function renewPaths({ tokens }: AuthServices): PathDef[] {
   const renew = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => {
-    const increment = optional<number>(context, 'increment') ?? 0
-    const renewed = await tokens.renew(transactionOf(context), entry, increment, ttlLimits(context.mount))
+    const asked = optional<number>(context, 'increment') ?? 0
+    const terms = await renewalTerms(context, entry)
+    const renewed =
+      terms === null
+        ? await tokens.renew(transactionOf(context), entry, asked, ttlLimits(context.mount))
+        : await tokens.renew(transactionOf(context), entry, asked || terms.ttlSeconds, terms.limits, { periodSeconds: terms.periodSeconds })
     return { auth: authResponse(renewed.entry, token, context.nowMs), warnings: renewed.warnings }
   }
   const path = (pattern: string, synopsis: string, fields: PathDef['fields'], handler: OperationDef['handler']): PathDef => ({

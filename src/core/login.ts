@@ -1,0 +1,164 @@
+/** From a method's word that somebody is who it claims to be, to a token: one module for every method, in the login's own transaction. */
+import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { limits } from '#base/limits.ts'
+import type { Transaction } from '#barrier/types.ts'
+import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
+import { authResponse } from '#tokens/shapes.ts'
+import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
+import type { TokenEntry } from '#tokens/types.ts'
+import type { IdentityGate, TokenGate } from './deps.ts'
+import type { Login, TokenParams } from './login-types.ts'
+import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
+import { scopeOf, transactionOf } from './scope.ts'
+import { transactionStorage } from './storage.ts'
+import type { HandlerContext, LogicalResponse, MountEntry, OperationDef, Request } from './types.ts'
+
+export interface LoginDeps {
+  readonly tokens: TokenGate
+  readonly identity?: IdentityGate | undefined
+  readonly lockout?: UserLockout | undefined
+}
+
+/** What the login of one request has to do with lockout; outlives its evaluations. */
+export interface LoginTrace {
+  subject: LockoutSubject | null
+  /** The wrong try was counted: once, however often the request is evaluated. */
+  counted: boolean
+  /** The counted try was the one that locks. */
+  locks: boolean
+}
+
+export const newLoginTrace = (): LoginTrace => ({ subject: null, counted: false, locks: false })
+
+/**
+ * Runs a login's handler between the two checks of lockout, and makes the token. Other operations just run.
+ * @throws ERR_PERMISSION_DENIED for a locked name, whatever the handler says.
+ */
+export async function runLogin(
+  deps: LoginDeps,
+  context: HandlerContext,
+  operation: OperationDef,
+  trace: LoginTrace,
+): Promise<LogicalResponse | null> {
+  const { login } = operation
+  if (login === undefined) return finish(deps, context, await operation.handler(context))
+  const name = await login.aliasOf(context)
+  const subject = (trace.subject = login.lockout === true ? (deps.lockout?.subject(context.mount, name) ?? null) : null)
+  if (subject === null || deps.lockout === undefined) return finish(deps, context, await operation.handler(context))
+  if (!trace.counted) await deps.lockout.check(scopeOf(context).view, subject)
+  try {
+    const response = await operation.handler(context)
+    // From the verdict to here nobody else had a turn: what was locked meanwhile stays locked.
+    deps.lockout.checkMemory(subject, context.nowMs)
+    return await finish(deps, context, response)
+  } catch (error) {
+    if (!isWrong(error) || trace.counted) throw error
+    trace.locks = deps.lockout.failed(subject, context.nowMs)
+    trace.counted = true
+    throw error
+  }
+}
+
+async function finish(deps: LoginDeps, context: HandlerContext, response: LogicalResponse | null): Promise<LogicalResponse | null> {
+  if (!response?.login) return response
+  const { login, ...rest } = response
+  const { auth, warnings } = await makeToken(deps, transactionOf(context), context.mount, context.request, login)
+  return { ...rest, auth, warnings: [...(rest.warnings ?? []), ...warnings] }
+}
+
+type Made = Required<Pick<LogicalResponse, 'auth' | 'warnings'>>
+
+async function makeToken(deps: LoginDeps, transaction: Transaction, mount: MountEntry, request: Request, login: Login): Promise<Made> {
+  if (deps.tokens.create === undefined) throw new HoldfastError('ERR_INTERNAL', 'expected a token store that makes tokens')
+  const { token: params } = login
+  const policies = sanitizePolicyNames(params.policies, !params.noDefaultPolicy)
+  // A method's own checks may have a hole; a root token is never a login's.
+  if (policies.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'auth methods cannot create root tokens')
+  if (!policies.every(isAssignablePolicy)) throw new HoldfastError('ERR_BAD_REQUEST', 'cannot assign policy "response-wrapping"')
+  const type = tokenTypeOf(mount, params)
+  const granted = grantTtl(params, loginTtlLimits(mount, params))
+  const identity =
+    login.alias === null || deps.identity === undefined
+      ? null
+      : await deps.identity.login(transaction, {
+          name: login.alias.name,
+          mountAccessor: mount.accessor,
+          mountType: mount.type,
+          local: mount.local,
+          ...(login.alias.metadata === undefined ? {} : { metadata: login.alias.metadata }),
+          ...(login.alias.groups === undefined ? {} : { groupAliases: login.alias.groups }),
+        })
+  const { token, entry } = await deps.tokens.create(transaction, {
+    parent: null,
+    policies,
+    path: request.path,
+    displayName: displayNameOf(mount, login.displayName),
+    ttlSeconds: granted.ttlSeconds,
+    explicitMaxTtlSeconds: granted.explicitMaxTtlSeconds,
+    periodSeconds: granted.periodSeconds,
+    numUses: params.numUses,
+    meta: login.metadata,
+    renewable: login.renewable ?? true,
+    type,
+    boundCidrs: params.boundCidrs,
+    entityId: identity?.entityId ?? '',
+    login: { mountUuid: mount.uuid, internal: login.internal ?? {} },
+  })
+  const auth = authResponse(entry, token, transaction.nowMs)
+  if (identity === null) return { auth, warnings: granted.warnings }
+  const all = [...new Set([...auth.policies, ...identity.policies])].toSorted()
+  return { auth: { ...auth, policies: all, identity_policies: [...identity.policies] }, warnings: granted.warnings }
+}
+
+/** `userpass-alice` for a mount at `auth/userpass/`. */
+const displayNameOf = (mount: MountEntry, name: string): string => {
+  const prefix = mount.path.slice(0, -1).replaceAll('/', '-')
+  return name === '' ? prefix : `${prefix}-${name}`
+}
+
+/** An account's own type stands above the mount's, unless the mount allows one only. */
+function tokenTypeOf(mount: MountEntry, { type, numUses, periodSeconds }: TokenParams): 'service' | 'batch' {
+  const tuned = mount.config.token_type ?? 'default-service'
+  const wanted =
+    tuned === 'service' || tuned === 'batch' ? tuned : type === 'default' ? (tuned === 'default-batch' ? 'batch' : 'service') : type
+  if (wanted === 'batch' && (numUses !== 0 || periodSeconds !== 0)) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens expected neither a period nor a limit of uses, got one')
+  }
+  return wanted
+}
+
+/** The mount's TTLs, the system's where it sets none, within the account's maximum. */
+function loginTtlLimits(mount: MountEntry, { maxTtlSeconds }: TokenParams): TtlLimits {
+  const mountMax = mount.config.max_lease_ttl || limits.ttlSecondsMax
+  const max = maxTtlSeconds > 0 ? Math.min(maxTtlSeconds, mountMax) : mountMax
+  return { defaultTtlSeconds: Math.min(mount.config.default_lease_ttl || limits.ttlSecondsDefault, max), maxTtlSeconds: max }
+}
+
+/** How a login's token is renewed: for `TokenStore.renew`. */
+export interface RenewalTerms {
+  readonly limits: TtlLimits
+  /** What a renewal gives that asks for nothing. */
+  readonly ttlSeconds: number
+  readonly periodSeconds: number
+}
+
+/**
+ * Asks the method that made the token; null for tokens that no login made.
+ * @throws ERR_BAD_REQUEST where the method refuses; ERR_PERMISSION_DENIED when its mount is gone.
+ */
+export async function renewalTerms(context: HandlerContext, token: TokenEntry): Promise<RenewalTerms | null> {
+  if (token.login === undefined) return null
+  const { mounts, engineOf } = scopeOf(context)
+  const { mountUuid, internal } = token.login
+  const mount = mounts.entries.find((entry) => entry.uuid === mountUuid)
+  if (!mount) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+  const storage = transactionStorage(transactionOf(context), { namespace: mount.namespaceId, mount: mount.uuid })
+  const params = await engineOf(mount)?.renewLogin?.({ storage, mount, token, internal, nowMs: context.nowMs, context })
+  if (params === undefined) return null
+  const ttlLimits = loginTtlLimits(mount, params)
+  return {
+    limits: ttlLimits,
+    ttlSeconds: params.ttlSeconds || ttlLimits.defaultTtlSeconds,
+    periodSeconds: Math.min(params.periodSeconds, ttlLimits.maxTtlSeconds),
+  }
+}
