@@ -13,8 +13,9 @@ path "auth/token/lookup-self" { capabilities = ["read"] }
 path "auth/token/renew-self" { capabilities = ["update"] }
 path "auth/token/revoke-self" { capabilities = ["update"] }
 
-# What the token may do, path by path or all at once (the latter is for user interfaces).
+# What the token may do, path by path or all at once (the last is for user interfaces).
 path "sys/capabilities-self" { capabilities = ["update"] }
+path "sys/policies/explain" { capabilities = ["update"] }
 path "sys/internal/ui/resultant-acl" { capabilities = ["read"] }
 
 # The entity that the token belongs to.

@@ -56,14 +56,17 @@ export interface PolicyStore {
   readonly roles: RoleStore
   /** The policies of these names as they are in `view`, compiled. Names that do not exist grant nothing. @throws ERR_PERMISSION_DENIED: root beside others. */
   compile(view: ReadView, names: readonly string[], namespace?: string): Promise<CompiledAcl>
-  /** As `compile`, for a token: with the policies of its entity, groups and roles, and templates filled from them. */
+  /**
+   * As `compile`, for a token: with the policies of its entity, groups and roles, and templates filled from them.
+   * @throws ERR_PERMISSION_DENIED besides when its entity is gone or disabled.
+   */
   compileFor(view: ReadView, subject: PolicySubject): Promise<CompiledAcl>
   /** Names of the policies that a token has through its entity, groups and roles. Never `root`. */
   identityPolicies(view: ReadView, subject: PolicySubject): Promise<string[]>
   /** One policy; null when there is none. `root` has an empty text. */
   get(view: ReadView, name: string, namespace?: string): Promise<PolicyRecord | null>
-  /** Names in order, `root` last; without `response-wrapping`, which nobody may assign. */
-  list(view: ReadView, options?: ListOptions, namespace?: string): Promise<string[]>
+  /** Names in order, `root` last; without `response-wrapping`, which nobody may assign. With `prefix` those that begin with it. */
+  list(view: ReadView, options?: ListOptions & { readonly prefix?: string }, namespace?: string): Promise<string[]>
   /** Parses and writes. @throws ERR_POLICY_SYNTAX, ERR_CAS_MISMATCH, ERR_CAS_REQUIRED, ERR_BAD_REQUEST (a name that can't be written). */
   put(transaction: Transaction, name: string, text: string, options?: PutPolicyOptions, namespace?: string): Promise<PolicyRecord>
   /** Deletes; nothing happens when there is none. @throws ERR_BAD_REQUEST for root, default and response-wrapping. */
@@ -150,7 +153,11 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
 
   async function identityOf(view: ReadView, { entityId, namespaceId }: PolicySubject) {
     if (entityId === '') return { identity: null, policies: [] }
-    const identity = (await resolver?.resolve(view, entityId, namespaceId)) ?? null
+    const identity = resolver ? await resolver.resolve(view, entityId, namespaceId) : null
+    // The tokens of an entity that is gone or disabled are good for nothing.
+    if (resolver && (identity === null || identity.entity.disabled === true)) {
+      throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+    }
     const groupIds = identity?.groups.map((group) => group.id) ?? []
     const byRoles = await roles.policiesOf(view, entityId, groupIds, namespaceId)
     // `root` in any spelling comes from a token alone (CVE-2024-9180, CVE-2025-5999).
@@ -181,10 +188,10 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
     async list(view, options = {}, namespace = 'root') {
       const stored = (await view.list(sectionOf(namespace), '')).map(decodeName)
       const names = [...new Set([...stored, defaultPolicyName])].toSorted()
-      names.push(rootPolicyName)
-      const { after, limit = 0 } = options
-      const from = after === undefined ? 0 : after === rootPolicyName ? names.length : names.findIndex((name) => name > after)
-      const rest = names.slice(from < 0 ? names.length - 1 : from)
+      const { after, limit = 0, prefix = '' } = options
+      const rest = names.filter((name) => name.startsWith(prefix) && (after === undefined || (name > after && after !== rootPolicyName)))
+      // Last, whatever comes before it.
+      if (prefix === '' && after !== rootPolicyName) rest.push(rootPolicyName)
       return limit > 0 ? rest.slice(0, limit) : rest
     },
 

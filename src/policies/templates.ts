@@ -65,7 +65,7 @@ function aliasReader(accessor: string, what: string): Reader | null {
   const of =
     (read: (alias: Alias) => string | undefined): Reader =>
     ({ entity }) => {
-      const alias = entity.aliases.find((candidate) => candidate.accessor === accessor)
+      const alias = entity.aliases.find((candidate) => candidate.mountAccessor === accessor)
       return alias && read(alias)
     }
   if (what === 'id') return of((alias) => alias.id)

@@ -55,13 +55,13 @@ interface IdentityNames {
 
 interface IdentityAlias extends IdentityNames {
   /** Of the mount that the alias belongs to. */
-  readonly accessor: string
+  readonly mountAccessor: string
   readonly customMetadata: Readonly<Record<string, string>>
 }
 
 /** Who a token belongs to, resolved: what templates are filled from, and the policies that come with it. */
 export interface IdentityRecord {
-  readonly entity: IdentityNames & { readonly aliases: readonly IdentityAlias[] }
+  readonly entity: IdentityNames & { readonly aliases: readonly IdentityAlias[]; readonly disabled?: boolean }
   /** The groups that the entity is in, directly or through others. */
   readonly groups: readonly IdentityNames[]
   /** Policies of the entity and of its groups. `root` among them is ignored: it comes from a token alone. */
@@ -70,7 +70,7 @@ export interface IdentityRecord {
 
 /** Filled by the identity room. */
 export interface IdentityResolver {
-  /** null: there is no such entity (any more). @throws ERR_PERMISSION_DENIED for one that may not act. */
+  /** null: there is no such entity (any more). */
   resolve(view: ReadView, entityId: string, namespaceId: string): Promise<IdentityRecord | null>
 }
 

@@ -20,7 +20,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
   const paths: readonly PathDef[] = [
     ...lifecyclePaths(services),
     ...mountPaths(services),
-    ...policyPaths(services),
+    ...policyPaths(services, () => paths),
     ...uiPaths(services, () => paths),
     ...auditPaths(services),
     ...keyPaths(services),

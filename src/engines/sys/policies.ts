@@ -7,11 +7,20 @@ import type { PolicyRecord } from '#policies/store.ts'
 import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
 import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import { explainPaths } from './explain.ts'
+import { rolePaths } from './roles.ts'
 import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
 import type { SystemServices } from './types.ts'
 
-export function policyPaths(services: SystemServices): PathDef[] {
-  return [...aclPaths(services), ...legacyPaths(services), ...capabilityPaths(services)]
+/** `own`: the system engine's table. */
+export function policyPaths(services: SystemServices, own: () => readonly PathDef[]): PathDef[] {
+  return [
+    ...aclPaths(services),
+    ...legacyPaths(services),
+    ...capabilityPaths(services),
+    ...explainPaths(services, own),
+    ...rolePaths(services.policies),
+  ]
 }
 
 const pageFields = {
@@ -31,36 +40,34 @@ const writeFields = {
 
 function aclPaths(services: SystemServices): PathDef[] {
   const { policies } = services
-  const detailed = { name: inPath('Its name.'), ...pageFields }
+  const listDetailed = reads('List', async (context) => {
+    const keys = await policies.list(scopeOf(context).view, pageOf(context))
+    const records = await Promise.all(keys.map((name) => policies.get(scopeOf(context).view, name)))
+    return answer({ keys, key_info: Object.fromEntries(records.flatMap((record) => (record ? [[record.name, recordFacts(record)]] : []))) })
+  })
   return [
     path('policies/acl', 'Names of the policies.', { fields: pageFields }, { list: reads('List', (context) => list(services, context)) }),
     path(
       'policies/acl/:name*',
       'One policy.',
-      { fields: writeFields },
+      { fields: { ...writeFields, ...pageFields } },
       {
         read: reads('Read', async (context) => {
           const record = await policies.get(scopeOf(context).view, text(context, 'name'))
           return record && answer({ name: record.name, policy: record.text, ...recordFacts(record) })
         }),
-        update: writes('Write', (context) => put(services, context)),
+        update: writes('Write; fields that are not named get their defaults', (context) => put(services, context)),
+        patch: writes('Change what is named, of a policy that exists', (context) => patch(services, context)),
         delete: removeOperation(services),
+        list: reads('List those whose names begin with this and a slash', (context) => list(services, context)),
       },
     ),
+    path('policies/detailed/acl', 'Policies with what is kept beside them.', { fields: pageFields }, { list: listDetailed }),
     path(
-      'policies/detailed/acl',
-      'Policies with what is kept beside them.',
-      { fields: detailed },
-      {
-        list: reads('List', async (context) => {
-          const keys = await policies.list(scopeOf(context).view, pageOf(context))
-          const records = await Promise.all(keys.map((name) => policies.get(scopeOf(context).view, name)))
-          return answer({
-            keys,
-            key_info: Object.fromEntries(records.flatMap((record) => (record ? [[record.name, recordFacts(record)]] : []))),
-          })
-        }),
-      },
+      'policies/detailed/acl/:name*',
+      'Policies whose names begin with this and a slash, with what is kept beside them.',
+      { fields: { name: inPath('What their names begin with.'), ...pageFields } },
+      { list: listDetailed },
     ),
   ]
 }
@@ -72,10 +79,16 @@ const recordFacts = (record: PolicyRecord): Record<string, unknown> => ({
   ...(record.expirationMs === null ? {} : { expiration: formatRfc3339(record.expirationMs) }),
 })
 
-const pageOf = (context: HandlerContext): { after?: string; limit?: number } => {
+/** Of a list: its page, and what the names begin with. */
+const pageOf = (context: HandlerContext): { after?: string; limit?: number; prefix?: string } => {
   const after = optional<string>(context, 'after')
   const limit = optional<number>(context, 'limit')
-  return { ...(after === undefined ? {} : { after }), ...(limit === undefined ? {} : { limit }) }
+  const name = optional<string>(context, 'name')
+  return {
+    ...(after === undefined ? {} : { after }),
+    ...(limit === undefined ? {} : { limit }),
+    ...(name === undefined ? {} : { prefix: `${name.toLowerCase()}/` }),
+  }
 }
 
 async function list({ policies }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
@@ -89,17 +102,28 @@ function removeOperation({ policies }: SystemServices): OperationDef {
   })
 }
 
-async function put({ policies }: SystemServices, context: HandlerContext): Promise<null> {
-  const name = text(context, 'name')
-  if (name === '') throw new HoldfastError('ERR_BAD_REQUEST', "'name' parameter must be supplied")
+async function put(services: SystemServices, context: HandlerContext): Promise<null> {
   const source = text(context, 'policy') || text(context, 'rules')
+  if (text(context, 'name') === '') throw new HoldfastError('ERR_BAD_REQUEST', "'name' parameter must be supplied")
   if (source === '') throw new HoldfastError('ERR_BAD_REQUEST', "'policy' parameter not supplied or empty")
+  return store(services, context, source, null)
+}
+
+/** As `put`, but what is not named stays. */
+async function patch(services: SystemServices, context: HandlerContext): Promise<null> {
+  const present = await services.policies.get(transactionOf(context), text(context, 'name'))
+  // The built-in default that nobody has written yet is there to be read, not to be changed in part.
+  if (!present || present.version === 0) throw new HoldfastError('ERR_NOT_FOUND', 'policy expected to exist, got none of this name')
+  return store(services, context, text(context, 'policy') || text(context, 'rules') || present.text, present.expirationMs)
+}
+
+async function store({ policies }: SystemServices, context: HandlerContext, source: string, expiresMs: number | null): Promise<null> {
   const cas = optional<number>(context, 'cas')
   const casRequired = optional<boolean>(context, 'cas_required')
   const ttl = optional<number>(context, 'ttl') ?? 0
   if (ttl < 0) throw new HoldfastError('ERR_BAD_REQUEST', 'ttl must be positive')
-  const expirationMs = optional<number>(context, 'expiration') ?? (ttl > 0 ? context.nowMs + ttl * 1_000 : null)
-  await policies.put(transactionOf(context), name, decodePolicy(source), {
+  const expirationMs = optional<number>(context, 'expiration') ?? (ttl > 0 ? context.nowMs + ttl * 1_000 : expiresMs)
+  await policies.put(transactionOf(context), text(context, 'name'), decodePolicy(source), {
     ...(cas === undefined ? {} : { cas }),
     ...(casRequired === undefined ? {} : { casRequired }),
     expirationMs,

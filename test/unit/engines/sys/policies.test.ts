@@ -1,0 +1,197 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { openHouse, type HouseNode } from '#test/support/core-house.ts'
+
+let house: Awaited<ReturnType<typeof openHouse>>
+let node: HouseNode
+beforeEach(async () => {
+  house = await openHouse()
+  node = house.node
+})
+
+const writePolicy = (name: string, policy: string) => node.write(`sys/policies/acl/${name}`, { policy })
+const makeToken = async (policies: string[], more: Record<string, unknown> = {}): Promise<string> =>
+  (await node.write('auth/token/create', { policies, ...more })).body.auth.client_token
+const readRule = (path: string): string => `path "${path}" { capabilities = ["read"] }`
+
+describe('policies', () => {
+  test('PATCH changes what is named, of a policy that exists', async () => {
+    await writePolicy('a', readRule('x'))
+    const patch = (name: string, body: Record<string, unknown>) =>
+      node.ask({ operation: 'patch', method: 'PATCH', path: `sys/policies/acl/${name}`, body })
+    expect((await patch('a', { expiration: '2099-01-01T00:00:00Z', cas_required: true, cas: 1 })).status).toBe(204)
+    expect((await node.read('sys/policies/acl/a')).body.data).toMatchObject({
+      policy: readRule('x'),
+      version: 2,
+      expiration: '2099-01-01T00:00:00Z',
+      cas_required: true,
+    })
+    expect((await patch('a', { policy: readRule('y') })).status).toBe(400)
+    expect((await patch('a', { policy: readRule('y'), cas: 2 })).status).toBe(204)
+    expect((await node.read('sys/policies/acl/a')).body.data).toMatchObject({ policy: readRule('y'), expiration: '2099-01-01T00:00:00Z' })
+    // Written whole, what is not named gets its default.
+    expect((await node.write('sys/policies/acl/a', { policy: readRule('z'), cas: 3 })).status).toBe(204)
+    expect((await node.read('sys/policies/acl/a')).body.data.expiration).toBeUndefined()
+    for (const name of ['none', 'default', 'root']) expect((await patch(name, { policy: readRule('y') })).status, name).toBe(404)
+  })
+
+  test('are listed by what their names begin with', async () => {
+    for (const name of ['team/a', 'team/b', 'teams', 'z']) await writePolicy(name, readRule('x'))
+    expect((await node.list('sys/policies/acl/team')).body.data.keys).toEqual(['team/a', 'team/b'])
+    expect((await node.list('sys/policies/acl/none')).status).toBe(404)
+    const detailed = await node.list('sys/policies/detailed/acl/team')
+    expect(Object.keys(detailed.body.data.key_info)).toEqual(['team/a', 'team/b'])
+    expect((await node.list('sys/policies/acl')).body.data.keys).toEqual(['default', 'team/a', 'team/b', 'teams', 'z', 'root'])
+  })
+})
+
+describe('conditions', () => {
+  test("hold by the caller's address and the token's lifetime, for requests, capabilities and explanations", async () => {
+    await writePolicy(
+      'near',
+      `path "cubbyhole/net" { capabilities = ["create", "read", "update"] conditions { source_cidrs = ["10.0.0.0/8"] } }
+       path "cubbyhole/short" { capabilities = ["create", "read", "update"] conditions { max_token_ttl = "1h" } }`,
+    )
+    const short = await makeToken(['near'], { ttl: '30m', no_default_policy: true })
+    const long = await makeToken(['near'], { ttl: '2h', no_default_policy: true })
+    const put = async (path: string, token: string, clientAddress: string): Promise<number> =>
+      (await node.ask({ operation: 'update', method: 'POST', path, body: { x: 1 }, token, clientAddress })).status
+    expect(await put('cubbyhole/net', short, '10.1.1.1')).toBe(204)
+    expect(await put('cubbyhole/net', short, '192.0.2.1')).toBe(403)
+    expect(await put('cubbyhole/short', short, '192.0.2.1')).toBe(204)
+    expect(await put('cubbyhole/short', long, '192.0.2.1')).toBe(403)
+    const of = async (token: string) =>
+      (await node.write('sys/capabilities', { token, paths: ['cubbyhole/net', 'cubbyhole/short'] })).body.data
+    // Where another token is used from, nobody knows.
+    expect(await of(short)).toEqual({ 'cubbyhole/net': ['deny'], 'cubbyhole/short': ['create', 'read', 'update'] })
+    expect((await of(long))['cubbyhole/short']).toEqual(['deny'])
+  })
+
+  test("hold by the leader's clock", async () => {
+    const hour = new Date(house.clock.nowMs()).getUTCHours()
+    const two = (value: number): string => String(value % 24).padStart(2, '0')
+    await writePolicy(
+      'day',
+      `path "cubbyhole/now" { capabilities = ["read"] conditions { time = "${two(hour)}:00-${two(hour + 1)}:00" } }
+       path "cubbyhole/later" { capabilities = ["read"] conditions { time = "${two(hour + 1)}:00-${two(hour + 2)}:00" } }`,
+    )
+    const token = await makeToken(['day'], { no_default_policy: true })
+    expect([(await node.read('cubbyhole/now', token)).status, (await node.read('cubbyhole/later', token)).status]).toEqual([404, 403])
+  })
+})
+
+describe('explain', () => {
+  const ask = (body: Record<string, unknown>, token?: string) => node.write('sys/policies/explain', body, token)
+
+  test('says which rule decided, and why, to the token itself', async () => {
+    await writePolicy('team', 'path "secret/*" {\n capabilities = ["read"]\n}\npath "secret/+/x" { capabilities = ["deny"] }')
+    const token = await makeToken(['team'])
+    const denied = await ask({ path: '/v1/secret/a/x' }, token)
+    expect(denied.body.data).toMatchObject({
+      path: 'secret/a/x',
+      operation: 'read',
+      allowed: false,
+      reason: 'deny',
+      rule: { pattern: 'secret/+/x', policies: ['team'] },
+      candidates: [
+        { pattern: 'secret/+/x', active: true, parts: [{ policy: 'team', line: 4, failed_condition: null }] },
+        { pattern: 'secret/*', capabilities: ['read'] },
+      ],
+    })
+    expect((await ask({ path: 'secret/a', operation: 'update' }, token)).body.data).toMatchObject({
+      allowed: false,
+      reason: 'no capability',
+    })
+    expect((await ask({ path: 'secret/a' }, token)).body.data).toMatchObject({ allowed: true, reason: 'allowed' })
+    expect((await ask({ path: 'other' }, token)).body.data).toMatchObject({ allowed: false, reason: 'no rule', rule: null, candidates: [] })
+    expect((await ask({ path: 'anything' })).body.data).toMatchObject({ allowed: true, reason: 'root', root: true })
+    expect((await ask({ path: 'x', operation: 'fly' }, token)).status).toBe(400)
+    expect((await ask({}, token)).status).toBe(400)
+  })
+
+  test('knows which paths of sys need sudo', async () => {
+    await writePolicy('rotator', 'path "sys/rotate" { capabilities = ["update"] }\npath "auth/token/accessors" { capabilities = ["list"] }')
+    const token = await makeToken(['rotator'])
+    expect((await ask({ path: 'sys/rotate', operation: 'update' }, token)).body.data.reason).toBe('no sudo')
+    expect((await ask({ path: 'auth/token/accessors', operation: 'list' }, token)).body.data.reason).toBe('no sudo')
+  })
+
+  test('all of it at once, for interfaces', async () => {
+    await writePolicy(
+      'team',
+      'path "a" { capabilities = ["read"] } path "b/*" { capabilities = ["list"] } path "c/+/d" { capabilities = ["deny"] }',
+    )
+    const token = await makeToken(['team'])
+    const { data } = (await node.read('sys/internal/ui/resultant-acl', token)).body
+    expect(data.root).toBe(false)
+    expect(data.exact_paths).toMatchObject({ a: { capabilities: ['read'] } })
+    expect(data.glob_paths).toMatchObject({ 'b/': { capabilities: ['list'] }, 'c/+/d': { capabilities: ['deny'] } })
+    expect((await node.read('sys/internal/ui/resultant-acl')).body.data).toEqual({ root: true, exact_paths: {}, glob_paths: {} })
+  })
+})
+
+describe('roles', () => {
+  test('are written, changed in part, listed and deleted', async () => {
+    const body = { policies: 'a,b', entity_ids: ['e-1'], description: 'why' }
+    expect((await node.write('sys/roles/Ops', body)).status).toBe(204)
+    expect((await node.write('sys/roles/dev', { policies: ['a'] })).status).toBe(204)
+    expect((await node.write('sys/roles/ops', { group_ids: ['g-1'] })).status).toBe(204)
+    expect((await node.read('sys/roles/ops')).body.data).toMatchObject({
+      name: 'ops',
+      policies: ['a', 'b'],
+      entity_ids: ['e-1'],
+      group_ids: ['g-1'],
+      description: 'why',
+      modified: expect.stringMatching(/^\d{4}-/),
+    })
+    expect((await node.list('sys/roles')).body.data.keys).toEqual(['dev', 'ops'])
+    expect(
+      (await node.ask({ operation: 'list', method: 'LIST', path: 'sys/roles/', query: { after: 'dev', limit: '1' } })).body.data.keys,
+    ).toEqual(['ops'])
+    expect((await node.remove('sys/roles/ops')).status).toBe(204)
+    expect((await node.read('sys/roles/ops')).status).toBe(404)
+  })
+
+  test('wrong ones are refused', async () => {
+    expect((await node.write('sys/roles/x', {})).status).toBe(400)
+    expect((await node.write('sys/roles/x', { policies: ['root'] })).status).toBe(400)
+    expect((await node.write('sys/roles/x', { policies: [] })).status).toBe(400)
+  })
+})
+
+describe('a denial', () => {
+  test('never says whether the path, the mount or the route exists', async () => {
+    await node.write('sys/mounts/kv', { type: 'kv', options: { version: '2' } })
+    await node.write('kv/data/there', { data: { x: 1 } })
+    const token = await makeToken(['default'])
+    const answers = new Set<string>()
+    const paths = ['kv/data/there', 'kv/data/missing', 'kv/nonsense', 'nowhere/at/all', 'sys/nonsense', 'sys/raw/x', 'auth/none/login']
+    for (const path of paths) {
+      for (const operation of ['read', 'update', 'patch', 'delete', 'list'] as const) {
+        const { status, body } = await node.ask({ operation, path: operation === 'list' ? `${path}/` : path, token, body: {} })
+        answers.add(JSON.stringify([status, body.errors]))
+      }
+    }
+    expect([...answers]).toEqual([JSON.stringify([403, ['1 error occurred:\n\t* permission denied\n\n']])])
+  })
+})
+
+describe('paths that need sudo (api.md section 2), of what stands', () => {
+  test.each<[operation: 'read' | 'update' | 'list' | 'delete', path: string]>([
+    ['list', 'auth/token/accessors/'],
+    ['read', 'sys/audit'],
+    ['update', 'sys/audit/x'],
+    ['update', 'sys/auth/x'],
+    ['delete', 'sys/auth/x'],
+    ['update', 'sys/remount'],
+    ['update', 'sys/rotate'],
+    ['update', 'sys/seal'],
+    ['update', 'sys/step-down'],
+  ])('%s %s', async (operation, path) => {
+    await writePolicy('weak', `path "${path}" { capabilities = ["create", "read", "update", "delete", "list"] }`)
+    await writePolicy('strong', `path "${path}" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }`)
+    const reason = async (policy: string) =>
+      (await node.write('sys/policies/explain', { path, operation }, await makeToken([policy]))).body.data.reason
+    expect([await reason('weak'), await reason('strong')]).toEqual(['no sudo', 'allowed'])
+    expect((await node.ask({ operation, path, token: await makeToken(['weak']), body: {} })).status).toBe(403)
+  })
+})
