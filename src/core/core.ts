@@ -18,6 +18,7 @@ import { LeaderJobs } from './jobs.ts'
 import { fences, Keeping } from './keeping.ts'
 import { MountReader, mountTable, newMount } from './mounts.ts'
 import { onceLimits, replay, type OnceKey } from './once.ts'
+import { lockoutJob } from './lockout-job.ts'
 import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
@@ -100,7 +101,8 @@ class CoreRunner implements Core {
     }
     this.#slots = new SlotPool(deps.boot, onceLimits.slotsPerNodeMax)
     const members = (): readonly string[] => deps.replica.status().members.map(({ id }) => id)
-    const jobs = [...deps.jobs, ...onceJobs({ barrier: deps.barrier, members })]
+    const { barrier, lockout } = deps
+    const jobs = [...deps.jobs, ...onceJobs({ barrier, members }), ...(lockout ? [lockoutJob({ barrier, lockout })] : [])]
     this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)
   }
 

@@ -84,10 +84,15 @@ export class UserLockout {
     this.#options = options
   }
 
+  /** What holds at a mount: its tuning over the configuration. */
+  settings(mount: MountEntry): LockoutSettings {
+    return settingsOf(mount, this.#options.settingsFor?.(mount.type) ?? lockoutDefaults)
+  }
+
   /** Whom a login at `mount` as `name` is counted for; null where lockout is off. */
   subject(mount: MountEntry, name: string | null): LockoutSubject | null {
     if (name === null || name === '') return null
-    const settings = settingsOf(mount, this.#options.settingsFor?.(mount.type) ?? lockoutDefaults)
+    const settings = this.settings(mount)
     return settings.disabled ? null : { mount, name, settings }
   }
 
@@ -216,7 +221,7 @@ function decodeLock(stored: Uint8Array): Lock {
 }
 
 /** The mount's tuning over what holds for its type. */
-export function settingsOf(mount: MountEntry, otherwise: LockoutSettings): LockoutSettings {
+function settingsOf(mount: MountEntry, otherwise: LockoutSettings): LockoutSettings {
   const tuned = mount.config.user_lockout_config
   return {
     disabled: tuned?.lockout_disable ?? otherwise.disabled,

@@ -294,6 +294,7 @@ function assemble(
     wrapping,
     barrier,
     engines: mountable,
+    lockout,
     auditDevices: () =>
       config.audit.map(({ name, type, description, options }) => ({
         path: name,

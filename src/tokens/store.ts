@@ -6,6 +6,7 @@
  *   parent/HASH/CHILD   one for each child
  *   due/MINUTE/HASH     by expiry, so that tidying reads what has expired and nothing else
  *   dead/HASH           revoked, with children that are still to be deleted
+ *   parent/mount-UUID, dead/mount-UUID   the same for a login method's mount and the tokens of its logins: so unmounting ends them at once
  *
  * Intuition: a token is good only while its whole line of parents is. So revoking one kills all below it in the same Raft entry, however
  * many they are: deleting them is housekeeping, done in bounded steps. (The peers walk the tree at once: a large one takes long, and a
@@ -106,6 +107,8 @@ export interface TokenStore {
   revokeOrphan(transaction: Transaction, entry: TokenEntry): Promise<Revoked>
   /** Deletes what has expired, is used up, or hangs below a revoked token: at most about `tokensMax` entries. For a job of the leader. */
   tidyStep(transaction: Transaction, tokensMax?: number, namespace?: string): Promise<Revoked>
+  /** No token that a login at this mount made is good from here on, and none below it; `tidyStep` deletes them. */
+  mountGone(transaction: Transaction, mountUuid: string, namespace: string): void
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/token' })
@@ -113,6 +116,9 @@ const duePath = (expireTimeMs: number, idHash: string): string =>
   `due/${String(Math.floor(expireTimeMs / minuteMs)).padStart(10, '0')}/${idHash}`
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 const one = Uint8Array.of(1)
+
+/** A login method's mount among the parents of tokens. */
+const mountName = (mountUuid: string): string => `mount-${mountUuid}`
 
 /** When it is to be deleted, in the index; null: never. */
 const dueMs = (entry: TokenEntry): number | null => (entry.numUses === usedUp ? 0 : entry.expireTimeMs)
@@ -140,6 +146,7 @@ function unlink(transaction: Transaction, entry: TokenEntry): void {
   transaction.delete(section, `id/${entry.idHash}`)
   transaction.delete(section, `accessor/${entry.accessor}`)
   if (entry.parentHash !== null) transaction.delete(section, `parent/${entry.parentHash}/${entry.idHash}`)
+  if (entry.login) transaction.delete(section, `parent/${mountName(entry.login.mountUuid)}/${entry.idHash}`)
   const due = dueMs(entry)
   if (due !== null) transaction.delete(section, duePath(due, entry.idHash))
 }
@@ -179,14 +186,20 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
     return entry
   }
 
+  /** Good by itself, and its login's mount is still there. */
+  async function isGood(view: ReadView, entry: TokenEntry): Promise<boolean> {
+    if (!isAlive(entry, view.nowMs)) return false
+    return !entry.login || (await view.get(sectionOf(entry.namespaceId), `dead/${mountName(entry.login.mountUuid)}`)) === null
+  }
+
   /** The entry and the number of its parents; null when it or one of them is not good. */
   async function loadLine(view: ReadView, namespace: string, idHash: string): Promise<{ entry: TokenEntry; generation: number } | null> {
     const entry = await load(view, namespace, idHash)
-    if (entry === null || !isAlive(entry, view.nowMs)) return null
+    if (entry === null || !(await isGood(view, entry))) return null
     let generation = 0
     for (let parentHash = entry.parentHash; parentHash !== null; generation += 1) {
       const parent: TokenEntry | null = generation < generationsMax ? await load(view, namespace, parentHash) : null
-      if (parent === null || !isAlive(parent, view.nowMs)) return null
+      if (parent === null || !(await isGood(view, parent))) return null
       parentHash = parent.parentHash
     }
     return { entry, generation }
@@ -333,6 +346,7 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       put(transaction, entry)
       transaction.put(section, `accessor/${entry.accessor}`, Buffer.from(idHash))
       if (parent) transaction.put(section, `parent/${parent.idHash}/${idHash}`, one)
+      if (entry.login) transaction.put(section, `parent/${mountName(entry.login.mountUuid)}/${idHash}`, one)
       if (entry.expireTimeMs !== null) transaction.put(section, duePath(entry.expireTimeMs, idHash), one)
       return { token, entry }
     },
@@ -393,6 +407,8 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       unlink(transaction, entry)
       return { entries: [entry], more: false }
     },
+
+    mountGone: (transaction, mountUuid, namespace) => transaction.put(sectionOf(namespace), `dead/${mountName(mountUuid)}`, one),
 
     async tidyStep(transaction, tokensMax = revokedPerStepMax, namespace = 'root') {
       const dead = await collectDead(transaction, namespace, tokensMax)

@@ -107,6 +107,7 @@ export async function openHouse(nodes = 1) {
       wrapping,
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
       engines: mountable,
+      lockout,
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
       metricsText: () => 'holdfast_up 1\n',

@@ -5,6 +5,7 @@ import { autopilotJobs, autopilotPaths } from './autopilot.ts'
 import { keyPaths } from './keys.ts'
 import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
+import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
 import { policyPaths } from './policies.ts'
 import { raftPaths } from './raft.ts'
@@ -29,6 +30,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...autopilotPaths(services),
     ...toolPaths(),
     ...wrappingPaths(services),
+    ...lockedUserPaths(services),
   ]
   return {
     type: 'system',

@@ -10,6 +10,7 @@ import { encodeStored, parseStored, transactionStorage } from '#core/storage.ts'
 import { scheduleSweep } from '#core/sweep.ts'
 import type { EngineDef, HandlerContext, LogicalResponse, MountConfig, MountEntry, PathDef } from '#core/types.ts'
 import { answer, field, inPath, optional, path, reads, text, writes } from './table.ts'
+import { describeLockout, tunedLockout } from './lockout-tuning.ts'
 import type { SystemServices } from './types.ts'
 
 type Table = MountEntry['table']
@@ -35,6 +36,7 @@ const tuneFields = {
   allowed_response_headers: field('list', 'Headers that the engine may answer.'),
   token_type: field('string', 'Type of the tokens that a login method makes.'),
   force_no_cache: field('bool', 'Accepted and shown.'),
+  user_lockout_config: field('map', 'Of a login method: lockout_threshold, lockout_duration, lockout_counter_reset_duration, lockout_disable.'),
   max_read_age: field('string', 'How old a read may be that asks for bounded or stale consistency; 0: none may.'),
 }
 
@@ -76,7 +78,7 @@ function tablePaths(services: SystemServices, table: Table, name: string): PathD
       "A mount's tuning.",
       { injected: true, fields: { ...pathField, ...tuneFields }, ...sudo },
       {
-        read: reads('Read the tuning', async (context) => answer(describeTuning(findMount(context, table)))),
+        read: reads('Read the tuning', async (context) => answer(describeTuning(services, findMount(context, table)))),
         update: writes('Change the tuning', (context) => tune(services, context, table)),
       },
     ),
@@ -120,8 +122,9 @@ export function describeMount(mount: MountEntry): Record<string, unknown> {
 }
 
 /** TTLs as they are in force: the system's where the mount sets none. */
-function describeTuning(mount: MountEntry): Record<string, unknown> {
-  const { default_lease_ttl: defaultTtl, max_lease_ttl: maxTtl, ...rest } = mount.config
+function describeTuning(services: SystemServices, mount: MountEntry): Record<string, unknown> {
+  const { default_lease_ttl: defaultTtl, max_lease_ttl: maxTtl, user_lockout_config: tuned, ...rest } = mount.config
+  const lockout = tuned === undefined ? null : services.lockout.settings(mount)
   return {
     ...rest,
     default_lease_ttl: defaultTtl || limits.ttlSecondsDefault,
@@ -129,6 +132,7 @@ function describeTuning(mount: MountEntry): Record<string, unknown> {
     max_lease_ttl: maxTtl || limits.ttlSecondsMax,
     ...(mount.options ? { options: mount.options } : {}),
     ...(mount.table === 'auth' ? { token_type: mount.config.token_type ?? 'default-service' } : {}),
+    ...(lockout === null ? {} : describeLockout(lockout)),
   }
 }
 
@@ -227,6 +231,7 @@ function tunedConfig(config: MountConfig, fields: Readonly<Record<string, unknow
     max_lease_ttl: leaseTtl('max_lease_ttl', fields.max_lease_ttl, config.max_lease_ttl),
     ...(fields.max_read_age === undefined ? {} : { max_read_age: parseDurationSeconds(fields.max_read_age, { what: 'max_read_age' }) }),
     force_no_cache: (fields.force_no_cache as boolean | undefined) ?? config.force_no_cache,
+    ...(fields.user_lockout_config === undefined ? {} : { user_lockout_config: tunedLockout(config, fields.user_lockout_config) }),
     ...pick<Partial<MountConfig>>(fields, [
       'audit_non_hmac_request_keys',
       'audit_non_hmac_response_keys',

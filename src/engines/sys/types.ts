@@ -7,6 +7,7 @@ import type { Clock } from '#base/clock.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
+import type { UserLockout } from '#core/lockout.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
@@ -121,6 +122,7 @@ export interface SystemServices {
   readonly policies: PolicyStore
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
+  readonly lockout: UserLockout
   readonly barrier: {
     status(): BarrierStatus
     rotate(reason?: string): Promise<unknown>
