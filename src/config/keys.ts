@@ -42,6 +42,7 @@ export const topKeys = {
   disable_standby_reads: bool(false, 'Forwards every read to the leader.'),
   unsafe_allow_api_audit_creation: bool(false, 'Lets the API create audit devices; file devices only below audit_api_folder.'),
   audit_api_folder: text('Folder below which the API may create audit files.'),
+  snapshot_folder: text('Folder below which scheduled snapshots may be kept on this node. Without it they may only go to S3.'),
   allow_audit_log_prefixing: bool(false, 'Lets an audit device set a prefix for its lines.'),
   enable_response_header_hostname: bool(false, 'Answers carry X-Vault-Hostname.'),
   enable_response_header_raft_node_id: bool(false, 'Answers carry X-Vault-Raft-Node-ID.'),

@@ -44,6 +44,8 @@ export interface InFlightRequest {
 export interface Core {
   /** Answers one request. Never rejects: what goes wrong is an answer too. */
   handle(request: Request): Promise<CoreResponse>
+  /** How large the body of a write to `path` may be where its handler reads it as it arrives; null: it is read whole before `handle` is called. */
+  uploadBytesMax(path: string): number | null
   /** Requests being answered now, oldest first. */
   inFlight(): readonly InFlightRequest[]
   /** Reads that were answered from a state that may have been old, since the start. */
@@ -115,6 +117,10 @@ class CoreRunner implements Core {
     } finally {
       this.#inFlight.delete(request)
     }
+  }
+
+  uploadBytesMax(path: string): number | null {
+    return findPath(this.registry, this.#boot.table, path)?.match.def.uploadBytesMax ?? null
   }
 
   oldReads(): number {
@@ -431,7 +437,12 @@ class CoreRunner implements Core {
     }
     // What failed before it could be evaluated (no leader, a spent token) leaves its records too.
     if (!trace.recorded) await this.#record(trace, (facts) => requestRecord(facts, failure), request)
-    await this.#recordResponse(request, trace, response, failure, !wrote)
+    try {
+      await this.#recordResponse(request, trace, response, failure, !wrote)
+    } catch (error) {
+      response?.raw?.stream?.close()
+      throw error
+    }
     if (failure !== null) throw failure
     return trace.rendered ?? renderResponse(request.id, trace.operation, trace.def!, response)
   }

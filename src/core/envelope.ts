@@ -19,6 +19,7 @@ export function renderResponse(requestId: string, operation: Operation, def: Pat
       status: response.status ?? 200,
       headers: { 'content-type': response.raw.contentType, ...response.headers },
       body: response.raw.body,
+      ...(response.raw.stream === undefined ? {} : { stream: response.raw.stream }),
     }
   }
   if (def.bare) return renderBare(response)

@@ -79,6 +79,11 @@ export interface PathDef {
   readonly rawBody?: boolean
   /** Body keys that no field declares are kept in `context.data` (kv v1) instead of ignored. */
   readonly freeForm?: boolean
+  /**
+   * The body is a stream of up to so many bytes: the handler reads `request.upload`, as it arrives. Only for `local` paths under sys/: nothing forwards a
+   * stream, and where it goes must be known before a mount table is readable.
+   */
+  readonly uploadBytesMax?: number
 }
 
 /** What HTTP (or WebSocket, or whatever comes later) hands to the core. */
@@ -99,6 +104,8 @@ export interface Request {
   readonly headers: Readonly<Record<string, string>>
   /** Already resolved through trusted proxies. */
   readonly clientAddress: string
+  /** The body of a path with `uploadBytesMax`; read once. Throws what ends it before its time. */
+  readonly upload?: AsyncIterable<Uint8Array>
   readonly clientPort?: number
   readonly clientCertificate?: Uint8Array
   /** X-Vault-Wrap-TTL in seconds, 0 when absent. */
@@ -149,6 +156,14 @@ export interface LogicalResponse {
   /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
   readonly login?: Login
   readonly warnings?: readonly string[]
+/** The body of an answer that is made while it is sent. Whoever holds it reads it, or closes it; both are allowed, in this order. */
+export interface StreamBody {
+  /** Pulled as fast as the client takes it. Read once. An error in it breaks the answer off: its client sees that it is not whole. */
+  readonly chunks: AsyncIterable<Uint8Array>
+  /** Lets go what is behind it, wherever it stands. Called again, does nothing. */
+  close(): void
+}
+
   readonly leaseId?: string
   readonly renewable?: boolean
   readonly leaseSeconds?: number
@@ -156,8 +171,8 @@ export interface LogicalResponse {
   /** Overrides the status (kv v2's 404 with metadata, health's 429 ...). */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
-  /** Bypasses the envelope. */
-  readonly raw?: { readonly contentType: string; readonly body: Uint8Array }
+  /** Bypasses the envelope. With `stream`, which only `local` paths may answer, `body` is empty. */
+  readonly raw?: { readonly contentType: string; readonly body: Uint8Array; readonly stream?: StreamBody }
   /** For bare answers that are not objects with data (rare). */
   readonly bareBody?: unknown
 }
@@ -166,7 +181,7 @@ export interface LogicalResponse {
 export interface CoreResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  /** Already serialised; empty for 204. */
+  /** Already serialised; empty for 204, and with `stream`. */
   readonly body: Uint8Array
 }
 
@@ -175,6 +190,7 @@ export interface MountStorage {
   get(path: string): Promise<Uint8Array | null>
   getJson<T>(path: string): Promise<T | null>
   list(prefix: string, options?: ListOptions): Promise<string[]>
+  readonly stream?: StreamBody
   /** Throws ERR_INTERNAL in a read-only view: the path's table said that it does not write. */
   put(path: string, value: Uint8Array): void
   putJson(path: string, value: unknown): void

@@ -4,11 +4,16 @@ import { HoldfastError } from '#base/errors.ts'
 import { oversizeDiscardFactor } from './limits.ts'
 import type { HttpLimits } from './limits.ts'
 
+/** Looked at now and then: a body that trickles is dropped. */
+export interface Swept {
+  sweep(nowMonotonicMs: number): void
+}
+
 /** What all bodies of a listener share: their sum, and the readers whose rate is watched. */
 export class BodyBudget {
   readonly #bytesMax: number
   #bytes = 0
-  readonly readers = new Set<BodyReader>()
+  readonly readers = new Set<Swept>()
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
@@ -41,7 +46,7 @@ export const bodyTooLarge = (bytesMax: number): HoldfastError =>
     hint: `this listener takes bodies of at most ${bytesMax} bytes`,
   })
 
-export class BodyReader {
+export class BodyReader implements Swept {
   readonly #request: IncomingMessage
   readonly #options: BodyOptions
   readonly #chunks: Buffer[] = []

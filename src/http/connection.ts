@@ -35,6 +35,8 @@ export class Connection {
   farewell: Buffer | null = null
   /** Ends the wait for the body that is being read, if one is: at most one, since bodies come one behind the other. */
   cancelBody: ((error: unknown) => void) | null = null
+  /** A body of any length is on its way, under a rate of its own: Node's limit on the time of a whole request is not for it. */
+  uploading = false
   readonly #trustedProxy: boolean
   #certificate: Uint8Array | null | undefined
 

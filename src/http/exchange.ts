@@ -3,16 +3,16 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
-import { errorResponse } from '#core/errors.ts'
+import { errorResponse, errorText } from '#core/errors.ts'
 import type { Ticket } from '#core/slots.ts'
-import type { CoreResponse, Operation, Request } from '#core/types.ts'
+import type { CoreResponse, Operation, Request, StreamBody } from '#core/types.ts'
 import { BodyReader, bodyTooLarge, declaredLength } from './body.ts'
 import type { BodyBudget } from './body.ts'
 import type { Connection, ForwardingRules } from './connection.ts'
 import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
-import { oversizeDiscardFactor } from './limits.ts'
+import { oversizeDiscardFactor, uploadLingerMs } from './limits.ts'
 import {
   checkPatchType,
   isForm,
@@ -27,8 +27,10 @@ import {
 } from './request.ts'
 import type { Routed } from './request.ts'
 import { respond } from './respond.ts'
+import { sendStream } from './stream-answer.ts'
 import { parseTarget } from './target.ts'
 import type { HttpCore } from './types.ts'
+import { Upload } from './upload.ts'
 
 /** What all exchanges of one listener share. */
 export interface ExchangeHost {
@@ -73,6 +75,7 @@ class CoreRequest implements Request {
   declare repeated?: boolean
   declare clientCertificate?: Uint8Array
   declare rawBody?: Uint8Array
+  declare upload?: AsyncIterable<Uint8Array>
   readonly #exchange: Exchange
 
   constructor(exchange: Exchange, headers: IncomingHttpHeaders, routed: Routed, clientPort: number) {
@@ -116,6 +119,7 @@ export class Exchange implements InFlightRequest {
   #abort: AbortController | null = null
   #aborted = false
   #reader: BodyReader | null = null
+  #upload: Upload | null = null
 
   constructor(host: ExchangeHost, connection: Connection, request: IncomingMessage, response: ServerResponse) {
     this.#host = host
@@ -168,6 +172,8 @@ export class Exchange implements InFlightRequest {
 
   #readBody(request: CoreRequest): void {
     const { core, limits, budget, clock } = this.#host
+    const uploadBytesMax = core.uploadBytesMax?.(request.path) ?? null
+    if (uploadBytesMax !== null) return this.#takeUpload(request, uploadBytesMax)
     const contentType = this.#in.headers['content-type'] ?? ''
     const raw = core.rawBody?.(request.method, request.path, contentType) ?? null
     if (raw === null && request.method === 'PATCH') checkPatchType(contentType)
@@ -200,6 +206,29 @@ export class Exchange implements InFlightRequest {
       }
     })
     this.#connection.cancelBody = (error) => this.#reader?.cancel(error)
+  }
+
+  /** The core decides whether it wants the body before any of it is read; its time begins when the body has ended. */
+  #takeUpload(request: CoreRequest, bytesMax: number): void {
+    const { limits, budget, clock } = this.#host
+    const declared = declaredLength(this.#in)
+    if (declared !== null && declared > bytesMax) return this.#fail(bodyTooLarge(bytesMax), true)
+    this.abortAtMs = this.expireAtMs = Infinity
+    this.#connection.uploading = true
+    const upload = new Upload(this.#in, {
+      bytesMax,
+      limits,
+      budget,
+      nowMonotonicMs: clock.monotonicMs(),
+      onEnd: () => {
+        this.abortAtMs = clock.monotonicMs() + limits.requestDurationMsMax
+        this.expireAtMs = this.abortAtMs + limits.requestGraceMs
+      },
+    })
+    this.#upload = upload
+    this.#connection.cancelBody = (error) => upload.cancel(error)
+    request.upload = upload
+    this.#ask(request)
   }
 
   #ask(request: Request): void {
@@ -237,7 +266,7 @@ export class Exchange implements InFlightRequest {
 
   /** Writes the first answer and ignores any later one. */
   #answer(response: CoreResponse, close: boolean): void {
-    if (this.#answered) return
+    if (this.#answered) return response.stream?.close()
     this.#answered = true
     const header = this.#in.headers['x-vault-namespace']
     const namespace = typeof header === 'string' && header !== '' ? header : undefined
@@ -251,7 +280,42 @@ export class Exchange implements InFlightRequest {
         this.#out.destroy()
       }
     }
-    this.#leave()
+    if (this.#upload !== null) this.#discardUpload()
+    if (response.stream === undefined) this.#leave()
+    else this.#stream(response.stream)
+  }
+
+  /** It counts as in flight until its last byte: the node that stops waits for it, for as long as it waits for any. */
+  #stream(stream: StreamBody): void {
+    this.abortAtMs = this.expireAtMs = Infinity
+    if (this.#out.destroyed || this.method === 'HEAD') {
+      stream.close()
+      this.#out.end()
+      return this.#leave()
+    }
+    void sendStream(this.#out, stream).then((end) => {
+      if (end.kind === 'failed')
+        this.#host.log.warn({ request_id: this.id, path: this.path, error: errorText(end.error) }, 'a streamed answer was broken off')
+      this.#leave()
+    })
+  }
+
+  /** What the client still sends of a body that nobody wants is thrown away for a moment, so that it reads its answer before the connection is cut. */
+  #discardUpload(): void {
+    const { clock } = this.#host
+    const connection = this.#connection
+    this.#upload?.leave()
+    connection.cancelBody = null
+    if (this.#in.complete || this.#in.destroyed) {
+      connection.uploading = false
+      return
+    }
+    this.#in.resume()
+    const timer = clock.setTimer(uploadLingerMs, () => this.#in.destroy())
+    this.#in.once('end', () => {
+      timer.cancel()
+      connection.uploading = false
+    })
   }
 
   /** The client went away, or has its answer. */

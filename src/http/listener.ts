@@ -164,7 +164,7 @@ class Listener implements HttpListener {
     if (code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
     const connection = this.#connections.get(socket)
     if (connection === undefined) return void socket.destroy() // A failed handshake.
-    if (connection.farewell !== null) return
+    if (connection.farewell !== null || (connection.uploading && code === 'ERR_HTTP_REQUEST_TIMEOUT')) return
     const refusal = clientError(code)
     connection.farewell = rawAnswer(refusal)
     socket.removeAllListeners('data')

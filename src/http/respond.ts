@@ -20,9 +20,9 @@ export interface Answer {
 
 const inlineBytesMax = 16 * 1024
 
-/** Sends a whole answer. `standing` comes from `standingHeaders`; a header of the core replaces a standing one of the same name. */
+/** Sends a whole answer, or the head of one whose body is a stream. `standing` comes from `standingHeaders`; a header of the core replaces a standing one of the same name. */
 export function respond(out: ServerResponse, standing: readonly string[], answer: Answer): void {
-  const { status, headers, body } = answer.response
+  const { status, headers, body, stream } = answer.response
   const flat: string[] = []
   let typed = false
   for (let i = 0; i < standing.length; i += 2) {
@@ -36,10 +36,11 @@ export function respond(out: ServerResponse, standing: readonly string[], answer
     flat.push(lower, headers[name] as string)
   }
   if (!typed && body.length > 0) flat.push('content-type', 'application/json')
-  if (status !== 204 && status !== 304) flat.push('content-length', String(body.length))
+  if (status !== 204 && status !== 304 && stream === undefined) flat.push('content-length', String(body.length))
   if (answer.namespace !== undefined) flat.push('x-vault-namespace', answer.namespace)
   if (answer.close) flat.push('connection', 'close')
   out.writeHead(status, flat)
+  if (stream !== undefined) return
   // A short body as text goes out in one write with its headers; as bytes it would cost the kernel a gathering write, at twice the CPU.
   if (body.length <= inlineBytesMax) out.end(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('latin1'), 'latin1')
   else out.end(body)

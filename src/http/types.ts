@@ -11,6 +11,8 @@ export interface HttpCore {
   handle(request: Request): Promise<CoreResponse>
   /** For a path whose body is not JSON: how large it may be. null or absent: JSON or form, under the listener's limit. */
   rawBody?(method: string, path: string, contentType: string): { readonly bytesMax: number } | null
+  /** For a path whose body the core reads as it arrives (`request.upload`), of any type: how large it may be. null or absent: it is read whole first. */
+  uploadBytesMax?(path: string): number | null
 }
 
 export type TlsVersion = 'TLSv1.2' | 'TLSv1.3'

@@ -10,6 +10,7 @@ import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
+import type { StateStore } from '#store/types.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { Addresses, addressKind } from './addresses.ts'
@@ -36,6 +37,8 @@ export interface Consensus {
   readonly replica: StartedReplica
   readonly transport: NodeTransport
   readonly identity: Identity
+  /** This node's state, for saving it. Whoever reads it changes nothing. */
+  readonly state: Pick<StateStore, 'snapshot' | 'view'>
   /** Hands leadership over, flushes and closes. */
   stop(): Promise<void>
 }
@@ -95,6 +98,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       replica: started,
       transport,
       identity,
+      state,
       stop: async () => {
         known.stop()
         await started.stop()

@@ -93,6 +93,11 @@ export class Forwarding {
     const { nodeId } = this.#options.replica
     const request = decodeRequest(from, this.#seal.open(requestPlace(from, nodeId), sealed))
     const response = await this.#options.handle(request)
+    // No path that streams is ever forwarded, so whoever sent this is none of our releases.
+    if (response.stream !== undefined) {
+      response.stream.close()
+      throw new HoldfastError('ERR_FRAME', 'forwarded request expected an answer that fits into one, got a stream')
+    }
     try {
       return this.#seal.seal(answerPlace(from, nodeId, sealed), encodeResponse(response))
     } catch (error) {

@@ -60,6 +60,11 @@ export class Birth {
     return this.#consensus?.transport ?? null
   }
 
+  /** null before there is a cluster. */
+  get state(): Consensus['state'] | null {
+    return this.#consensus?.state ?? null
+  }
+
   get identity(): Identity | null {
     return this.#consensus?.identity ?? null
   }

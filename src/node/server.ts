@@ -21,6 +21,7 @@ import type { ServerConfig } from '#config/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
+import { holdfastVersion } from '#core/version.ts'
 import { UserLockout } from '#core/lockout.ts'
 import { secretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
@@ -31,6 +32,8 @@ import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
+import { SnapshotSaver } from '#snapshots/saver.ts'
+import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { nextBoot } from './boot-number.ts'
@@ -80,6 +83,8 @@ interface House {
   readonly renewal: Renewal
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
+  readonly saver: SnapshotSaver
+  readonly schedules: SnapshotSchedules
   readonly state: { draining: boolean; failed: string | null }
   /** Resolves when an operator has sealed this node. */
   readonly sealedByOperator: Promise<'sealed'>
@@ -193,6 +198,8 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   }
   await Promise.all(listeners.map((listener) => listener.close(why === 'sealed' ? sealedDrainMs : drainMs)))
   await house.core.stopJobs()
+  await house.schedules.stop()
+  house.saver.closeAll()
   await house.birth.stop()
   house.keeper.stop()
   house.seal.close()
@@ -283,6 +290,23 @@ function assemble(
     clock,
     log,
   })
+  const saver = new SnapshotSaver({
+    state: () => birth.state,
+    replica,
+    barrier,
+    clusterName: config.cluster_name,
+    holdfastVersion,
+    clock,
+    log,
+  })
+  const schedules = new SnapshotSchedules({
+    barrier,
+    replica,
+    saver,
+    rules: { root: config.snapshot_folder, nodeId },
+    clock,
+    log,
+  })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies, passwords })]
@@ -292,6 +316,8 @@ function assemble(
     policies,
     tokens,
     wrapping,
+    snapshots: saver,
+    snapshotFolder: config.snapshot_folder,
     barrier,
     engines: mountable,
     lockout,
@@ -320,7 +346,7 @@ function assemble(
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: houseJobs({ barrier, tokens }),
+    jobs: [...houseJobs({ barrier, tokens }), schedules.job],
     clock,
     random,
     log,
@@ -331,7 +357,10 @@ function assemble(
     forwarding.forget()
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
-    if (sealed) core.onSealed()
+    if (sealed) {
+      core.onSealed()
+      saver.closeAll()
+    }
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
   let failed: string | null = null
@@ -341,7 +370,7 @@ function assemble(
     failed = status.failed
     state.failed = status.failed
   })
-  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, state, sealedByOperator: sealed.promise }
+  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, saver, schedules, state, sealedByOperator: sealed.promise }
 }
 
 /** Hands a service the key that it derives from the barrier's; its copy is its own. */

@@ -105,6 +105,11 @@ export async function openHouse(nodes = 1) {
       policies,
       tokens,
       wrapping,
+      snapshots: {
+        save: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
+        check: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
+      },
+      snapshotFolder: '/var/backups',
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
       engines: mountable,
       lockout,

@@ -20,6 +20,7 @@ const order = [
   'wrapping',
   'quotas',
   'audit',
+  'snapshots',
   'core',
   'auth',
   'engines',

@@ -9,6 +9,8 @@ import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
 import { policyPaths } from './policies.ts'
 import { raftPaths } from './raft.ts'
+import { snapshotPaths } from './snapshots.ts'
+import { scheduleOfSnapshotPaths } from './snapshot-schedules.ts'
 import { toolPaths } from './tools.ts'
 import type { SystemServices } from './types.ts'
 import { wrappingPaths } from './wrapping.ts'
@@ -28,6 +30,8 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...keyRotationPaths(),
     ...raftPaths(services),
     ...autopilotPaths(services),
+    ...snapshotPaths(services),
+    ...scheduleOfSnapshotPaths(services),
     ...toolPaths(),
     ...wrappingPaths(services),
     ...lockedUserPaths(services),

@@ -12,6 +12,7 @@ import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
+import type { SnapshotService } from './snapshots.ts'
 import type { SystemTokens } from './tokens.ts'
 
 export interface InitOptions {
@@ -122,6 +123,9 @@ export interface SystemServices {
   readonly policies: PolicyStore
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
+  readonly snapshots: SnapshotService
+  /** Below which scheduled snapshots may be kept on this node; null: nowhere. */
+  readonly snapshotFolder: string | null
   readonly lockout: UserLockout
   readonly barrier: {
     status(): BarrierStatus

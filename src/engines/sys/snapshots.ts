@@ -1,0 +1,84 @@
+/** `storage/raft/snapshot`: the state as a file, saved and checked on the node that is asked. */
+import { HoldfastError } from '#base/errors.ts'
+import { formatRfc3339 } from '#base/rfc3339.ts'
+import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
+import { sealOf, type SnapshotFileHeader } from '#snapshots/header.ts'
+import type { Proof, Saving } from '#snapshots/saver.ts'
+import { answer, path, reads } from './table.ts'
+import type { SystemServices } from './types.ts'
+
+/** 256 GiB: a bound, not a wish. */
+const uploadBytesMax = 256 * 1024 ** 3
+const nothing = new Uint8Array(0)
+
+/** What the system engine needs of the room `snapshots`. */
+export interface SnapshotService {
+  save(): Promise<Saving>
+  check(stream: AsyncIterable<Uint8Array>): Promise<Proof>
+}
+
+export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {
+  const flags = { rootNamespaceOnly: true, local: true } as const
+  return [
+    path(
+      'storage/raft/snapshot',
+      "The cluster's state as a snapshot file.",
+      flags,
+      { read: reads('Save', () => save(snapshots)) },
+      'The answer is the file itself, made while it is sent. Any node that is open can be asked; it waits until it has every write that was acknowledged before.',
+    ),
+    path(
+      'storage/raft/snapshot/verify',
+      'Whether a snapshot file is whole, and was saved by this cluster.',
+      { ...flags, uploadBytesMax },
+      { update: reads('Verify', (context) => verify(snapshots, context)) },
+      'The body of the request is the file. It is read to its end, or as far as it is damaged, and nothing of it is kept.',
+    ),
+  ]
+}
+
+async function save(snapshots: SnapshotService): Promise<LogicalResponse> {
+  const saving = await snapshots.save()
+  const { index, createdMs } = saving.header
+  const name = `holdfast-${new Date(createdMs).toISOString().slice(0, 19).replaceAll(':', '')}Z-${index}.snap`
+  return {
+    // As the peers name it, though ours is no gzip: its type is what tools match on, and they hand the bytes on as they are.
+    raw: { contentType: 'application/gzip', body: nothing, stream: saving },
+    headers: { 'content-disposition': `attachment; filename="${name}"`, 'x-holdfast-snapshot-index': String(index) },
+  }
+}
+
+async function verify(snapshots: SnapshotService, { request }: HandlerContext): Promise<LogicalResponse> {
+  if (request.upload === undefined)
+    throw new HoldfastError('ERR_BAD_REQUEST', 'expected a snapshot file as the body of the request, got none')
+  const proof = await snapshots.check(request.upload)
+  if (proof.state === 'damaged') {
+    const { kind, from, to } = proof.damage
+    return answer({ whole: false, proven: false, verdict: kind, message: proof.message, damaged_from: from, damaged_to: to })
+  }
+  const proven = proof.state === 'proven'
+  const message = proven ? 'whole, and saved by this cluster' : 'whole, but not sealed by this cluster: saved by another one, or altered'
+  return answer({
+    whole: true,
+    proven,
+    verdict: proof.state,
+    message,
+    sha256: proof.sha256,
+    bytes: proof.bytes,
+    ...headerAnswer(proof.header),
+  })
+}
+
+function headerAnswer(header: SnapshotFileHeader): Record<string, unknown> {
+  return {
+    cluster_id: header.clusterId,
+    cluster_name: header.clusterName,
+    incarnation: header.incarnation,
+    index: header.index,
+    term: header.term,
+    created: formatRfc3339(header.createdMs),
+    node_id: header.nodeId,
+    holdfast_version: header.holdfastVersion,
+    seal_type: sealOf(header)?.type ?? null,
+  }
+}
