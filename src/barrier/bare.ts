@@ -16,6 +16,11 @@ export const bareNames = {
   rootKey: 'core/root-key',
   keyring: 'core/keyring',
   clusterCa: 'core/cluster-ca',
+  /** The present root key for nodes that were open when it was replaced: in a box under a key of the keyring (opened.ts). */
+  rootKeyHandover: 'core/root-key-handover',
+  /** PGP-encrypted shares that a rekey was asked to keep, in a box under a key of the keyring. */
+  unsealKeysBackup: 'core/unseal-keys-backup',
+  recoveryKeysBackup: 'core/recovery-keys-backup',
 } as const
 
 const classPrefix = new Uint8Array([KeyClass.bare])

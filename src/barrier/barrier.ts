@@ -10,7 +10,7 @@ import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
-import { SecretBytes } from '#base/secret.ts'
+import { equalSecrets, SecretBytes } from '#base/secret.ts'
 import type { AppliedChange, Proposal, Replica } from '#replica/types.ts'
 import type { StateView } from '#store/types.ts'
 import { deriveJoinKey } from './aead.ts'
@@ -22,10 +22,10 @@ import { Envelope } from './envelope.ts'
 import { FolderIndex } from './folders.ts'
 import { Keyring } from './keyring.ts'
 import { leftoverKeys, waitUntilReady } from './initialize.ts'
-import { nameKeyPrefix, OpenedKeys, sealedError } from './opened.ts'
+import { nameKeyPrefix, OpenedKeys, sealedError, sealHandover } from './opened.ts'
 import { CollectingTransaction } from './transaction.ts'
 import { CommitAndThrow } from './types.ts'
-import type { BarrierControl, BarrierStatus, Consistency, ReadPoint, ReadView, Section, Transaction } from './types.ts'
+import type { BarrierControl, BarrierStatus, Consistency, ReadPoint, ReadView, SealChange, Section, Transaction } from './types.ts'
 import { decodeKeyUses, encodeKeyUses, KeyUses, keyUsesKey } from './uses.ts'
 import type { SealingTerm } from './uses.ts'
 import { OpenedView } from './view.ts'
@@ -482,6 +482,47 @@ class ReplicatedBarrier implements BarrierControl {
     await this.#replica.propose({ term, viewIndex, reads: [], ranges: [], sections: [bareBatch(records)], timeMs })
   }
 
+  async changeSeal(change: SealChange): Promise<void> {
+    for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
+      if (await this.#proposeSealChange(this.#opened(), change)) return
+    }
+    throw sealMoved()
+  }
+
+  /** False on a conflict, which may be a rotation of the keyring: then it is built on that one. */
+  async #proposeSealChange(keys: OpenedKeys, { records, expected, rootKey }: SealChange): Promise<boolean> {
+    const term = this.#leaderTerm()
+    const view = this.#replica.view()
+    try {
+      for (const [name, value] of Object.entries(expected)) {
+        const found = readBare(view, name)
+        if (value === null ? found !== undefined : found === undefined || !equalSecrets(found, value)) throw sealMoved()
+      }
+      const batch = bareBatch(rootKey === undefined ? records : { ...records, ...this.#underNewRootKey(keys, view, rootKey.reveal()) })
+      const reads = [...Object.keys(expected).map((name) => bareKey(name)), ...(rootKey === undefined ? [] : [keyringKey])]
+      const { applied: viewIndex } = view.meta
+      return await this.#propose({ term, viewIndex, reads, ranges: [], sections: [batch], timeMs: this.#nowMs(view) })
+    } finally {
+      view.release()
+    }
+  }
+
+  #underNewRootKey(keys: OpenedKeys, view: StateView, rootKey: Uint8Array): Record<string, Uint8Array> {
+    const { random } = this.#options
+    const current = keys.keyringOf(view)
+    const next = current.reissued()
+    try {
+      return { [bareNames.keyring]: next.encode(rootKey, random), [bareNames.rootKeyHandover]: sealHandover(current, rootKey, random) }
+    } finally {
+      current.wipe()
+      next.wipe()
+    }
+  }
+
+  isRootKey(rootKey: Uint8Array): boolean {
+    return equalSecrets(this.#opened().rootKey, rootKey)
+  }
+
   readBare(name: string): Uint8Array | null {
     const view = this.#viewIfAny()
     if (view === null) return null
@@ -529,6 +570,12 @@ class ReplicatedBarrier implements BarrierControl {
     this.seal()
     this.#unsubscribe()
   }
+}
+
+function sealMoved(): HoldfastError {
+  return new HoldfastError('ERR_CONFLICT', 'the seal expected to stand still, got another change of it', {
+    hint: 'a rekey, a migration or a rewrap came in between: nothing was changed by this one, begin it again',
+  })
 }
 
 /** A sealed barrier over `replica`. Listens to its feed until closed. */

@@ -110,6 +110,13 @@ export class Keyring {
     return new Keyring(this.version + 1, next, terms, new SecretBytes(new Uint8Array(this.#derivation.reveal())))
   }
 
+  /** A copy (wiped by itself) of the same terms, one version on: what is sealed under a new root key must not pass for older. */
+  reissued(): Keyring {
+    const terms = new Map<number, KeyringTerm>()
+    for (const [term, { key, createdMs }] of this.#terms) terms.set(term, { key: new SecretBytes(new Uint8Array(key.reveal())), createdMs })
+    return new Keyring(this.version + 1, this.activeTerm, terms, new SecretBytes(new Uint8Array(this.#derivation.reveal())))
+  }
+
   /** The key of `term`, still owned by the keyring; undefined when it has no such term. */
   termKey(term: number): Uint8Array | undefined {
     return this.#terms.get(term)?.key.reveal()

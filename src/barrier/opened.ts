@@ -1,8 +1,9 @@
 /** What exists only while the barrier is open: root key, keyring, name keys. Closing wipes all of it. */
-import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
+import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import type { StateView } from '#store/types.ts'
-import { decryptError } from './aead.ts'
+import { decryptError, openBox, sealBox } from './aead.ts'
 import { bareKey, bareNames, readBare } from './bare.ts'
 import { byteString } from './bytes.ts'
 import type { ChangeMemory, ViewPoint } from './cache.ts'
@@ -32,8 +33,19 @@ export interface NamesAnswer {
   readonly recordKey: Uint8Array
 }
 
+/**
+ * The root key for nodes that are open while it is replaced: in a box under a key of the keyring, which only they have. A node that is sealed needs
+ * none of it, since it opens the new one by the seal.
+ */
+export function sealHandover(keyring: Keyring, rootKey: Uint8Array, random: RandomSource): Uint8Array {
+  using key = keyring.derived(handoverLabel)
+  return sealBox(key.reveal(), bareNames.rootKeyHandover, rootKey, random)
+}
+
+const handoverLabel = 'root key handover'
+
 export class OpenedKeys {
-  readonly #rootKey: SecretBytes
+  #rootKey: SecretBytes
   readonly #envelope: Envelope
   readonly #memory: ChangeMemory
   readonly #nameCache: NameCache
@@ -80,7 +92,29 @@ export class OpenedKeys {
   keyringOf(view: StateView): Keyring {
     const record = readBare(view, bareNames.keyring)
     if (record === undefined) throw decryptError(bareNames.keyring)
-    return Keyring.decode(record, this.rootKey)
+    try {
+      return Keyring.decode(record, this.rootKey)
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_DECRYPT')) throw error
+      return this.#afterReplacement(view, record, error)
+    }
+  }
+
+  /** The keyring under a root key that has replaced ours, which is handed over beside it. @throws `refusal` when there is none, or it is another's. */
+  #afterReplacement(view: StateView, record: Uint8Array, refusal: HoldfastError): Keyring {
+    const box = readBare(view, bareNames.rootKeyHandover)
+    if (box === undefined) throw refusal
+    using key = this.#keyring.derived(handoverLabel)
+    const next = new SecretBytes(openBox(key.reveal(), bareNames.rootKeyHandover, box))
+    try {
+      const keyring = Keyring.decode(record, next.reveal())
+      this.#rootKey[Symbol.dispose]()
+      this.#rootKey = next
+      return keyring
+    } catch (error) {
+      next[Symbol.dispose]()
+      throw error
+    }
   }
 
   /**

@@ -78,6 +78,16 @@ export interface Barrier {
   transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>
 }
 
+/** A change of what a sealed node can read, all of it or nothing. */
+export interface SealChange {
+  /** Clear names, see bare.ts; null deletes. */
+  readonly records: Readonly<Record<string, Uint8Array | null>>
+  /** What must still stand, as it was read; null: nothing. */
+  readonly expected: Readonly<Record<string, Uint8Array | null>>
+  /** From now on the root key: the keyring is sealed under it in the same change, and handed to every open node. Stays the caller's. */
+  readonly rootKey?: SecretBytes
+}
+
 /** The barrier as the seal and the node drive it. Rooms that only store take `Barrier`. */
 export interface BarrierControl extends Barrier {
   /**
@@ -101,6 +111,13 @@ export interface BarrierControl extends Barrier {
   rotate(reason?: string): Promise<{ readonly keyringTerm: number }>
   /** Writes records that a sealed node can read (null deletes), in the clear. Leader only. @throws as transact. */
   writeBare(records: Readonly<Record<string, Uint8Array | null>>): Promise<void>
+  /**
+   * Writes `change` in one commit. Leader only.
+   * @throws ERR_CONFLICT when something else stands than expected: nothing was written; ERR_OUTCOME_UNKNOWN; and as transact.
+   */
+  changeSeal(change: SealChange): Promise<void>
+  /** Whether `rootKey` is the one that is in use, in constant time. @throws ERR_SEALED. */
+  isRootKey(rootKey: Uint8Array): boolean
   /** The bare record `name` as this node has it, sealed or not; null when absent. */
   readBare(name: string): Uint8Array | null
   /** A key of its own for `label`, the same over rotations for as long as the cluster lives. The caller owns it. @throws ERR_SEALED. */

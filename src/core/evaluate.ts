@@ -232,8 +232,10 @@ async function identify(
   def: PathDef | null,
   kept: Kept | null,
 ): Promise<Caller> {
-  const open = def?.unauthenticated === true
+  const opened = def?.openOn !== undefined && request.openRoutes?.includes(def.openOn) === true
   const known = request.token === null || request.token === '' ? null : await lookup(deps, request.token, view, kept)
+  // Where a listener opens it, a token still decides by its policies: what is shown to it is more than strangers are shown.
+  const open = def?.unauthenticated === true || (opened && known === null)
   // Where no token is needed, one from an address that it is not bound to is none: such paths show more to a good one.
   const found = known && open && !addressAllowed(known, request.clientAddress) ? null : known
   trace.token = found

@@ -5,7 +5,7 @@ import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { errorResponse, errorText } from '#core/errors.ts'
 import type { Ticket } from '#core/slots.ts'
-import type { CoreResponse, Operation, Request, StreamBody } from '#core/types.ts'
+import type { CoreResponse, OpenRoutes, Operation, Request, StreamBody } from '#core/types.ts'
 import { BodyReader, bodyTooLarge, declaredLength } from './body.ts'
 import type { BodyBudget } from './body.ts'
 import type { Connection, ForwardingRules } from './connection.ts'
@@ -42,6 +42,7 @@ export interface ExchangeHost {
   readonly budget: BodyBudget
   readonly rules: ForwardingRules
   readonly standing: readonly string[]
+  readonly openRoutes: readonly OpenRoutes[]
   /** Ask clients for certificates at all? */
   readonly clientCertificates: boolean
   readonly nextId: () => string
@@ -73,12 +74,13 @@ class CoreRequest implements Request {
   declare retryId?: string
   declare ticket?: Ticket
   declare repeated?: boolean
+  declare openRoutes?: readonly OpenRoutes[]
   declare clientCertificate?: Uint8Array
   declare rawBody?: Uint8Array
   declare upload?: AsyncIterable<Uint8Array>
   readonly #exchange: Exchange
 
-  constructor(exchange: Exchange, headers: IncomingHttpHeaders, routed: Routed, clientPort: number) {
+  constructor(exchange: Exchange, headers: IncomingHttpHeaders, routed: Routed, clientPort: number, openRoutes: readonly OpenRoutes[]) {
     this.#exchange = exchange
     this.id = exchange.id
     this.operation = routed.operation
@@ -94,6 +96,7 @@ class CoreRequest implements Request {
     const retryId = retryIdOf(headers)
     if (retryId !== undefined) this.retryId = retryId
     if (repeatedOf(headers)) this.repeated = true
+    if (openRoutes.length > 0) this.openRoutes = openRoutes
   }
 
   get signal(): AbortSignal {
@@ -151,7 +154,7 @@ export class Exchange implements InFlightRequest {
     const routed = route(method, target)
     this.clientAddress = this.#connection.clientAddress(headers['x-forwarded-for'] as string | undefined, this.#host.rules)
     this.#register(method, routed.path)
-    const request = new CoreRequest(this, headers, routed, this.#connection.peer.port)
+    const request = new CoreRequest(this, headers, routed, this.#connection.peer.port, this.#host.openRoutes)
     const certificate = this.#host.clientCertificates ? this.#connection.certificate(this.#in.socket) : null
     if (certificate !== null) request.clientCertificate = certificate
     if (bodyless.has(method)) this.#ask(request)

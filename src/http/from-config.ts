@@ -1,12 +1,13 @@
 import type { ListenerConfig } from '#config/types.ts'
 import { parseHostPort } from '#base/host-port.ts'
+import type { OpenRoutes } from '#core/types.ts'
 import { defaultHttpLimits } from './limits.ts'
 import type { HttpListenerOptions, ProxyOptions, TlsOptions } from './types.ts'
 
 /** Everything about a listener that its configuration block decides; the node adds core, clock, random source, log and registry. */
 export function listenerOptions(
   config: ListenerConfig,
-): Pick<HttpListenerOptions, 'host' | 'port' | 'limits' | 'proxies'> & { readonly tls?: TlsOptions } {
+): Pick<HttpListenerOptions, 'host' | 'port' | 'limits' | 'proxies' | 'openRoutes'> & { readonly tls?: TlsOptions } {
   const { host, port } = parseHostPort(config.address, 'listener.tcp.address')
   // 0 means the default in the peers' configurations, and "never" to Node.
   const requestDurationMsMax = config.max_request_duration || defaultHttpLimits.requestDurationMsMax
@@ -17,6 +18,7 @@ export function listenerOptions(
     host,
     port,
     proxies: proxiesOf(config),
+    openRoutes: openRoutesOf(config),
     limits: {
       bodyBytesMax: config.max_request_size,
       bufferedBodyBytesMax: Math.max(defaultHttpLimits.bufferedBodyBytesMax, 2 * config.max_request_size),
@@ -34,6 +36,13 @@ export function listenerOptions(
     },
   }
   return config.tls_disable ? options : { ...options, tls: tlsOf(config) }
+}
+
+function openRoutesOf(config: ListenerConfig): OpenRoutes[] {
+  return [
+    ...(config.disable_unauthed_rekey_endpoints ? [] : (['rekey'] as const)),
+    ...(config.disable_unauthed_generate_root_endpoints ? [] : (['generate-root'] as const)),
+  ]
 }
 
 function proxiesOf(config: ListenerConfig): ProxyOptions {

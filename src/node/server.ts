@@ -52,6 +52,7 @@ import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
 import { watchSignals } from './signals.ts'
 
+import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 /** How long requests in flight may go on once the node has been told to stop. */
 const drainMs = 3_000
 /** The same for a node that was sealed: it has nothing left to serve with, and the cluster waits for its vote. */
@@ -80,6 +81,7 @@ interface House {
   readonly keeper: SealKeeper
   readonly birth: Birth
   readonly cluster: NodeCluster
+  readonly holders: ShareHolders
   readonly renewal: Renewal
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
@@ -205,6 +207,7 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   house.seal.close()
   for (const seal of [house.seals.active, house.seals.retired]) await seal?.close()
   house.barrier.close()
+  house.holders.close()
   await house.audit.close()
   log.info({}, 'Holdfast has stopped')
 }
@@ -256,6 +259,7 @@ function assemble(
   const sealed = Promise.withResolvers<'sealed'>()
   const clusterAddress = new URL(config.cluster_addr).host
   const birth = new Birth({
+  const holders = createShareHolders({ barrier, replica, autoSeal: seals.active, tokens, clock, random, log })
     dataDir: config.raft.path,
     nodeId,
     clusterAddress,
@@ -317,6 +321,8 @@ function assemble(
     tokens,
     wrapping,
     snapshots: saver,
+    rekey: holders.rekey,
+    rootGeneration: holders.rootGeneration,
     snapshotFolder: config.snapshot_folder,
     barrier,
     engines: mountable,
@@ -370,7 +376,23 @@ function assemble(
     failed = status.failed
     state.failed = status.failed
   })
-  return { core, barrier, seal, seals, keeper, birth, cluster, renewal, replica, audit, saver, schedules, state, sealedByOperator: sealed.promise }
+  return {
+    core,
+    barrier,
+    seal,
+    seals,
+    keeper,
+    holders,
+    birth,
+    cluster,
+    renewal,
+    replica,
+    audit,
+    saver,
+    schedules,
+    state,
+    sealedByOperator: sealed.promise,
+  }
 }
 
 /** Hands a service the key that it derives from the barrier's; its copy is its own. */
@@ -415,9 +437,10 @@ function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, node
             granter.found(transaction, ca, nodeId, identity.fingerprint)
             return bootstrapStorage(transaction, { random: systemRandom, tokens })
           }),
+      const holders = await initHolders(options, systemClock.nowMs())
         ),
       )
-      return { keys, rootToken: value.rootToken, ...(recoveryKeys === undefined ? {} : { recoveryKeys }) }
+      return forHolders(holders, { keys, rootToken: value.rootToken, ...(recoveryKeys === undefined ? {} : { recoveryKeys }) })
     },
   }
 }

@@ -1,6 +1,6 @@
 import { HoldfastError } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
-import type { SealConfig, ShareSet } from './types.ts'
+import type { RetiredShares, SealConfig, ShareSet } from './types.ts'
 
 interface WireShareSet {
   readonly secret_shares: number
@@ -9,10 +9,18 @@ interface WireShareSet {
   readonly share_hashes: readonly string[]
 }
 
+interface WireRetired {
+  readonly share_salt: string
+  readonly share_hashes: readonly string[]
+  readonly replaced_ms: number
+}
+
 interface WireConfig extends Partial<WireShareSet> {
   readonly version: 1
   readonly type: string
   readonly recovery?: WireShareSet | null
+  readonly recovery_proof?: string
+  readonly retired?: readonly WireRetired[]
 }
 
 const toWire = (set: ShareSet): WireShareSet => ({
@@ -22,12 +30,26 @@ const toWire = (set: ShareSet): WireShareSet => ({
   share_hashes: set.hashes,
 })
 
+/** Sets of replaced shares that are remembered. */
+export const retiredMax = 3
+
 /** The bare record that says how the root key is protected. */
 export function encodeSealConfig(config: SealConfig): Uint8Array {
-  const wire: WireConfig =
+  const kept: WireConfig =
     config.secret !== null
       ? { version: 1, type: config.type, ...toWire(config.secret) }
-      : { version: 1, type: config.type, recovery: config.recovery === null ? null : toWire(config.recovery) }
+      : {
+          version: 1,
+          type: config.type,
+          recovery: config.recovery === null ? null : toWire(config.recovery),
+          ...(config.proof === undefined ? {} : { recovery_proof: config.proof }),
+        }
+  const retired = (config.retired ?? []).map(({ salt, hashes, replacedMs }) => ({
+    share_salt: salt,
+    share_hashes: hashes,
+    replaced_ms: replacedMs,
+  }))
+  const wire: WireConfig = retired.length === 0 ? kept : { ...kept, retired }
   return new Uint8Array(Buffer.from(JSON.stringify(wire)))
 }
 
@@ -43,11 +65,23 @@ export function parseSealConfig(record: Uint8Array): SealConfig {
   } catch {
     throw corrupt('expected JSON, got something else')
   }
-  const { version, type, recovery } = (wire ?? {}) as Partial<WireConfig>
+  const { version, type, recovery, recovery_proof: proof, retired } = (wire ?? {}) as Partial<WireConfig>
   if (!checkVersion('seal configuration', 1, version) || typeof type !== 'string')
     throw corrupt('expected version 1 with a type, got something else')
-  if (type === 'shamir') return { type, secret: parseShareSet(wire) }
-  return { type, secret: null, recovery: recovery === undefined || recovery === null ? null : parseShareSet(recovery) }
+  const before = retired === undefined ? {} : { retired: parseRetired(retired) }
+  if (type === 'shamir') return { type, secret: parseShareSet(wire), ...before }
+  const set = recovery === undefined || recovery === null ? null : parseShareSet(recovery)
+  return { type, secret: null, recovery: set, ...(typeof proof === 'string' ? { proof } : {}), ...before }
+}
+
+function parseRetired(value: unknown): RetiredShares[] {
+  if (!Array.isArray(value) || value.length > retiredMax)
+    throw corrupt(`expected at most ${retiredMax} replaced sets of shares, got something else`)
+  return (value as Partial<WireRetired>[]).map(({ share_salt: salt, share_hashes: hashes, replaced_ms: replacedMs }) => {
+    const known = typeof salt === 'string' && Array.isArray(hashes) && hashes.every((hash) => typeof hash === 'string')
+    if (!known || typeof replacedMs !== 'number') throw corrupt('expected a salt, hashes and a time of replaced shares, got something else')
+    return { salt, hashes, replacedMs }
+  })
 }
 
 function parseShareSet(value: unknown): ShareSet {

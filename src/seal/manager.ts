@@ -13,8 +13,10 @@ import type { BarrierControl } from '#barrier/types.ts'
 import type { Replica } from '#replica/types.ts'
 import { encodeSealConfig, parseSealConfig } from './config.ts'
 import { UnsealProgress } from './progress.ts'
-import { openRootKey, prepareMigration, type PreparedMigration, rootKeyPlace, wrongShare } from './migration.ts'
-import { checkShareCounts, combineShares, isShareOf, parseShare, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
+import { openRootKey, prepareMigration, type PreparedMigration, rootKeyPlace } from './migration.ts'
+import { proven } from './proof.ts'
+import { checkShare } from './share-check.ts'
+import { checkShareCounts, combineShares, parseShare, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
 import type {
   AutoSeal,
   SealConfig,
@@ -62,6 +64,8 @@ interface Need {
 class NodeSealManager implements SealManager {
   readonly #options: SealManagerOptions
   readonly #progress = new UnsealProgress()
+  /** Salt of the set that the shares given so far belong to. */
+  #progressOf = ''
   readonly #unsubscribe: () => void
   #joining: Joining | null = null
   /** Of a cluster that we are joining: opens the barrier as soon as the keyring has arrived. */
@@ -205,7 +209,7 @@ class NodeSealManager implements SealManager {
     const value = await populate()
     // Last, and one write: a crash before it leaves a cluster that is not initialised, and the next init begins anew. The other way round
     // it could leave one that is, whose shares nobody has seen.
-    await barrier.writeBare({ [bareNames.sealConfig]: encodeSealConfig(config) })
+    await barrier.writeBare({ [bareNames.sealConfig]: encodeSealConfig(proven(barrier, config)) })
     log.info({ seal: config.type }, 'the cluster is initialised')
     return value
   }
@@ -235,7 +239,7 @@ class NodeSealManager implements SealManager {
       share.fill(0)
       return this.status()
     }
-    this.#take(need.set, share)
+    this.#take(need, share)
     if (this.#progress.count >= need.set.threshold) await this.#finish(need)
     return this.status()
   }
@@ -262,11 +266,11 @@ class NodeSealManager implements SealManager {
     return { config, set, purpose: migrate ? 'migrate' : config.secret === null ? 'recover' : 'open' }
   }
 
-  #take(set: ShareSet, share: Uint8Array): void {
-    if (!isShareOf(set, share)) {
-      share.fill(0)
-      throw wrongShare("this share is not one of this cluster's")
-    }
+  #take({ config, set }: Need, share: Uint8Array): void {
+    checkShare(config, set, share)
+    // A rekey came in between: what was given before belongs to shares that are void, and would spoil the combination.
+    if (this.#progressOf !== set.salt) this.#progress.reset()
+    this.#progressOf = set.salt
     this.#progress.add(share, this.#options.random)
   }
 
@@ -316,10 +320,10 @@ class NodeSealManager implements SealManager {
       this.#migration = null // Another node has done it.
       return
     }
-    if (!equalSecrets(records.rootKey, migration.from)) {
+    if (!equalSecrets(records.rootKey, migration.from.rootKey) || !equalSecrets(records.sealConfig, migration.from.sealConfig)) {
       log.error(
         { to: migration.type },
-        'the root key was wrapped anew during the migration of the seal: restart this node and unseal it with migrate again',
+        'the root key or the shares were changed during the migration of the seal: restart this node and unseal it with migrate again',
       )
       this.#migration = null
       return
@@ -328,7 +332,11 @@ class NodeSealManager implements SealManager {
     if (role !== 'leader' || !ready) return
     this.#settling = true
     try {
-      await barrier.writeBare({ [bareNames.rootKey]: migration.rootKey, [bareNames.sealConfig]: migration.sealConfig })
+      const sealConfig = encodeSealConfig(proven(barrier, migration.config))
+      await barrier.changeSeal({
+        records: { [bareNames.rootKey]: migration.rootKey, [bareNames.sealConfig]: sealConfig },
+        expected: { [bareNames.rootKey]: records.rootKey, [bareNames.sealConfig]: records.sealConfig },
+      })
       this.#migration = null
       log.info({ to: migration.type }, 'the cluster is now sealed by it')
     } finally {
@@ -350,10 +358,9 @@ class NodeSealManager implements SealManager {
     using check = new SecretBytes(await autoSeal.unwrap(wrapped, place))
     if (!equalSecrets(check.reveal(), rootKey.reveal()))
       throw new HoldfastError('ERR_DECRYPT', `seal ${type} expected back what it wrapped`)
-    const now = this.records()
-    if (now === null || !equalSecrets(now.rootKey, records.rootKey))
-      throw new HoldfastError('ERR_CONFLICT', 'rewrap expected the root key to stand still, got another change of it', { hint: 'again' })
-    await barrier.writeBare({ [bareNames.rootKey]: wrapped })
+    // Only over what was unwrapped: the wrapping of a root key that a rekey has replaced meanwhile would open nothing.
+    const expected = { [bareNames.rootKey]: records.rootKey, [bareNames.sealConfig]: records.sealConfig }
+    await barrier.changeSeal({ records: { [bareNames.rootKey]: wrapped }, expected })
     log.info({ seal: type }, 'the root key is wrapped anew')
   }
 
@@ -479,14 +486,11 @@ class NodeSealManager implements SealManager {
 export function checkSealInit(options: SealInitOptions, autoSeal: boolean): void {
   if (!autoSeal) checkShareCounts(options.secretShares, options.secretThreshold)
   else if (options.recoveryShares !== 0) checkShareCounts(options.recoveryShares, options.recoveryThreshold)
-  if (options.pgpKeys.length === 0 && options.recoveryPgpKeys.length === 0 && options.rootTokenPgpKey === '') return
-  throw new HoldfastError(
-    'ERR_BAD_REQUEST',
-    'pgp_keys expected to be empty, got some: encrypting shares to PGP keys is not supported yet',
-    {
-      hint: 'initialise over a trusted connection and encrypt each share yourself',
-    },
-  )
+  const [keys, shares] = autoSeal ? [options.recoveryPgpKeys, options.recoveryShares] : [options.pgpKeys, options.secretShares]
+  if (keys.length === 0 || keys.length === shares) return
+  throw new HoldfastError('ERR_BAD_REQUEST', `incorrect number of PGP keys: expected one a share, ${shares}, got ${keys.length}`, {
+    hint: 'the first share is encrypted to the first key, and so on',
+  })
 }
 
 function badMigration(message: string, hint: string): HoldfastError {

@@ -7,8 +7,9 @@ import type { RandomSource } from '#base/random.ts'
 import { equalSecrets, SecretBytes } from '#base/secret.ts'
 import { openBox, sealBox } from '#barrier/aead.ts'
 import { bareNames } from '#barrier/bare.ts'
-import { encodeSealConfig } from './config.ts'
+import { parseSealConfig } from './config.ts'
 import { combineShares } from './shamir.ts'
+import { wrongShare } from './share-check.ts'
 import type { AutoSeal, SealConfig, SealRecords, ShareSet } from './types.ts'
 
 /** Where the wrapped root key lies: bound into the wrapping. */
@@ -17,10 +18,10 @@ export const rootKeyPlace = bareNames.rootKey
 /** The records of the next seal, ready to be written in one go. Nothing in it is secret. */
 export interface PreparedMigration {
   readonly type: string
-  /** The record that it was made from: if another stands there when it is to be written, it is void. */
-  readonly from: Uint8Array
+  /** The records that it was made from: if others stand there when it is to be written, it is void. */
+  readonly from: SealRecords
   readonly rootKey: Uint8Array
-  readonly sealConfig: Uint8Array
+  readonly config: SealConfig
 }
 
 export interface MigrationInputs {
@@ -45,8 +46,11 @@ export async function prepareMigration(inputs: MigrationInputs): Promise<{ rootK
   const rootKey = new SecretBytes(opened)
   try {
     const wrapped = to === null ? sealBox(shared.reveal(), rootKeyPlace, rootKey.reveal(), random) : await wrapSurely(to, rootKey)
-    const config: SealConfig = to === null ? { type: 'shamir', secret: set } : { type: to.kind, secret: null, recovery: set }
-    const migration = { type: config.type, from: records.rootKey, rootKey: wrapped, sealConfig: encodeSealConfig(config) }
+    const { retired } = parseSealConfig(records.sealConfig)
+    const kept = retired === undefined ? {} : { retired }
+    const config: SealConfig =
+      to === null ? { type: 'shamir', secret: set, ...kept } : { type: to.kind, secret: null, recovery: set, ...kept }
+    const migration = { type: config.type, from: records, rootKey: wrapped, config }
     return { rootKey, migration }
   } catch (error) {
     rootKey[Symbol.dispose]()
@@ -54,8 +58,8 @@ export async function prepareMigration(inputs: MigrationInputs): Promise<{ rootK
   }
 }
 
-/** A KMS that lets one encrypt but not decrypt must be found out before the old seal is given up. */
-async function wrapSurely(seal: AutoSeal, rootKey: SecretBytes): Promise<Uint8Array> {
+/** A KMS that lets one encrypt but not decrypt must be found out before the old seal, or the old root key, is given up. */
+export async function wrapSurely(seal: AutoSeal, rootKey: SecretBytes): Promise<Uint8Array> {
   const wrapped = await seal.wrap(rootKey.reveal(), rootKeyPlace)
   using back = new SecretBytes(await seal.unwrap(wrapped, rootKeyPlace))
   if (equalSecrets(back.reveal(), rootKey.reveal())) return wrapped
@@ -70,10 +74,4 @@ export function openRootKey(unsealKey: Uint8Array, wrapped: Uint8Array): Uint8Ar
     if (isHoldfastError(error, 'ERR_DECRYPT')) throw wrongShare('the shares together do not open it')
     throw error
   }
-}
-
-export function wrongShare(detail: string): HoldfastError {
-  return new HoldfastError('ERR_BAD_SHARE', `invalid key: failed to decrypt keys from storage: ${detail}`, {
-    hint: 'check which cluster the share was made for; shares given before stay counted unless they were combined',
-  })
 }

@@ -20,15 +20,16 @@ export class UnsealProgress {
     return this.#shares
   }
 
-  /** Takes ownership of `share`. One that was given already is wiped and not counted again. */
-  add(share: Uint8Array, random: RandomSource): void {
+  /** Takes ownership of `share`. One that was given already is wiped and not counted again: false. */
+  add(share: Uint8Array, random: RandomSource): boolean {
     // By x coordinate too: two different shares at one x can't both count, and a combination of them is no polynomial.
     if (this.#shares.some((given) => equalSecrets(given, share) || given.at(-1) === share.at(-1))) {
       share.fill(0)
-      return
+      return false
     }
     if (this.#shares.length === 0) this.#nonce = randomUuid(random)
     this.#shares.push(share)
+    return true
   }
 
   /** Wipes all. */

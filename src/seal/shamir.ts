@@ -56,7 +56,7 @@ export function shareSet(shares: readonly Uint8Array[], threshold: number, rando
 }
 
 /** Whether `share` is one of the set. */
-export function isShareOf(set: ShareSet, share: Uint8Array): boolean {
+export function isShareOf(set: Pick<ShareSet, 'salt' | 'hashes'>, share: Uint8Array): boolean {
   const hash = hashShare(set.salt, share)
   let found = false
   for (const known of set.hashes) found = equalSecrets(Buffer.from(known, 'hex'), hash) || found

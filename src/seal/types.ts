@@ -49,11 +49,26 @@ export interface ShareSet {
   readonly hashes: readonly string[]
 }
 
+/** Shares that a rekey has replaced: known by their hashes, so that one of them is told apart from a stranger's. */
+export interface RetiredShares {
+  readonly salt: string
+  readonly hashes: readonly string[]
+  /** By the leader's clock, ms since the epoch. */
+  readonly replacedMs: number
+}
+
 /** How the root key is protected. Replicated in the clear: nothing in it is secret. */
-export type SealConfig =
+export type SealConfig = {
+  /** The newest first; absent: none. */
+  readonly retired?: readonly RetiredShares[]
+} & (
   | { readonly type: 'shamir'; readonly secret: ShareSet }
-  /** Any auto seal; `recovery` shares authorise, they can't decrypt. null: none were made. */
-  | { readonly type: string; readonly secret: null; readonly recovery: ShareSet | null }
+  /**
+   * Any auto seal; `recovery` shares authorise, they can't decrypt. null: none were made. `proof`: that they were made behind the barrier (proof.ts);
+   * without it whoever writes to a disk could put shares of his own there.
+   */
+  | { readonly type: string; readonly secret: null; readonly recovery: ShareSet | null; readonly proof?: string }
+)
 
 /** As `sys/seal-status` and `sys/unseal` answer it; version fields are HTTP's. */
 export interface SealStatus {

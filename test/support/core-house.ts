@@ -17,6 +17,7 @@ import { Forwarding } from '#node/forwarding.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
+import { createShareHolders } from '#node/share-holders.ts'
 import { openBarriers } from './open-barrier.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
@@ -104,6 +105,7 @@ export async function openHouse(nodes = 1) {
       },
       policies,
       tokens,
+      ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       wrapping,
       snapshots: {
         save: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),

@@ -2,6 +2,7 @@
 import type { EngineDef, PathDef } from '#core/types.ts'
 import { auditPaths } from './audit.ts'
 import { autopilotJobs, autopilotPaths } from './autopilot.ts'
+import { generateRootPaths } from './generate-root.ts'
 import { keyPaths } from './keys.ts'
 import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
@@ -9,6 +10,7 @@ import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
 import { policyPaths } from './policies.ts'
 import { raftPaths } from './raft.ts'
+import { rekeyPaths } from './rekey.ts'
 import { snapshotPaths } from './snapshots.ts'
 import { scheduleOfSnapshotPaths } from './snapshot-schedules.ts'
 import { toolPaths } from './tools.ts'
@@ -27,6 +29,8 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...uiPaths(services, () => paths),
     ...auditPaths(services),
     ...keyPaths(services),
+    ...rekeyPaths(services),
+    ...generateRootPaths(services),
     ...keyRotationPaths(),
     ...raftPaths(services),
     ...autopilotPaths(services),

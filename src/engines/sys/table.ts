@@ -28,3 +28,13 @@ export const answer = (data: Readonly<Record<string, unknown>>): LogicalResponse
 /** A validated string field; '' when absent. */
 export const text = (context: HandlerContext, name: string): string => (context.fields[name] as string | undefined) ?? ''
 export const optional = <T>(context: HandlerContext, name: string): T | undefined => context.fields[name] as T | undefined
+export const flag = (context: HandlerContext, name: string): boolean => context.fields[name] === true
+
+/** Who has a token that may do so cancels whatever is under way; without one the attempt must be named, or any stranger could end it. */
+export const nonceFor = (context: HandlerContext): string | null => {
+  const nonce = text(context, 'nonce')
+  return context.token !== null && nonce === '' ? null : nonce
+}
+
+/** An attempt's name is for those who began it, or have a token: by it strangers could end it. */
+export const shownNonce = (nonce: string, named: boolean): string => (named ? nonce : '')

@@ -11,6 +11,8 @@ import type { UserLockout } from '#core/lockout.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
+import type { RootGeneration } from '#seal/generate-root.ts'
+import type { RekeyService } from '#seal/rekey.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SnapshotService } from './snapshots.ts'
 import type { SystemTokens } from './tokens.ts'
@@ -27,11 +29,12 @@ export interface InitOptions {
 }
 
 export interface InitResult {
-  /** Unseal shares, raw; hex and base64 are made here. Empty with an auto seal. */
+  /** Unseal shares, raw or PGP-encrypted; hex and base64 are made here. Empty with an auto seal. */
   readonly keys: readonly Uint8Array[]
   /** Recovery shares, with an auto seal. */
   readonly recoveryKeys?: readonly Uint8Array[]
   readonly rootToken: string
+  /** With a PGP key of its own: the message in base64. */
   readonly warnings?: readonly string[]
 }
 
@@ -121,6 +124,8 @@ export interface SystemServices {
   readonly lifecycle: LifecycleService
   readonly cluster: ClusterService
   readonly policies: PolicyStore
+  readonly rekey: RekeyService
+  readonly rootGeneration: RootGeneration
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly snapshots: SnapshotService

@@ -186,8 +186,7 @@ test('init happens once, and refuses what it can not do', async () => {
   const { seal, populate } = cluster()
   for (const [options, message] of [
     [{ secretShares: 3, secretThreshold: 1 }, /threshold must be greater than one/],
-    [{ pgpKeys: ['x'] }, /PGP keys is not supported/],
-    [{ rootTokenPgpKey: 'x' }, /PGP keys is not supported/],
+    [{ pgpKeys: ['x'] }, /incorrect number of PGP keys: expected one a share, 5, got 1/],
   ] as const)
     await expect(seal.init({ ...asked, ...options }, populate)).rejects.toMatchObject({
       status: 400,
