@@ -61,8 +61,6 @@ export interface PathDef {
   readonly help: { readonly synopsis: string; readonly description: string }
   /** No token needed. */
   readonly unauthenticated?: boolean
-  /** No token needed either where the request came in by a listener that opens these routes (`openRoutes`): for when there is no token left. */
-  readonly openOn?: OpenRoutes
   /** Needs the sudo capability besides. */
   readonly sudo?: boolean
   /** Answers while the node is sealed or not initialised (sys/init, unseal ...): no token, no storage; `context.storage` throws ERR_SEALED. */
@@ -79,17 +77,14 @@ export interface PathDef {
   readonly rootNamespaceOnly?: boolean
   /** The body is not JSON: handler reads `request.rawBody`. */
   readonly rawBody?: boolean
-  /** Body keys that no field declares are kept in `context.data` (kv v1) instead of ignored. */
-  readonly freeForm?: boolean
   /**
    * The body is a stream of up to so many bytes: the handler reads `request.upload`, as it arrives. Only for `local` paths under sys/: nothing forwards a
    * stream, and where it goes must be known before a mount table is readable.
    */
   readonly uploadBytesMax?: number
+  /** Body keys that no field declares are kept in `context.data` (kv v1) instead of ignored. */
+  readonly freeForm?: boolean
 }
-
-/** Routes that a listener can open to those without a token: shares speak for them. */
-export type OpenRoutes = 'rekey' | 'generate-root'
 
 /** What HTTP (or WebSocket, or whatever comes later) hands to the core. */
 export interface Request {
@@ -104,19 +99,17 @@ export interface Request {
   /** Parsed JSON object (or form); {} when there was no body. */
   readonly body: Readonly<Record<string, unknown>>
   readonly rawBody?: Uint8Array
+  /** The body of a path with `uploadBytesMax`; read once. Throws what ends it before its time. */
+  readonly upload?: AsyncIterable<Uint8Array>
   readonly query: Readonly<Record<string, string>>
   /** Lower-case names; only those the core may see. */
   readonly headers: Readonly<Record<string, string>>
   /** Already resolved through trusted proxies. */
   readonly clientAddress: string
-  /** The body of a path with `uploadBytesMax`; read once. Throws what ends it before its time. */
-  readonly upload?: AsyncIterable<Uint8Array>
   readonly clientPort?: number
   readonly clientCertificate?: Uint8Array
   /** X-Vault-Wrap-TTL in seconds, 0 when absent. */
   readonly wrapTtlSeconds: number
-  /** What the listener that took it opens; absent: nothing. */
-  readonly openRoutes?: readonly OpenRoutes[]
   /** Set when another node forwarded it. */
   readonly forwardedFrom?: string
   /** X-Holdfast-Request-Id: under it a write is applied once, however often it is sent. */
@@ -156,13 +149,6 @@ export interface WrapInfo {
   wrapped_accessor?: string
 }
 
-/** What a handler answers. null from a handler: 204 on a write, 404 with no errors on a read or list. */
-export interface LogicalResponse {
-  readonly data?: Readonly<Record<string, unknown>> | null
-  readonly auth?: AuthResponse
-  /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
-  readonly login?: Login
-  readonly warnings?: readonly string[]
 /** The body of an answer that is made while it is sent. Whoever holds it reads it, or closes it; both are allowed, in this order. */
 export interface StreamBody {
   /** Pulled as fast as the client takes it. Read once. An error in it breaks the answer off: its client sees that it is not whole. */
@@ -171,6 +157,13 @@ export interface StreamBody {
   close(): void
 }
 
+/** What a handler answers. null from a handler: 204 on a write, 404 with no errors on a read or list. */
+export interface LogicalResponse {
+  readonly data?: Readonly<Record<string, unknown>> | null
+  readonly auth?: AuthResponse
+  /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
+  readonly login?: Login
+  readonly warnings?: readonly string[]
   readonly leaseId?: string
   readonly renewable?: boolean
   readonly leaseSeconds?: number
@@ -190,6 +183,7 @@ export interface CoreResponse {
   readonly headers: Readonly<Record<string, string>>
   /** Already serialised; empty for 204, and with `stream`. */
   readonly body: Uint8Array
+  readonly stream?: StreamBody
 }
 
 /** The mount's own corner of the transaction: paths are relative to it; other mounts can't be reached. */
@@ -197,7 +191,6 @@ export interface MountStorage {
   get(path: string): Promise<Uint8Array | null>
   getJson<T>(path: string): Promise<T | null>
   list(prefix: string, options?: ListOptions): Promise<string[]>
-  readonly stream?: StreamBody
   /** Throws ERR_INTERNAL in a read-only view: the path's table said that it does not write. */
   put(path: string, value: Uint8Array): void
   putJson(path: string, value: unknown): void

@@ -63,7 +63,6 @@ class Listener implements HttpListener {
       rules: forwardingRules(options.proxies, trusted),
       standing: standingHeaders(options.tls !== undefined, options.responseHeaders),
       clientCertificates: options.tls !== undefined && options.tls.requestClientCert !== false,
-      openRoutes: options.openRoutes ?? [],
       nextId: uuidSource(options.random),
       draining: () => this.#draining,
     }
