@@ -255,11 +255,11 @@ function assemble(
     ...(seals.retired === null ? {} : { retiredSeal: seals.retired }),
   })
   const keeper = new SealKeeper({ seal, autoSeal: seals.active, replica, clock, random, log })
+  const holders = createShareHolders({ barrier, replica, autoSeal: seals.active, tokens, clock, random, log })
   const state: House['state'] = { draining: false, failed: null }
   const sealed = Promise.withResolvers<'sealed'>()
   const clusterAddress = new URL(config.cluster_addr).host
   const birth = new Birth({
-  const holders = createShareHolders({ barrier, replica, autoSeal: seals.active, tokens, clock, random, log })
     dataDir: config.raft.path,
     nodeId,
     clusterAddress,
@@ -430,6 +430,7 @@ function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, node
     init: async (options) => {
       // Before anything is founded: a refusal must leave nothing behind.
       checkSealInit(options, seals.active !== null)
+      const holders = await initHolders(options, systemClock.nowMs())
       if (!seal.status().initialized) await seals.active?.probe()
       const { keys, recoveryKeys, value } = await birth.found(({ ca, identity }) =>
         seal.init(options, () =>
@@ -437,7 +438,6 @@ function lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, node
             granter.found(transaction, ca, nodeId, identity.fingerprint)
             return bootstrapStorage(transaction, { random: systemRandom, tokens })
           }),
-      const holders = await initHolders(options, systemClock.nowMs())
         ),
       )
       return forHolders(holders, { keys, rootToken: value.rootToken, ...(recoveryKeys === undefined ? {} : { recoveryKeys }) })
