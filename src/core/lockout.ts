@@ -84,6 +84,11 @@ export class UserLockout {
     this.#options = options
   }
 
+  /** Names that are counted now. */
+  get names(): number {
+    return this.#counters.size
+  }
+
   /** What holds at a mount: its tuning over the configuration. */
   settings(mount: MountEntry): LockoutSettings {
     return settingsOf(mount, this.#options.settingsFor?.(mount.type) ?? lockoutDefaults)

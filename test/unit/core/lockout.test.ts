@@ -1,0 +1,92 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { lockoutDefaults, UserLockout, type LockoutSubject } from '#core/lockout.ts'
+import { newMount } from '#core/mounts.ts'
+import { systemRandom } from '#base/random.ts'
+import { MemoryBarrier } from '#test/support/memory-barrier.ts'
+
+const mount = newMount(systemRandom, { path: 'userpass/', table: 'auth', type: 'userpass' })
+const denied = { code: 'ERR_PERMISSION_DENIED', message: 'permission denied' }
+let barrier: MemoryBarrier
+let lockout: UserLockout
+let term: number
+beforeEach(() => {
+  barrier = new MemoryBarrier()
+  term = 1
+  lockout = new UserLockout({ term: () => term })
+})
+
+const subject = (name = 'alice', on = lockout): LockoutSubject => on.subject(mount, name)!
+const check = (name = 'alice', on = lockout) => barrier.read({ kind: 'linearizable' }, (view) => on.check(view, subject(name, on)))
+/** As the core does it: the lock is laid down by the try that locks. */
+async function fail(name = 'alice', nowMs = 1_000): Promise<boolean> {
+  const locks = lockout.failed(subject(name), nowMs)
+  if (locks) await barrier.transact((transaction) => lockout.lock(transaction, subject(name)))
+  return locks
+}
+const listed = () => barrier.read({ kind: 'linearizable' }, (view) => lockout.list(view, 'root', null, 100))
+
+describe('a lock', () => {
+  test('is held by leaders to come, who know nothing of the tries', async () => {
+    for (let n = 0; n < 4; n += 1) expect(await fail('alice', barrier.nowMs)).toBe(false)
+    expect(await fail('alice', barrier.nowMs)).toBe(true)
+    const next = new UserLockout({ term: () => 2 })
+    await expect(check('alice', next)).rejects.toMatchObject(denied)
+    await expect(check('bob', next)).resolves.toBeUndefined()
+    barrier.nowMs += 901_000
+    await expect(check('alice', next)).resolves.toBeUndefined()
+  })
+
+  test('holds at once, before it is laid down', () => {
+    for (let n = 0; n < 5; n += 1) lockout.failed(subject(), 1_000)
+    expect(() => lockout.checkMemory(subject(), 1_000)).toThrow(/permission denied/)
+    expect(() => lockout.failed(subject(), 1_000)).toThrow(/permission denied/)
+  })
+
+  test('is not remembered in memory over a change of leader: another may have unlocked it', async () => {
+    for (let n = 0; n < 5; n += 1) await fail('alice', barrier.nowMs)
+    const other = new UserLockout({ term: () => 2 })
+    await barrier.transact((transaction) => other.unlock(transaction, mount, 'alice'))
+    term = 3
+    await expect(check()).resolves.toBeUndefined()
+  })
+
+  test('is listed until it has ended, and swept then', async () => {
+    for (const name of ['b', 'a/odd name', 'ü']) for (let n = 0; n < 5; n += 1) await fail(name, barrier.nowMs)
+    expect(await listed()).toEqual([{ mountAccessor: mount.accessor, names: ['a/odd name', 'b', 'ü'] }])
+    const sweep = (accessors = [mount.accessor]) =>
+      barrier.transact((transaction) => lockout.sweep(transaction, 'root', new Set(accessors)))
+    await sweep()
+    expect(barrier.state.size).toBe(4) // Three locks and their count.
+    barrier.nowMs += 901_000
+    expect(await listed()).toEqual([])
+    await sweep()
+    expect(barrier.state.size).toBe(1)
+  })
+
+  test('of a mount that is gone is swept', async () => {
+    for (let n = 0; n < 5; n += 1) await fail('alice', barrier.nowMs)
+    await barrier.transact((transaction) => lockout.sweep(transaction, 'root', new Set()))
+    expect(await listed()).toEqual([])
+  })
+})
+
+describe('memory', () => {
+  test('is bounded, and forgets who was tried longest ago', () => {
+    lockout.failed(subject('victim'), 0)
+    for (let n = 0; n < 70_000; n += 1) lockout.failed(subject(`nobody-${n}`), 0)
+    expect(lockout.names).toBe(65_536)
+  })
+})
+
+describe('settings', () => {
+  test('are the tuning of the mount over the configuration', () => {
+    const settingsFor = () => ({ ...lockoutDefaults, threshold: 9, durationSeconds: 60 })
+    const configured = new UserLockout({ term: () => 1, settingsFor })
+    const tuned = { ...mount, config: { ...mount.config, user_lockout_config: { lockout_threshold: 2 } } }
+    expect(configured.settings(tuned)).toEqual({ disabled: false, threshold: 2, durationSeconds: 60, counterResetSeconds: 900 })
+    expect(configured.settings(mount).threshold).toBe(9)
+    const off = { ...mount, config: { ...mount.config, user_lockout_config: { lockout_disable: true } } }
+    expect(configured.subject(off, 'alice')).toBeNull()
+    expect(configured.subject(mount, null)).toBeNull()
+  })
+})
