@@ -1,5 +1,6 @@
 /** Every login method of this build: adding one is its folder and one line here. */
 import type { EngineDef } from '#core/types.ts'
+import type { IdentityStore } from '#identity/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import { createApprole } from './approle/index.ts'
@@ -10,6 +11,7 @@ import { createUserpass } from './userpass/index.ts'
 export interface AuthServices {
   readonly tokens: TokenStore
   readonly policies: PolicyStore
+  readonly identity: IdentityStore
   readonly passwords: PasswordHasher
 }
 

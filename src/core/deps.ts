@@ -38,6 +38,8 @@ export interface IdentityGate {
 export interface PolicyGate {
   /** The policies of a token, with those of its identity, as they are in `view`, compiled. Names that do not exist grant nothing. */
   compileFor(view: ReadView, subject: PolicySubject): Promise<CompiledAcl>
+  /** Names of those that a token has through its entity, groups and roles: for a login's answer. */
+  identityPolicies?(view: ReadView, subject: PolicySubject): Promise<string[]>
 }
 
 export interface CoreDeps {

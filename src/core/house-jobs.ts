@@ -1,5 +1,6 @@
-/** The house's own jobs: deleting tokens that have ended, and what was unmounted. */
+/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, and what was unmounted. */
 import type { Barrier } from '#barrier/types.ts'
+import type { IdentityStore } from '#identity/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import { MountReader } from './mounts.ts'
@@ -11,14 +12,25 @@ const sweepEveryMs = 5_000
 /** Bounds one pass: what is left waits for the next. */
 const stepsPerPassMax = 32
 
+interface HouseServices {
+  readonly barrier: Barrier
+  readonly tokens: TokenStore
+  readonly identity: Pick<IdentityStore, 'tidyStep'>
+}
+
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens }: { readonly barrier: Barrier; readonly tokens: TokenStore }): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, identity }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
   }
   return [
     { name: 'tidy tokens', everyMs: tidyEveryMs, run: () => repeat(() => tidyTokens(barrier, tokens, mounts)) },
+    {
+      name: 'tidy identity',
+      everyMs: sweepEveryMs,
+      run: () => repeat(() => barrier.transact((transaction) => identity.tidyStep(transaction))),
+    },
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
 }

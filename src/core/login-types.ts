@@ -60,3 +60,9 @@ export interface LoginRenewal {
   /** The renewal's own request: for `aside`. */
   readonly context: HandlerContext
 }
+
+/** What a method says at a renewal. */
+export interface RenewedLogin extends TokenParams {
+  /** Names of the groups that it is in now. Absent: the method did not look, and they stay as the login left them. */
+  readonly groups?: readonly string[]
+}

@@ -6,7 +6,7 @@ import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
 import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
-import type { IdentityGate, TokenGate } from './deps.ts'
+import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
 import type { Login, TokenParams } from './login-types.ts'
 import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
 import { scopeOf, transactionOf } from './scope.ts'
@@ -15,6 +15,7 @@ import type { HandlerContext, LogicalResponse, MountEntry, OperationDef, Request
 
 export interface LoginDeps {
   readonly tokens: TokenGate
+  readonly policies: PolicyGate
   readonly identity?: IdentityGate | undefined
   readonly lockout?: UserLockout | undefined
 }
@@ -104,10 +105,8 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
     entityId: identity?.entityId ?? '',
     login: { mountUuid: mount.uuid, internal: login.internal ?? {} },
   })
-  const auth = authResponse(entry, token, transaction.nowMs)
-  if (identity === null) return { auth, warnings: granted.warnings }
-  const all = [...new Set([...auth.policies, ...identity.policies])].toSorted()
-  return { auth: { ...auth, policies: all, identity_policies: [...identity.policies] }, warnings: granted.warnings }
+  const inherited = identity === null ? [] : ((await deps.policies.identityPolicies?.(transaction, entry)) ?? identity.policies)
+  return { auth: authResponse(entry, token, transaction.nowMs, inherited), warnings: granted.warnings }
 }
 
 /** `userpass-alice` for a mount at `auth/userpass/`. */
@@ -140,6 +139,8 @@ export interface RenewalTerms {
   /** What a renewal gives that asks for nothing. */
   readonly ttlSeconds: number
   readonly periodSeconds: number
+  /** Groups that the method found it in now, and the accessor of its mount; null: it did not look. */
+  readonly groups: { readonly names: readonly string[]; readonly mountAccessor: string } | null
 }
 
 /**
@@ -160,5 +161,6 @@ export async function renewalTerms(context: HandlerContext, token: TokenEntry): 
     limits: ttlLimits,
     ttlSeconds: params.ttlSeconds || ttlLimits.defaultTtlSeconds,
     periodSeconds: Math.min(params.periodSeconds, ttlLimits.maxTtlSeconds),
+    groups: params.groups === undefined ? null : { names: params.groups, mountAccessor: mount.accessor },
   }
 }

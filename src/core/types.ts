@@ -6,7 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
-import type { Login, LoginDef, LoginRenewal, TokenParams } from './login-types.ts'
+import type { Login, LoginDef, LoginRenewal, RenewedLogin } from './login-types.ts'
 import type { Ticket } from './slots.ts'
 
 export type Operation = 'create' | 'read' | 'update' | 'patch' | 'delete' | 'list' | 'scan' | 'help'
@@ -270,7 +270,7 @@ export interface EngineDef {
    * Asked at each renewal of a token that a login here made: what its account says of tokens now. Throws ERR_BAD_REQUEST where it may not be
    * renewed any more (the account is gone, its policies are others). Absent: renewed as it was made.
    */
-  readonly renewLogin?: (renewal: LoginRenewal) => Promise<TokenParams>
+  readonly renewLogin?: (renewal: LoginRenewal) => Promise<RenewedLogin>
   /** Checks options at mount and tune; throws ERR_BAD_REQUEST. */
   readonly checkOptions?: (options: Readonly<Record<string, string>> | null) => void
   /** Jobs that only the leader runs, each pass one or more transactions of its own. */

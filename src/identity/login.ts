@@ -1,5 +1,6 @@
 /** What a login does to identity: the entity of who logs in, made when there is none, and the external groups that the method names. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { newEntity } from './entities.ts'
 import { checkMetadata, checkName } from './names.ts'
 import { directGroupsMax, type IdentityWriter } from './writer.ts'
 import type { AliasRecord, EntityRecord, LoginAlias, Vouched } from './types.ts'
@@ -15,7 +16,7 @@ export async function loginEntity(writer: IdentityWriter, alias: LoginAlias): Pr
   const metadata = checkMetadata('alias metadata', alias.metadata ?? {})
   const id = await writer.idByFactors('entity', alias.mountAccessor, alias.name)
   const entity = id === null ? null : await writer.entity(id)
-  if (entity === null) return newEntity(writer, alias, metadata)
+  if (entity === null) return makeEntity(writer, alias, metadata)
   if (entity.disabled) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
   const renewed = entity.aliases.map((known) =>
     known.mountAccessor === alias.mountAccessor && !sameMetadata(known.metadata, metadata)
@@ -34,32 +35,20 @@ function sameMetadata(a: Readonly<Record<string, string>>, b: Readonly<Record<st
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key])
 }
 
-async function newEntity(writer: IdentityWriter, alias: LoginAlias, metadata: Record<string, string>): Promise<EntityRecord> {
+async function makeEntity(writer: IdentityWriter, wanted: LoginAlias, metadata: Record<string, string>): Promise<EntityRecord> {
   const { nowMs } = writer
-  const made: AliasRecord = {
+  const alias: AliasRecord = {
     id: writer.newId(),
-    name: alias.name,
-    mountAccessor: alias.mountAccessor,
+    name: wanted.name,
+    mountAccessor: wanted.mountAccessor,
     metadata,
     customMetadata: {},
-    local: alias.local === true,
+    local: wanted.local === true,
     mergedFromIds: [],
     createdMs: nowMs,
     updatedMs: nowMs,
   }
-  const entity: EntityRecord = {
-    id: writer.newId(),
-    name: await writer.newName('entity'),
-    metadata: {},
-    policies: [],
-    disabled: false,
-    aliases: [made],
-    groupIds: [],
-    vouched: [],
-    mergedIds: [],
-    createdMs: nowMs,
-    updatedMs: nowMs,
-  }
+  const entity: EntityRecord = { ...(await newEntity(writer)), aliases: [alias] }
   writer.putEntity(null, entity)
   return entity
 }

@@ -115,6 +115,10 @@ export class IdentityWriter extends IdentityReader {
     this.transaction.put(this.section, path, one)
   }
 
+  removeMerged(from: string): void {
+    this.remove(paths.merged(from))
+  }
+
   setMerged(from: string, into: string): void {
     this.transaction.put(this.section, paths.merged(from), Buffer.from(into))
   }

@@ -23,9 +23,10 @@ import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { holdfastVersion } from '#core/version.ts'
 import { UserLockout } from '#core/lockout.ts'
-import { secretEngines } from '#engines/index.ts'
+import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
+import { createIdentityStore } from '#identity/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
@@ -240,7 +241,8 @@ function assemble(
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log })
   const tokens = createTokenStore({ random })
-  const policies = createPolicyStore()
+  const identity = createIdentityStore({ random })
+  const policies = createPolicyStore({ identity })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
   const lockout = new UserLockout({ term: () => replica.status().term })
@@ -313,11 +315,12 @@ function assemble(
   })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
-  const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies, passwords })]
+  const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
   const services: SystemServices = {
     lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
     policies,
+    identity,
     tokens,
     wrapping,
     snapshots: saver,
@@ -347,12 +350,13 @@ function assemble(
     replica,
     tokens,
     policies,
+    identity,
     lockout,
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier, tokens }), schedules.job],
+    jobs: [...houseJobs({ barrier, tokens, identity }), schedules.job],
     clock,
     random,
     log,
@@ -367,6 +371,7 @@ function assemble(
       core.onSealed()
       saver.closeAll()
     }
+    if (sealed) identity.onSealed()
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
   let failed: string | null = null

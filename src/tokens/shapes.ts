@@ -8,6 +8,7 @@ export interface TokenAuth {
   accessor: string
   policies: string[]
   token_policies: string[]
+  identity_policies?: string[]
   metadata: Record<string, string> | null
   lease_duration: number
   renewable: boolean
@@ -22,8 +23,16 @@ export interface TokenAuth {
 export const ttlSeconds = (entry: TokenEntry, nowMs: number): number =>
   entry.expireTimeMs === null ? 0 : Math.max(0, Math.ceil((entry.expireTimeMs - nowMs) / 1_000))
 
-/** `data` of a token lookup. `token` is the token itself; '' when it was found by its accessor. */
-export function lookupData(entry: TokenEntry, nowMs: number, token = ''): Record<string, unknown> {
+/**
+ * `data` of a token lookup. `token` is the token itself; '' when it was found by its accessor. `identityPolicies`: what it has besides, through its
+ * entity and groups.
+ */
+export function lookupData(
+  entry: TokenEntry,
+  nowMs: number,
+  token = '',
+  identityPolicies: readonly string[] = [],
+): Record<string, unknown> {
   const { expireTimeMs, lastRenewalTimeMs } = entry
   return {
     id: token,
@@ -41,6 +50,7 @@ export function lookupData(entry: TokenEntry, nowMs: number, token = ''): Record
     explicit_max_ttl: entry.explicitMaxTtlSeconds,
     entity_id: entry.entityId,
     type: entry.type,
+    ...(identityPolicies.length > 0 ? { identity_policies: identityPolicies } : {}),
     ...(entry.role === undefined ? {} : { role: entry.role }),
     ...(entry.periodSeconds > 0 ? { period: entry.periodSeconds } : {}),
     ...(entry.boundCidrs.length > 0 ? { bound_cidrs: entry.boundCidrs } : {}),
@@ -51,13 +61,14 @@ export function lookupData(entry: TokenEntry, nowMs: number, token = ''): Record
   }
 }
 
-/** `auth` of a creation or renewal. The only place, beside `lookupData`, where a token is written out. */
-export function authResponse(entry: TokenEntry, token: string, nowMs: number): TokenAuth {
+/** `auth` of a login, creation or renewal. The only place, beside `lookupData`, where a token is written out. */
+export function authResponse(entry: TokenEntry, token: string, nowMs: number, identityPolicies: readonly string[] = []): TokenAuth {
   return {
     client_token: token,
     accessor: entry.accessor,
-    policies: [...entry.policies],
+    policies: identityPolicies.length > 0 ? [...new Set([...entry.policies, ...identityPolicies])].toSorted() : [...entry.policies],
     token_policies: [...entry.policies],
+    ...(identityPolicies.length > 0 ? { identity_policies: [...identityPolicies] } : {}),
     metadata: entry.meta === null ? null : { ...entry.meta },
     lease_duration: ttlSeconds(entry, nowMs),
     renewable: entry.renewable,

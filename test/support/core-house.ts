@@ -10,10 +10,11 @@ import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { UserLockout } from '#core/lockout.ts'
 import type { Request } from '#core/types.ts'
-import { secretEngines } from '#engines/index.ts'
+import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
+import { createIdentityStore } from '#identity/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
@@ -53,7 +54,8 @@ export async function openHouse(nodes = 1) {
     const replica = cluster.node(position)
     const tokens = createTokenStore({ random: systemRandom })
     tokens.setKey(new Uint8Array(32).fill(9))
-    const policies = createPolicyStore()
+    const identity = createIdentityStore({ random: systemRandom })
+    const policies = createPolicyStore({ identity })
     const wrapping = createWrapping({ tokens })
     const cost = { memoryKib: 8, passes: 1, parallelism: 1 }
     const passwords = createPasswordHasher({ clock, random: systemRandom, atOnceMax: 2, cost })
@@ -63,7 +65,7 @@ export async function openHouse(nodes = 1) {
     const audit: AuditRecord[] = []
     const calls: string[] = []
     const sealStatus = standingSeal()
-    const mountable = [...secretEngines, ...createAuthMethods({ tokens, policies, passwords })]
+    const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
     const state = { unavailable: null as string | null, onCall: null as OnCall }
     const call = async (name: string): Promise<void> => {
       calls.push(name)
@@ -104,6 +106,7 @@ export async function openHouse(nodes = 1) {
         stepDown: () => call('step-down'),
       },
       policies,
+      identity,
       tokens,
       ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       wrapping,
@@ -129,12 +132,13 @@ export async function openHouse(nodes = 1) {
       replica,
       tokens,
       policies,
+      identity,
       lockout,
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier, tokens }),
+      jobs: houseJobs({ barrier, tokens, identity }),
       clock,
       random: systemRandom,
       log: silentLogger,

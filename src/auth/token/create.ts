@@ -8,7 +8,7 @@ import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
-import { field, optional, self, text, ttlLimits, unassignable } from './fields.ts'
+import { field, inherited, optional, self, text, ttlLimits, unassignable } from './fields.ts'
 import { readRole, type TokenRole } from './roles.ts'
 
 const createFields = {
@@ -66,7 +66,7 @@ function hasSudo(context: HandlerContext): boolean {
   return capabilities.includes('root') || capabilities.includes('sudo')
 }
 
-async function create({ tokens }: AuthServices, context: HandlerContext, shape: Shape): Promise<LogicalResponse> {
+async function create({ tokens, policies: store }: AuthServices, context: HandlerContext, shape: Shape): Promise<LogicalResponse> {
   const parent = self(context)
   const sudo = hasSudo(context)
   if (parent.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot create more tokens')
@@ -96,7 +96,7 @@ async function create({ tokens }: AuthServices, context: HandlerContext, shape: 
     ...(orphan ? {} : { entityId: parent.entityId }),
     ...(id === '' ? {} : { id }),
   })
-  return { auth: authResponse(entry, token, context.nowMs), warnings: ttl.warnings }
+  return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
 }
 
 function checkType(type: string): void {

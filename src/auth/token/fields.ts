@@ -3,6 +3,7 @@ import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { FieldSchema, HandlerContext, MountEntry } from '#core/types.ts'
+import type { PolicyStore } from '#policies/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
@@ -28,6 +29,17 @@ export const text = (context: HandlerContext, name: string): string => optional<
 
 /** Whoever has `response-wrapping` is taken for a wrapping token. */
 export const unassignable = (): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', 'cannot assign policy "response-wrapping"')
+
+/** Policies that a token has through its entity, groups and roles; none where its entity is gone or disabled, since it is good for nothing then. */
+export async function inherited(context: HandlerContext, policies: PolicyStore, entry: TokenEntry): Promise<string[]> {
+  if (entry.entityId === '') return []
+  try {
+    return await policies.identityPolicies(scopeOf(context).view, entry)
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'ERR_PERMISSION_DENIED') return []
+    throw error
+  }
+}
 
 /** The caller's own token. */
 export function self(context: HandlerContext): TokenEntry {

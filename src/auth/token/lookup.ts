@@ -2,21 +2,23 @@
 import { scopeOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import { lookupData } from '#tokens/shapes.ts'
+import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
-import { accessorField, byAccessor, field, named, optional, self, tokenField } from './fields.ts'
+import { accessorField, byAccessor, field, inherited, named, optional, self, tokenField } from './fields.ts'
 
 const help = (synopsis: string) => ({ synopsis, description: synopsis })
 
-export function lookupPaths({ tokens }: AuthServices): PathDef[] {
+export function lookupPaths({ tokens, policies }: AuthServices): PathDef[] {
   const reads = (summary: string, handler: OperationDef['handler']): OperationDef => ({ summary, writes: false, handler })
-  const lookupSelf = async (context: HandlerContext): Promise<LogicalResponse> => ({
-    data: lookupData(self(context), context.nowMs, context.request.token ?? ''),
+  const describe = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => ({
+    data: lookupData(entry, context.nowMs, token, await inherited(context, policies, entry)),
   })
+  const lookupSelf = (context: HandlerContext): Promise<LogicalResponse> => describe(context, self(context), context.request.token ?? '')
   const lookup = async (context: HandlerContext): Promise<LogicalResponse> => {
     // Without one, the caller asks about its own.
     if (optional<string>(context, 'token') === undefined) return lookupSelf(context)
     const { entry, token } = await named(context, tokens)
-    return { data: lookupData(entry, context.nowMs, token) }
+    return describe(context, entry, token)
   }
   const page = (context: HandlerContext): { after?: string; limit?: number } => {
     const after = optional<string>(context, 'after')
@@ -45,7 +47,7 @@ export function lookupPaths({ tokens }: AuthServices): PathDef[] {
       fields: { accessor: accessorField },
       help: help('Look a token up by its accessor; the token itself is not answered.'),
       operations: {
-        update: reads('Look up', async (context) => ({ data: lookupData(await byAccessor(context, tokens), context.nowMs) })),
+        update: reads('Look up', async (context) => describe(context, await byAccessor(context, tokens), '')),
       },
     },
     {

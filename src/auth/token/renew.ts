@@ -5,9 +5,9 @@ import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#co
 import { authResponse } from '#tokens/shapes.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
-import { accessorField, byAccessor, incrementField, named, optional, self, tokenField, ttlLimits } from './fields.ts'
+import { accessorField, byAccessor, incrementField, inherited, named, optional, self, tokenField, ttlLimits } from './fields.ts'
 
-export function renewPaths({ tokens }: AuthServices): PathDef[] {
+export function renewPaths({ tokens, policies, identity }: AuthServices): PathDef[] {
   const renew = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => {
     const asked = optional<number>(context, 'increment') ?? 0
     const terms = await renewalTerms(context, entry)
@@ -15,7 +15,12 @@ export function renewPaths({ tokens }: AuthServices): PathDef[] {
       terms === null
         ? await tokens.renew(transactionOf(context), entry, asked, ttlLimits(context.mount))
         : await tokens.renew(transactionOf(context), entry, asked || terms.ttlSeconds, terms.limits, { periodSeconds: terms.periodSeconds })
-    return { auth: authResponse(renewed.entry, token, context.nowMs), warnings: renewed.warnings }
+    if (terms?.groups && entry.entityId !== '') {
+      const { names, mountAccessor } = terms.groups
+      await identity.refreshGroups(transactionOf(context), entry.entityId, mountAccessor, names, entry.namespaceId)
+    }
+    const identityPolicies = await inherited(context, policies, entry)
+    return { auth: authResponse(renewed.entry, token, context.nowMs, identityPolicies), warnings: renewed.warnings }
   }
   const path = (pattern: string, synopsis: string, fields: PathDef['fields'], handler: OperationDef['handler']): PathDef => ({
     pattern,

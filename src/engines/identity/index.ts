@@ -1,14 +1,23 @@
 /**
- * Identity is mounted, since clients expect it in `sys/mounts`, and answers no route yet: entities and groups come with the
- * first login method that needs them.
+ * Entities, groups and their aliases, always mounted at identity/. What they are and where they lie: the room src/identity. Tokens of identity and
+ * an OIDC provider (identity/oidc/...), and MFA methods (identity/mfa/...), are not there yet.
  */
-import type { EngineDef } from '#core/types.ts'
+import type { EngineDef, PathDef } from '#core/types.ts'
+import { entityAliasPaths, groupAliasPaths } from './aliases.ts'
+import type { IdentityServices } from './common.ts'
+import { entityPaths } from './entities.ts'
+import { groupPaths } from './groups.ts'
+import { lookupPaths } from './lookup.ts'
 
-const noPaths: readonly never[] = []
+export type { IdentityServices } from './common.ts'
 
-export const identityEngine: EngineDef = {
-  type: 'identity',
-  kind: 'secret',
-  description: 'identity store',
-  paths: () => noPaths,
+export function createIdentityEngine(services: IdentityServices): EngineDef {
+  const paths: readonly PathDef[] = [
+    ...entityPaths(services),
+    ...entityAliasPaths(services),
+    ...groupPaths(services),
+    ...groupAliasPaths(services),
+    ...lookupPaths(services),
+  ]
+  return { type: 'identity', kind: 'secret', description: 'identity store', paths: () => paths }
 }

@@ -70,7 +70,7 @@ function tablePaths(services: SystemServices, table: Table, name: string): PathD
       {
         read: reads('Read', async (context) => answer(describeMount(findMount(context, table)))),
         update: writes('Mount', (context) => enable(services, context, table)),
-        delete: writes('Unmount; its data is deleted', (context) => disable(context, table)),
+        delete: writes('Unmount; its data is deleted', (context) => disable(services, context, table)),
       },
     ),
     path(
@@ -172,7 +172,7 @@ async function enable(services: SystemServices, context: HandlerContext, table: 
 }
 
 /** The table changes at once; the data, which nothing reaches any more, is deleted in bounded steps by a job of the leader. */
-async function disable(context: HandlerContext, table: Table): Promise<null> {
+async function disable({ identity }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
   const transaction = transactionOf(context)
   const { mounts } = scopeOf(context)
   const full = fullPath({ table, path: wantedPath(context) })
@@ -185,6 +185,7 @@ async function disable(context: HandlerContext, table: Table): Promise<null> {
     mounts.entries.filter((entry) => entry !== mount),
   )
   scheduleSweep(transaction, { namespace: mount.namespaceId, mount: mount.uuid }, '')
+  await identity.dropMount(transaction, mount.accessor, mount.namespaceId)
   return null
 }
 

@@ -8,6 +8,7 @@ import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { UserLockout } from '#core/lockout.ts'
+import type { IdentityStore } from '#identity/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
@@ -124,6 +125,8 @@ export interface SystemServices {
   readonly lifecycle: LifecycleService
   readonly cluster: ClusterService
   readonly policies: PolicyStore
+  /** Whose aliases go with the mount that they belong to. */
+  readonly identity: Pick<IdentityStore, 'dropMount'>
   readonly rekey: RekeyService
   readonly rootGeneration: RootGeneration
   readonly tokens: SystemTokens
