@@ -128,7 +128,11 @@ export const listenerKeys = {
   'profiling.unauthenticated_pprof_access': ignored('there is no pprof without a token'),
   'inflight_requests_logging.unauthenticated_in_flight_requests_access': bool(false, 'sys/in-flight-req without a token.'),
   custom_response_headers: ignored('set headers at the load balancer'),
-  disable_unauthed_rekey_endpoints: ignored('they are off'),
+  disable_unauthed_rekey_endpoints: bool(
+    true,
+    'With false, sys/rekey and sys/rekey-recovery-key need no token here: shares speak for themselves. For an emergency, on a loopback address.',
+  ),
+  disable_unauthed_generate_root_endpoints: bool(true, 'The same for sys/generate-root: for when no token is left that may use it.'),
   redact_addresses: ignored('not supported'),
   redact_cluster_name: ignored('not supported'),
   redact_version: ignored('not supported'),

@@ -61,6 +61,8 @@ export interface PathDef {
   readonly help: { readonly synopsis: string; readonly description: string }
   /** No token needed. */
   readonly unauthenticated?: boolean
+  /** No token needed either where the request came in by a listener that opens these routes (`openRoutes`): for when there is no token left. */
+  readonly openOn?: OpenRoutes
   /** Needs the sudo capability besides. */
   readonly sudo?: boolean
   /** Answers while the node is sealed or not initialised (sys/init, unseal ...): no token, no storage; `context.storage` throws ERR_SEALED. */
@@ -86,6 +88,9 @@ export interface PathDef {
   readonly freeForm?: boolean
 }
 
+/** Routes that a listener can open to those without a token: shares speak for them. */
+export type OpenRoutes = 'rekey' | 'generate-root'
+
 /** What HTTP (or WebSocket, or whatever comes later) hands to the core. */
 export interface Request {
   readonly id: string
@@ -110,6 +115,8 @@ export interface Request {
   readonly clientCertificate?: Uint8Array
   /** X-Vault-Wrap-TTL in seconds, 0 when absent. */
   readonly wrapTtlSeconds: number
+  /** What the listener that took it opens; absent: nothing. */
+  readonly openRoutes?: readonly OpenRoutes[]
   /** Set when another node forwarded it. */
   readonly forwardedFrom?: string
   /** X-Holdfast-Request-Id: under it a write is applied once, however often it is sent. */

@@ -1,7 +1,7 @@
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
-import type { CoreResponse, Request } from '#core/types.ts'
+import type { CoreResponse, OpenRoutes, Request } from '#core/types.ts'
 import type { InFlightRegistry } from './in-flight.ts'
 import type { HttpLimits } from './limits.ts'
 
@@ -65,6 +65,8 @@ export interface HttpListenerOptions {
   readonly inFlight?: InFlightRegistry
   /** Sent with every answer (X-Vault-Hostname ...). */
   readonly responseHeaders?: Readonly<Record<string, string>>
+  /** Routes that need no token where they come in here. Default: none. */
+  readonly openRoutes?: readonly OpenRoutes[]
   /** Several processes or threads on one port. */
   readonly reusePort?: boolean
 }
