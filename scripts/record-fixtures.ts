@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { releasedFormats } from '#base/formats.ts'
+import { recordBarrier } from '#test/support/barrier-fixture.ts'
 import { packFolder, serveFixture, write } from '#test/support/data-folder.ts'
 import { fixtureFolder, formats, plain } from '#test/support/formats.ts'
 
@@ -23,6 +24,7 @@ for (const format of formats) {
   samples[format.name] = { version: format.version, bytes: Buffer.from(bytes).toString('base64'), reads: plain(await format.read(bytes)) }
 }
 writeFileSync(join(folder, 'samples.json'), `${JSON.stringify(samples, null, 2)}\n`)
+writeFileSync(join(folder, 'barrier.json'), `${JSON.stringify(await recordBarrier(), null, 2)}\n`)
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-fixture-'))
 try {
@@ -37,4 +39,4 @@ try {
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }
-process.stdout.write(`level ${releasedFormats.max}: ${Object.keys(samples).length} samples and a data folder\n`)
+process.stdout.write(`level ${releasedFormats.max}: ${Object.keys(samples).length} samples, a state behind the barrier and a data folder\n`)

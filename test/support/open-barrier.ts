@@ -35,18 +35,18 @@ export function standingClock(startMs = 1_700_000_000_000): Clock & { advance(ms
 export const testRootKey = (): SecretBytes => new SecretBytes(new Uint8Array(32).fill(7))
 
 /** One barrier a node over a fake cluster, initialised and open everywhere, the first node leading. */
-export async function openBarriers(nodes = 1, options: Partial<BarrierOptions> = {}) {
+export async function openBarriers(nodes = 1, options: Partial<BarrierOptions> = {}, rootKey: () => SecretBytes = testRootKey) {
   const clock = standingClock()
   const ids = Array.from({ length: nodes }, (_, i) => `node-${i + 1}`)
   const cluster = new FakeCluster({ ids, nowMs: () => clock.nowMs() })
   const barriers: BarrierControl[] = cluster.nodes.map((replica) =>
     createBarrier({ replica, clock, random: systemRandom, log: silentLogger, ...options }),
   )
-  await barriers[0]?.initialize(testRootKey(), { 'core/seal-config': Buffer.from('{}') })
+  await barriers[0]?.initialize(rootKey(), { 'core/seal-config': Buffer.from('{}') })
   for (const [i, barrier] of barriers.entries()) {
     if (i === 0) continue
     await cluster.node(i).appliedUpTo(cluster.log.length)
-    barrier.open(testRootKey())
+    barrier.open(rootKey())
   }
   const at = (position: number): BarrierControl => {
     const barrier = barriers[position]

@@ -4,6 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { releasedFormats } from '#base/formats.ts'
+import {
+  fixtureRootKey,
+  fixtureSections,
+  fixtureValues,
+  openRecords,
+  recordsOf,
+  type BarrierFixture,
+} from '#test/support/barrier-fixture.ts'
 import { serveFixture, unpackFolder, write } from '#test/support/data-folder.ts'
 import { fixtureFolder, formats, plain } from '#test/support/formats.ts'
 
@@ -21,7 +29,7 @@ const read = <T>(level: number, name: string): T => JSON.parse(readFileSync(join
 
 describe.each(levels)('a release of level %i', (level) => {
   test('has left its fixtures, and they are small', () => {
-    for (const name of ['samples.json', 'data-folder.json']) {
+    for (const name of ['samples.json', 'barrier.json', 'data-folder.json']) {
       const path = join(fixtureFolder(level), name)
       expect(existsSync(path), path).toBe(true)
       expect(readFileSync(path).length).toBeLessThan(100_000)
@@ -41,6 +49,18 @@ describe.each(levels)('a release of level %i', (level) => {
     expect(Object.keys(samples)).toEqual(expected)
     if (level === releasedFormats.max)
       for (const { name, version } of formats) expect(samples[name]?.version ?? version, name).toBe(version)
+  })
+
+  test('wrote a state behind the barrier that opens, is listed and is rotated on', async () => {
+    const barrier = await openRecords(recordsOf(read<BarrierFixture>(level, 'barrier.json')), fixtureRootKey())
+    await barrier.rotate()
+    await barrier.read({ kind: 'linearizable' }, async (view) => {
+      for (const { namespace, mount, path, value } of fixtureValues)
+        expect(Buffer.from((await view.get({ namespace, mount }, path)) ?? 'none')).toEqual(value)
+      for (const section of fixtureSections)
+        expect(await view.list(section, '')).toEqual(['a', 'a/', 'deep/', 'long'.repeat(30), 'n\u00e4me', '\u{1f600}/'])
+    })
+    barrier.close()
   })
 
   test('wrote a data folder that a node serves and goes on with', async () => {
