@@ -16,20 +16,27 @@ export interface Io {
   /** One secret: from a terminal without echo, else the first line of standard input. */
   readSecret(label: string): Promise<string>
   readFile(path: string): string
+  /** The same of a file that is no text. */
+  readFileBytes(path: string): Uint8Array
 }
 
 const inputBytesMax = limits.requestBodyBytesMax
 
 /** @throws UsageError, worded with the path and never the content. */
-export function readTextFile(path: string): string {
+export function readFileBytes(path: string): Uint8Array {
   try {
     const { size } = statSync(path)
     if (size > inputBytesMax) throw new UsageError(`file ${path} expected at most ${inputBytesMax} bytes, got ${size}`)
-    return readFileSync(path, 'utf8')
+    return readFileSync(path)
   } catch (error) {
     if (error instanceof UsageError) throw error
     throw new UsageError(`could not read file ${path}: ${(error as NodeJS.ErrnoException).code ?? 'unknown failure'}`)
   }
+}
+
+/** As text. @throws as `readFileBytes`. */
+export function readTextFile(path: string): string {
+  return Buffer.from(readFileBytes(path)).toString('utf8')
 }
 
 async function readAll(): Promise<string> {
@@ -79,4 +86,5 @@ export const processIo: Io = {
     return line.trim()
   },
   readFile: readTextFile,
+  readFileBytes,
 }

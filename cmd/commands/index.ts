@@ -10,7 +10,9 @@ import { loginCommands } from './login.ts'
 import { mountCommands } from './mounts.ts'
 import { membersCommand } from './operator/members.ts'
 import { autopilotCommands } from './operator/autopilot.ts'
+import { generateRootCommand } from './operator/generate-root.ts'
 import { raftCommands } from './operator/raft.ts'
+import { rekeyCommand } from './operator/rekey.ts'
 import { sealCommands } from './operator/seal.ts'
 import { policyCommands } from './policy.ts'
 import { serverCommand } from './server.ts'
@@ -30,6 +32,8 @@ export const commands: readonly Command[] = [
   ...mountCommands,
   ...auditCommands,
   ...sealCommands,
+  rekeyCommand,
+  generateRootCommand,
   membersCommand,
   ...raftCommands,
   ...autopilotCommands,

@@ -2,7 +2,7 @@
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readTextFile, type Io } from '#cmd/cli/io.ts'
+import { readFileBytes, readTextFile, type Io } from '#cmd/cli/io.ts'
 import { runCli } from '#cmd/cli/run.ts'
 import { commands } from '#cmd/commands/index.ts'
 
@@ -36,6 +36,7 @@ export async function runCommand(line: string | readonly string[], options: RunO
     readStdin: () => Promise.resolve(stdin),
     readSecret: () => Promise.resolve((stdin.split('\n')[0] ?? '').trim()),
     readFile: readTextFile,
+    readFileBytes,
   }
   const argv = typeof line === 'string' ? line.split(' ').filter((word) => word !== '') : line
   const code = await runCli(argv, commands, io)

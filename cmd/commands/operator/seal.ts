@@ -1,7 +1,7 @@
 /** operator init, unseal, seal, step-down, key-status, rotate: a cluster's birth and its keys. */
-import { accepted } from '#client/answer.ts'
 import { call, fieldFlag, given, printWritten, readData, secretArg } from '../../cli/common.ts'
 import type { Row } from '../../cli/output.ts'
+import { pgpKey, pgpKeyFlag, pgpKeys, pgpKeysFlag } from '../../cli/pgp-keys.ts'
 import { exitCodes, RefusedError, type Command, type CommandContext } from '../../cli/types.ts'
 import { printSealStatus } from '../status.ts'
 
@@ -16,13 +16,6 @@ async function initStatus(context: CommandContext): Promise<number> {
 async function init(context: CommandContext): Promise<number> {
   const { flags } = context
   if (flags.bool('status')) return await initStatus(context)
-  const keys = (name: string): readonly string[] | undefined =>
-    flags.list(name).length === 0
-      ? undefined
-      : flags
-          .list(name)
-          .flatMap((list) => list.split(','))
-          .map((key) => pgpKey(context, key))
   const rootKey = flags.string('root-token-pgp-key')
   // Which of the two kinds of shares there are is the server's configuration; what was asked for is sent as it is, and refused there.
   const asked = flags.int('key-shares') !== undefined || flags.int('key-threshold') !== undefined
@@ -32,9 +25,9 @@ async function init(context: CommandContext): Promise<number> {
     secret_threshold: flags.int('key-threshold') ?? (auto ? undefined : 3),
     recovery_shares: flags.int('recovery-shares') ?? (auto ? 5 : undefined),
     recovery_threshold: flags.int('recovery-threshold') ?? (auto ? 3 : undefined),
-    pgp_keys: keys('pgp-keys'),
-    recovery_pgp_keys: keys('recovery-pgp-keys'),
-    root_token_pgp_key: rootKey === undefined ? undefined : pgpKey(context, rootKey),
+    pgp_keys: pgpKeys(context, 'pgp-keys'),
+    recovery_pgp_keys: pgpKeys(context, 'recovery-pgp-keys'),
+    root_token_pgp_key: rootKey === undefined ? undefined : pgpKey(context, 'root-token-pgp-key', rootKey),
   })
   const made = await call(context, { method: 'POST', path: 'sys/init', body })
   if (made === null) throw new RefusedError('the server answered no keys')
@@ -57,9 +50,6 @@ async function init(context: CommandContext): Promise<number> {
   return exitCodes.ok
 }
 
-/** A PGP key in base64: from a file when it is one's name. */
-const pgpKey = (context: CommandContext, key: string): string => (key.startsWith('@') ? context.io.readFile(key.slice(1)).trim() : key)
-
 function printKeys({ output, flags }: CommandContext, made: Readonly<Record<string, unknown>>): void {
   const unseal = (made['keys_base64'] ?? []) as string[]
   const recovery = (made['recovery_keys_base64'] ?? []) as string[]
@@ -70,6 +60,8 @@ function printKeys({ output, flags }: CommandContext, made: Readonly<Record<stri
   output.say('')
   if (unseal.length > 0) {
     const threshold = flags.int('key-threshold') ?? 3
+    if (flags.list('pgp-keys').length > 0)
+      output.say('Each key is a PGP message for its holder: base64 --decode, then gpg --decrypt, gives the key.\n')
     output.say(
       unseal.length === 1
         ? 'This key unseals a node. It is shown this once: without it nothing that is stored can be read again.'
@@ -103,8 +95,11 @@ async function keyStatus(context: CommandContext): Promise<void> {
 }
 
 async function rotate(context: CommandContext): Promise<void> {
-  const client = await context.client()
-  accepted(await client.raw({ method: 'POST', path: 'sys/rotate', body: {} }), { method: 'POST', url: 'sys/rotate' })
+  if (context.flags.bool('root')) {
+    await call(context, { method: 'POST', path: 'sys/rotate/root', body: {} })
+    return context.output.say('Success! The root key is another one; the seal opens it.')
+  }
+  await call(context, { method: 'POST', path: 'sys/rotate', body: {} })
   context.output.say('Success! The keyring has a new term; new writes use it.')
   context.output.say('')
   await keyStatus(context)
@@ -117,7 +112,6 @@ const done =
   }
 
 const count = (description: string) => ({ type: 'int', description }) as const
-const pgp = (description: string) => ({ type: 'list', placeholder: 'KEY|@FILE,...', description }) as const
 
 export const sealCommands: readonly Command[] = [
   {
@@ -129,6 +123,7 @@ export const sealCommands: readonly Command[] = [
     examples: [
       'holdfast operator init',
       'holdfast operator init -key-shares=1 -key-threshold=1 -format=json',
+      'holdfast operator init -key-shares=3 -key-threshold=2 -pgp-keys=ann.pgp,ben.pgp,eve.asc -root-token-pgp-key=ann.pgp',
       'holdfast operator init -status',
     ],
     flags: {
@@ -136,9 +131,9 @@ export const sealCommands: readonly Command[] = [
       'key-threshold': count('How many of them unseal; 3 when absent.'),
       'recovery-shares': count('Shares of the recovery key, with an auto seal.'),
       'recovery-threshold': count('How many of them are needed.'),
-      'pgp-keys': pgp('Encrypt each share for its holder.'),
-      'recovery-pgp-keys': pgp('Encrypt each recovery share for its holder.'),
-      'root-token-pgp-key': { type: 'string', placeholder: 'KEY|@FILE', description: 'Encrypt the first token.' },
+      'pgp-keys': pgpKeysFlag('Encrypt each share for its holder; as many as shares.'),
+      'recovery-pgp-keys': pgpKeysFlag('Encrypt each recovery share for its holder.'),
+      'root-token-pgp-key': pgpKeyFlag('Encrypt the first token.'),
       status: { type: 'bool', description: 'Only tell whether it is initialised: exit code 0 yes, 2 no.' },
     },
     run: init,
@@ -197,7 +192,9 @@ export const sealCommands: readonly Command[] = [
     args: '',
     argsMin: 0,
     argsMax: 0,
-    examples: ['holdfast operator rotate'],
+    description: 'Nothing is rewritten: what is stored stays readable by the terms of before.',
+    examples: ['holdfast operator rotate', 'holdfast operator rotate -root'],
+    flags: { root: { type: 'bool', description: 'Replace the root key instead; with an auto seal only (with shares: operator rekey).' } },
     run: rotate,
   },
 ]
