@@ -72,11 +72,16 @@ function become(program, programArgs, environment) {
 
 expectInstalled()
 if (isServer) {
-  const debug = /--inspect/
-  if (process.execArgv.some((arg) => debug.test(arg)) || debug.test(process.env.NODE_OPTIONS ?? '')) {
-    refuse('a server expected no --inspect, got one', 'a debugger reads every key in memory: start it without, or debug a test')
+  const debug = /^--inspect/
+  const asked = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)].filter((arg) => debug.test(arg))
+  const allowed = process.env.HOLDFAST_UNSAFE_DEBUGGER === '1'
+  if (asked.length > 0 && !allowed) {
+    refuse(
+      'a server expected no --inspect, got one',
+      'a debugger reads every key in memory: start it without; for development, with secrets that are none, HOLDFAST_UNSAFE_DEBUGGER=1 allows it',
+    )
   }
-  const server = [findNode(), '--disable-sigusr1', '--report-exclude-env', main, ...args]
+  const server = [findNode(), ...asked, '--disable-sigusr1', '--report-exclude-env', main, ...args]
   become('/bin/sh', ['-c', 'ulimit -c 0; exec "$@"', 'holdfast', ...server], serverEnvironment())
 } else if (isCurrent) {
   // Compiled code is kept, so that a command starts in a quarter of the time; in the user's own folder, since whoever could write

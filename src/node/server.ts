@@ -41,6 +41,7 @@ import { nextBoot } from './boot-number.ts'
 import { claimDataFolder } from './data-folder.ts'
 import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
+import { hardenProcess } from './hardening.ts'
 import { nodeIdOf } from './identity-name.ts'
 import { joinOptionsOf } from './retry-join.ts'
 import { LateReplica } from './late-replica.ts'
@@ -109,6 +110,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
   const { log } = logger
   for (const warning of [...config.warnings, folderWarning]) if (warning !== null) log.warn({}, warning)
   try {
+    for (const warning of hardenProcess(log)) log.warn({}, warning)
     return await serve(config, nodeId, logger, load, options)
   } catch (error) {
     log.error(
@@ -400,11 +402,11 @@ function assemble(
   }
 }
 
-/** Hands a service the key that it derives from the barrier's; its copy is its own. */
+/** Lends a service the key that it derives from the barrier's; it copies what it keeps. */
 function tellKey(barrier: BarrierControl, sealed: boolean, label: string, take: (key: Uint8Array | null) => void): void {
   if (sealed) return take(null)
   using key = barrier.derivedKey(label)
-  take(Uint8Array.from(key.reveal()))
+  take(key.reveal())
 }
 
 interface LifecycleDeps {

@@ -59,10 +59,18 @@ test('a thread pool that the operator has sized is left alone', () => {
   expect(JSON.parse(launch(['server'], { UV_THREADPOOL_SIZE: '5' }).stdout)).toMatchObject({ threads: '5' })
 })
 
-test('a server under a debugger is refused', () => {
-  const ran = launch(['server'], {}, ['--inspect=0'])
-  expect([ran.status, ran.stdout]).toEqual([1, ''])
-  expect(ran.stderr).toContain('error: a server expected no --inspect')
+test('a server under a debugger is refused, unless a developer says otherwise', () => {
+  for (const [env, flags] of [
+    [{}, ['--inspect=0']],
+    [{ NODE_OPTIONS: '--inspect=0' }, []],
+    [{ HOLDFAST_UNSAFE_DEBUGGER: 'true' }, ['--inspect=0']],
+  ] as const) {
+    const ran = launch(['server'], { ...env }, flags)
+    expect([ran.status, ran.stdout]).toEqual([1, ''])
+    expect(ran.stderr).toContain('error: a server expected no --inspect')
+  }
+  const ran = launch(['server'], { HOLDFAST_UNSAFE_DEBUGGER: '1' }, ['--inspect=0'])
+  expect(JSON.parse(ran.stdout)).toMatchObject({ flags: expect.arrayContaining(['--inspect=0', '--report-exclude-env']) })
 })
 
 test('other commands run as they are', () => {
