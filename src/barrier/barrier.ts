@@ -53,9 +53,9 @@ export interface BarrierOptions {
 }
 
 const defaults = {
-  valueCacheBytesMax: 32 * 1024 * 1024,
-  folderIndexBytesMax: 16 * 1024 * 1024,
-  nameCacheBytesMax: 16 * 1024 * 1024,
+  valueCacheBytesMax: limits.valueCacheBytesMax,
+  folderIndexBytesMax: limits.valueCacheBytesMax / 2,
+  nameCacheBytesMax: limits.valueCacheBytesMax / 2,
   readIndexTimeoutMs: 5_000,
   readyTimeoutMs: 10_000,
 } as const
@@ -130,6 +130,7 @@ class ReplicatedBarrier implements BarrierControl {
       encryptions: this.#keys === null ? 0 : this.#usesOf(this.#keys),
       sealedHere: this.#envelope.seals,
       sealedUnderKey: this.#envelope.sealsUnderKey,
+      cache: { bytes: this.#cache.bytes + this.#folders.bytes, hits: this.#cache.hits, misses: this.#cache.misses },
     }
   }
 

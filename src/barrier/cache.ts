@@ -49,6 +49,8 @@ export class ValueCache implements ChangeMemory {
   /** The newest index whose changes have been taken in. */
   #processed: number
   #epoch = 0
+  #hits = 0
+  #misses = 0
 
   /** @param options.applied what the replica has applied at this moment: changes up to there will not be told any more. */
   constructor(options: { readonly bytesMax: number; readonly applied: number }) {
@@ -63,6 +65,14 @@ export class ValueCache implements ChangeMemory {
 
   get bytes(): number {
     return this.#entries.weight
+  }
+
+  get hits(): number {
+    return this.#hits
+  }
+
+  get misses(): number {
+    return this.#misses
   }
 
   /** Takes in one step of the feed. Call in order, before anybody is told that it is applied. */
@@ -104,7 +114,11 @@ export class ValueCache implements ChangeMemory {
   /** The value of `id` at `point`, shared and read-only; null when known to be absent; undefined when the cache can't say. */
   lookup(point: ViewPoint, id: string): Uint8Array | null | undefined {
     const entry = this.#entries.get(id)
-    if (entry === undefined || !this.covers(point, entry.since)) return undefined
+    if (entry === undefined || !this.covers(point, entry.since)) {
+      this.#misses++
+      return undefined
+    }
+    this.#hits++
     return entry.value
   }
 

@@ -56,6 +56,10 @@ export class FolderIndex {
     this.#folders = new BoundedLru({ weightMax: options.bytesMax })
   }
 
+  get bytes(): number {
+    return this.#folders.weight
+  }
+
   /** Takes in one step of the feed, as the value cache does and right after it. */
   apply(change: AppliedChange): void {
     if (change.keys === 'everything') return this.clear()

@@ -58,6 +58,8 @@ export interface BarrierStatus {
   readonly sealedHere?: number
   /** Of those, under the key that this leader seals with now: the count that must stay below 2^32 (envelope.ts). */
   readonly sealedUnderKey?: number
+  /** Opened values and names of folders that are kept in memory, and how often a value was found there since the start. */
+  readonly cache?: { readonly bytes: number; readonly hits: number; readonly misses: number }
 }
 
 export interface Barrier {

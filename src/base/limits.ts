@@ -20,6 +20,7 @@ export const limits = {
   ttlSecondsMax: 768 * 3600,
   ttlSecondsDefault: 768 * 3600,
   listEntriesPerTurn: 512,
+  valueCacheBytesMax: 32 * 1024 * 1024,
 } as const
 
 assert(limits.entryBytesMax > limits.transactionBytesMax, 'one log entry must be able to carry the largest transaction')

@@ -22,7 +22,7 @@ export interface MetricSources {
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export function metricsText({ replica, barrier, birth, core, seal }: MetricSources): string {
   const status = replica.status()
-  const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey } = barrier.status()
+  const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
   const lines: string[] = []
   const gauge = (name: string, help: string, value: number, labels = ''): void => {
@@ -56,6 +56,9 @@ export function metricsText({ replica, barrier, birth, core, seal }: MetricSourc
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
   gauge('holdfast_barrier_keyring_term_created_seconds', 'When it was added, seconds since 1970.', (keyringTermCreatedMs ?? 0) / 1_000)
   gauge('holdfast_barrier_keyring_term_encryptions', 'Values sealed in it, by all leaders; rotate/config bounds it.', encryptions)
+  gauge('holdfast_barrier_cache_bytes', 'Opened values and names kept in memory.', cache?.bytes ?? 0)
+  gauge('holdfast_barrier_cache_hits', 'Values found there since the start.', cache?.hits ?? 0)
+  gauge('holdfast_barrier_cache_misses', 'Values that had to be opened since the start.', cache?.misses ?? 0)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
   gauge('holdfast_old_reads', 'Reads answered as bounded or stale since the start.', core.oldReads())
   const auto = seal?.status()
@@ -100,6 +103,8 @@ export function sanitizedConfig(config: ServerConfig): Readonly<Record<string, u
     max_lease_ttl: max_lease_ttl / 1_000,
     pid_file: pid_file ?? '',
     raw_storage_endpoint,
+    disable_cache: config.disable_cache,
+    cache_bytes_max: config.cache_bytes_max,
     listeners: config.listeners.map(({ address, cluster_address, tls_disable }) => ({
       type: 'tcp',
       config: { address, cluster_address, tls_disable },

@@ -38,6 +38,7 @@ import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { nextBoot } from './boot-number.ts'
+import { cacheOptions } from './cache-options.ts'
 import { claimDataFolder } from './data-folder.ts'
 import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
@@ -241,7 +242,7 @@ function assemble(
   const clock = systemClock
   const random = systemRandom
   const replica = new LateReplica(nodeId)
-  const barrier = createBarrier({ replica, clock, random, log })
+  const barrier = createBarrier({ replica, clock, random, log, ...cacheOptions(config) })
   const tokens = createTokenStore({ random })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })

@@ -6,6 +6,7 @@ import { ValueCache } from '#barrier/cache.ts'
 import type { Barrier, Section } from '#barrier/types.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
+import { cacheOptions } from '#node/cache-options.ts'
 import { openBarriers, standingClock, testRootKey } from '#test/support/open-barrier.ts'
 
 const kv: Section = { namespace: 'root', mount: 'kv' }
@@ -152,6 +153,65 @@ describe('in the barrier', () => {
     expect(await get(barrier, 'a')).toBe('1')
     replica.announceEverything()
     expect(await get(barrier, 'a')).toBeNull()
+  })
+
+  test('sealing empties it: what was opened before is opened again after, names and listings too', async () => {
+    const { barrier, replica } = await openBarriers()
+    await put(barrier, 'f/a', '1')
+    await get(barrier, 'f/a')
+    expect(await barrier.read(linear, (view) => view.list(kv, 'f'))).toEqual(['a'])
+    expect(barrier.status().cache?.bytes).toBeGreaterThan(0)
+    barrier.seal()
+    expect(barrier.status().cache?.bytes).toBe(0)
+    for (const [key] of replica.dump()) if (key[0] === 0x20) replica.tamper(key, bytes('broken'))
+    barrier.open(testRootKey())
+    await expect(get(barrier, 'f/a')).rejects.toMatchObject({ code: 'ERR_DECRYPT' })
+  })
+
+  test.each([
+    ['on', {}, 'kept'],
+    ['off', cacheOptions({ disable_cache: true, cache_bytes_max: 1 << 20 }), 'opened again'],
+  ] as const)('turned %s: a value and a listing are %s', async (_, options, expected) => {
+    const { barrier, replica } = await openBarriers(1, options)
+    await put(barrier, 'f/a', '1')
+    const list = (): Promise<string[]> => barrier.read(linear, (view) => view.list(kv, 'f'))
+    expect([await get(barrier, 'f/a'), await list()]).toEqual(['1', ['a']])
+    const { cache } = barrier.status()
+    expect((cache?.bytes ?? 0) > 0).toBe(expected === 'kept')
+    const [key] = replica.dump().find(([each]) => each[0] === 0x20) ?? []
+    if (key === undefined) throw new Error('a record expected')
+    replica.tamper(key, null)
+    const stray = Uint8Array.from(key)
+    stray[stray.length - 1] = (stray.at(-1) ?? 0) ^ 1
+    replica.tamper(stray, bytes('broken'))
+    if (expected === 'kept') expect([await get(barrier, 'f/a'), await list()]).toEqual(['1', ['a']])
+    else {
+      expect(await get(barrier, 'f/a')).toBeNull()
+      await expect(list()).rejects.toMatchObject({ code: 'ERR_DECRYPT' })
+      expect(barrier.status().cache).toMatchObject({ bytes: 0, hits: 0 })
+    }
+  })
+
+  test('stays within its bound, whatever is read', async () => {
+    const bytesMax = 65_536
+    const { barrier } = await openBarriers(1, cacheOptions({ disable_cache: false, cache_bytes_max: bytesMax }))
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.tuple(fc.nat(60), fc.nat(9_000)), { minLength: 5, maxLength: 30 }), async (writes) => {
+        await barrier.transact(async (tx) => {
+          for (const [name, length] of writes) tx.put(kv, `d${name % 7}/${name}`, new Uint8Array(length))
+        })
+        await barrier.read(linear, async (view) => {
+          for (const [name, length] of writes.slice(-3)) {
+            expect((await view.get(kv, `d${name % 7}/${name}`))?.length).toBe(writes.findLast(([each]) => each === name)?.[1] ?? length)
+            await view.list(kv, `d${name % 7}`)
+          }
+        })
+        expect(barrier.status().cache?.bytes).toBeLessThanOrEqual(bytesMax + bytesMax / 2)
+      }),
+      { numRuns: 100 },
+    )
+    expect(barrier.status().cache?.bytes).toBeGreaterThan(bytesMax / 4)
+    expect(barrier.status().cache?.misses).toBeGreaterThan(0)
   })
 
   // Readers and writers on two nodes, with the feed behind the state at random, replaced states and rotations in between: every
