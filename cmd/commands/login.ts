@@ -1,7 +1,8 @@
-/** `holdfast login`: check a token and keep it for the commands to come. */
+/** `holdfast login`: get a token by a login method, or check one, and keep it for the commands to come. */
 import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
-import { fieldFlag } from '../cli/common.ts'
+import { call, fieldFlag, trimSlashes } from '../cli/common.ts'
+import { readPairs } from '../cli/pairs.ts'
 import { forgetToken, fromEnvironment, storeToken } from '../cli/settings.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
 
@@ -28,14 +29,60 @@ function asAuth(token: string, data: Readonly<Record<string, unknown>>): Secret 
   }
 }
 
-async function login(context: CommandContext): Promise<void> {
-  const method = context.flags.string('method') ?? 'token'
-  if (method !== 'token') {
-    throw new UsageError(
-      `login method ${method} is not built into this command yet`,
-      `holdfast write auth/${method}/login ... answers a token; then: holdfast login -`,
-    )
+/** What a login method asks for, and where. */
+interface Method {
+  /** The field that is asked for, hidden, when it is not said. */
+  readonly secret: string
+  readonly label: string
+  /** Without these nothing is sent. */
+  readonly needs: readonly string[]
+  /** Below the mount, from the fields; those that stand in it are not sent. */
+  readonly route: (fields: Record<string, unknown>) => string
+}
+
+function take(fields: Record<string, unknown>, name: string): string {
+  const { [name]: value } = fields
+  delete fields[name]
+  return String(value as string)
+}
+
+const methods: Readonly<Record<string, Method>> = {
+  userpass: {
+    secret: 'password',
+    label: 'Password',
+    needs: ['username'],
+    route: (fields) => `login/${encodeURIComponent(take(fields, 'username'))}`,
+  },
+  approle: { secret: 'secret_id', label: 'Secret id', needs: ['role_id'], route: () => 'login' },
+}
+
+function methodOf(name: string): Method {
+  const method = methods[name]
+  if (method !== undefined) return method
+  throw new UsageError(
+    `login method ${name} is not built into this command: it knows token, ${Object.keys(methods).join(', ')}`,
+    `holdfast write auth/${name}/login ... answers a token; then: holdfast login -`,
+  )
+}
+
+async function loginBy(context: CommandContext, name: string): Promise<Secret> {
+  const method = methodOf(name)
+  const fields = await readPairs(context.args, context.io)
+  const missing = method.needs.filter((field) => fields[field] === undefined || fields[field] === '')
+  if (missing.length > 0) {
+    const pairs = method.needs.map((field) => `${field}=...`).join(' ')
+    throw new UsageError(`login by ${name} expected ${missing.join(' and ')}`, `holdfast login -method=${name} ${pairs}`)
   }
+  // A role without a secret id says secret_id= with nothing behind it.
+  if (fields[method.secret] === undefined) fields[method.secret] = await context.io.readSecret(`${method.label} (will be hidden)`)
+  const mount = trimSlashes(context.flags.string('path') ?? name)
+  const path = `auth/${mount}/${method.route(fields)}`
+  const secret = await call(context, { method: 'POST', path, body: fields, token: null })
+  if (secret === null) throw new RefusedError('the server answered no token')
+  return secret
+}
+
+async function checkToken(context: CommandContext): Promise<Secret> {
   const token = await tokenFrom(context)
   if (token === '') throw new UsageError('login expected a token, got nothing')
   const client = await context.client()
@@ -46,6 +93,15 @@ async function login(context: CommandContext): Promise<void> {
     accepted(answer, { method: 'GET', url: 'auth/token/lookup-self' })
     throw new RefusedError('the server said nothing of the token')
   }
+  return asAuth(token, data)
+}
+
+async function login(context: CommandContext): Promise<void> {
+  const method = context.flags.string('method') ?? 'token'
+  const secret = method === 'token' ? await checkToken(context) : await loginBy(context, method)
+  const token = secret.auth?.['client_token']
+  // Asked for wrapped: whoever unwraps it logs in.
+  if (typeof token !== 'string' || token === '') return await context.output.secret(secret)
   const keep = !context.flags.bool('no-store')
   if (keep) storeToken(context.io, token)
   if (context.flags.bool('no-print')) return
@@ -57,21 +113,29 @@ async function login(context: CommandContext): Promise<void> {
     keep ? 'Success! You are logged in; the token is kept in ~/.holdfast-token.' : 'Success! The token is good; it is not kept.',
   )
   context.output.say('')
-  await context.output.secret(asAuth(token, data))
+  await context.output.secret(secret)
 }
 
 export const loginCommands: readonly Command[] = [
   {
     path: ['login'],
-    synopsis: 'Log in with a token and keep it',
-    args: '[TOKEN | -]',
+    synopsis: 'Log in, and keep the token',
+    args: '[TOKEN | - | KEY=VALUE ...]',
     argsMin: 0,
-    argsMax: 1,
-    description: 'Without an argument the token is asked for, or read from standard input.',
-    examples: ['holdfast login', 'holdfast login - < token-file'],
+    argsMax: 16,
+    description:
+      'By token unless -method says otherwise: without an argument it is asked for, or read from standard input. Other methods take their fields as ' +
+      'KEY=VALUE (userpass: username, password; approle: role_id, secret_id); the password or secret id is asked for when it is left out.',
+    examples: [
+      'holdfast login',
+      'holdfast login - < token-file',
+      'holdfast login -method=userpass username=alice',
+      'holdfast login -method=approle -path=machines role_id=web secret_id=@secret-id-file',
+    ],
     flags: {
       ...fieldFlag,
-      method: { type: 'string', placeholder: 'NAME', description: 'Login method; token by default.' },
+      method: { type: 'string', placeholder: 'NAME', description: 'Login method: token (the default), userpass or approle.' },
+      path: { type: 'string', placeholder: 'PATH', description: 'Where the method is mounted; its name by default.' },
       'no-store': { type: 'bool', description: 'Do not keep the token.' },
       'no-print': { type: 'bool', description: 'Print nothing.' },
       'token-only': { type: 'bool', description: 'Print only the token.' },

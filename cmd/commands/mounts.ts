@@ -27,6 +27,15 @@ const tuneFlags: Readonly<Record<string, FlagSpec>> = {
   'allowed-response-headers': { type: 'list', placeholder: 'NAME', description: 'Header that the engine may answer.' },
 }
 
+/** Of login methods only. */
+const authFlags: Readonly<Record<string, FlagSpec>> = {
+  'token-type': text('Type of its tokens: default-service, default-batch, service or batch.', 'TYPE'),
+  'user-lockout-threshold': { type: 'int', description: 'Wrong tries that lock a name.' },
+  'user-lockout-duration': text('For how long.', 'DURATION'),
+  'user-lockout-counter-reset-duration': text('After so long without one, wrong tries are forgotten.', 'DURATION'),
+  'user-lockout-disable': { type: 'bool', description: 'Lock no name.' },
+}
+
 const enableFlags: Readonly<Record<string, FlagSpec>> = {
   path: text('Where to mount it; its type when absent.', 'PATH'),
   ...tuneFlags,
@@ -34,7 +43,7 @@ const enableFlags: Readonly<Record<string, FlagSpec>> = {
   'seal-wrap': { type: 'bool', description: 'Wrap its values by the seal besides.' },
 }
 
-function configOf({ flags }: CommandContext): Record<string, unknown> | undefined {
+function configOf(table: Table, { flags }: CommandContext): Record<string, unknown> | undefined {
   const list = (name: string): readonly string[] | undefined => (flags.list(name).length === 0 ? undefined : flags.list(name))
   return given({
     default_lease_ttl: flags.string('default-lease-ttl'),
@@ -44,7 +53,18 @@ function configOf({ flags }: CommandContext): Record<string, unknown> | undefine
     audit_non_hmac_response_keys: list('audit-non-hmac-response-keys'),
     passthrough_request_headers: list('passthrough-request-headers'),
     allowed_response_headers: list('allowed-response-headers'),
+    ...(table === auth ? { token_type: flags.string('token-type'), user_lockout_config: lockoutOf(flags) } : {}),
   })
+}
+
+function lockoutOf(flags: CommandContext['flags']): Record<string, unknown> | undefined {
+  const config = given({
+    lockout_threshold: flags.int('user-lockout-threshold'),
+    lockout_duration: flags.string('user-lockout-duration'),
+    lockout_counter_reset_duration: flags.string('user-lockout-counter-reset-duration'),
+    lockout_disable: flags.has('user-lockout-disable') ? flags.bool('user-lockout-disable') : undefined,
+  })
+  return Object.keys(config).length === 0 ? undefined : config
 }
 
 function optionsOf({ flags }: CommandContext, implied: Readonly<Record<string, string>> = {}): Record<string, string> | undefined {
@@ -65,7 +85,7 @@ const enable =
     const body = given({
       type,
       description: flags.string('description'),
-      config: configOf(context),
+      config: configOf(table, context),
       options: optionsOf(context, versioned ? { version: versioned[1] ?? '2' } : {}),
       local: flags.bool('local') || undefined,
       seal_wrap: flags.bool('seal-wrap') || undefined,
@@ -86,7 +106,7 @@ const tune =
   (table: Table) =>
   async (context: CommandContext): Promise<void> => {
     const path = trimSlashes(firstArg(context))
-    const body = given({ description: context.flags.string('description'), options: optionsOf(context), ...configOf(context) })
+    const body = given({ description: context.flags.string('description'), options: optionsOf(context), ...configOf(table, context) })
     const secret = await call(context, { method: 'POST', path: `${table.api}/${path}/tune`, body })
     await printWritten(context, secret, `Tuned the ${table.noun} at: ${path}/`)
   }
@@ -133,7 +153,7 @@ const commandsOf = (table: Table, type: string, path: string): Command[] => [
     examples: [
       table.word === 'secrets' ? 'holdfast secrets enable -path=secret -version=2 kv' : 'holdfast auth enable -path=people userpass',
     ],
-    flags: enableFlags,
+    flags: table.word === 'auth' ? { ...enableFlags, ...authFlags } : enableFlags,
     run: enable(table),
   },
   {
@@ -162,7 +182,7 @@ const commandsOf = (table: Table, type: string, path: string): Command[] => [
     argsMin: 1,
     argsMax: 1,
     examples: [`holdfast ${table.word} tune -max-lease-ttl=24h ${type}`],
-    flags: tuneFlags,
+    flags: table.word === 'auth' ? { ...tuneFlags, ...authFlags } : tuneFlags,
     run: tune(table),
   },
 ]

@@ -172,7 +172,7 @@ async function enable(services: SystemServices, context: HandlerContext, table: 
 }
 
 /** The table changes at once; the data, which nothing reaches any more, is deleted in bounded steps by a job of the leader. */
-async function disable({ identity }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
+async function disable({ identity, tokens }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
   const transaction = transactionOf(context)
   const { mounts } = scopeOf(context)
   const full = fullPath({ table, path: wantedPath(context) })
@@ -185,6 +185,7 @@ async function disable({ identity }: SystemServices, context: HandlerContext, ta
     mounts.entries.filter((entry) => entry !== mount),
   )
   scheduleSweep(transaction, { namespace: mount.namespaceId, mount: mount.uuid }, '')
+  if (table === 'auth') tokens.mountGone(transaction, mount.uuid, mount.namespaceId)
   await identity.dropMount(transaction, mount.accessor, mount.namespaceId)
   return null
 }

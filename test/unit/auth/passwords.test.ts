@@ -39,19 +39,19 @@ describe('a password', () => {
   })
 
   test('is bounded in length', () => {
-    const { hash, verify } = hasher()
-    for (const call of [() => hash('x'.repeat(5_000)), () => verify('ä'.repeat(2_049), null)]) {
+    const one = hasher()
+    for (const call of [() => one.hash('x'.repeat(5_000)), () => one.verify('ä'.repeat(2_049), null)]) {
       expect(call).toThrow(/at most 4096 bytes/)
     }
   })
 
   test('waits its turn, and is refused when too many do', async () => {
-    const { hash, verify, queue } = hasher({ atOnceMax: 1, waitingMax: 2 })
-    const stored = await hash('x')
-    const tries = await Promise.allSettled(Array.from({ length: 8 }, (_, n) => verify('x', n % 2 === 0 ? stored : null)))
+    const one = hasher({ atOnceMax: 1, waitingMax: 2 })
+    const stored = await one.hash('x')
+    const tries = await Promise.allSettled(Array.from({ length: 8 }, (_, n) => one.verify('x', n % 2 === 0 ? stored : null)))
     expect(tries.filter(({ status }) => status === 'rejected')).toHaveLength(5)
-    expect(queue.refused).toBe(5)
-    expect([queue.running, queue.waiting]).toEqual([0, 0])
+    expect(one.queue.refused).toBe(5)
+    expect([one.queue.running, one.queue.waiting]).toEqual([0, 0])
   })
 })
 

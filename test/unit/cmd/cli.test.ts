@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { runCommand, temporaryHome, type RunOptions } from '#test/support/cli.ts'
 import { closedAddress, StubServer, type Asked, type Reply } from '#test/support/stub-server.ts'
 
@@ -120,6 +120,37 @@ describe('login', () => {
   test('-no-store checks and keeps nothing', async () => {
     const ran = await against(self, 'login -no-store -', { stdin: 's.x' })
     expect([ran.out, existsSync(join(home, '.holdfast-token'))]).toEqual([expect.stringContaining('it is not kept'), false])
+  })
+  beforeEach(() => rmSync(join(home, '.holdfast-token'), { force: true }))
+  describe.each([
+    ['userpass', 'username=Al/ice', 'auth/userpass/login/Al%2Fice', { password: 'typed' }],
+    ['approle', 'role_id=r', 'auth/approle/login', { role_id: 'r', secret_id: 'typed' }],
+  ])('by %s', (method, pair, path, sent) => {
+    const made = { json: { auth: { client_token: 's.new', accessor: 'acc', lease_duration: 60, renewable: true, policies: ['p'] } } }
+    test('asks for the secret, sends no token, and keeps the one it gets', async () => {
+      const ran = await against({ [`POST ${path}`]: made }, `login -method=${method} ${pair}`, { stdin: 'typed\n' })
+      expect([ran.code, ran.last?.body, ran.last?.headers['x-vault-token']]).toEqual([0, sent, undefined])
+      expect(readFileSync(join(home, '.holdfast-token'), 'utf8')).toBe('s.new')
+    })
+    test('-path says where it is mounted, and -token-only prints the token alone', async () => {
+      const elsewhere = path.replace(`auth/${method}`, 'auth/my/own')
+      const secret = method === 'userpass' ? 'password=typed' : 'secret_id=typed'
+      const ran = await against({ [`POST ${elsewhere}`]: made }, `login -method=${method} -path=/my/own/ -token-only ${pair} ${secret}`)
+      expect([ran.code, ran.out.trim(), ran.last?.body]).toEqual([0, 's.new', sent])
+    })
+    test('without a name sends nothing', async () => {
+      const ran = await against({}, `login -method=${method}`, { stdin: 'typed' })
+      expect([ran.code, ran.asked]).toEqual([1, []])
+    })
+    test('that is refused keeps nothing', async () => {
+      const refused = { status: 400, json: { errors: ['invalid username or password'] } }
+      const ran = await against({ [`POST ${path}`]: refused }, `login -method=${method} ${pair}`, { stdin: 'typed' })
+      expect([ran.code, existsSync(join(home, '.holdfast-token'))]).toEqual([2, false])
+    })
+  })
+  test('by a method that is not built in says how', async () => {
+    const ran = await against({}, 'login -method=odd')
+    expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('holdfast write auth/odd/login')])
   })
   test('a refused token is not kept', async () => {
     const ran = await against({ 'GET auth/token/lookup-self': denied }, 'login s.bad')
