@@ -124,13 +124,15 @@ async function printKeys({ output, flags }: CommandContext, made: Data): Promise
   else output.say('\nThe root key is replaced; this seal hands out no keys.')
 }
 
+const shown = (value: unknown): string => (typeof value === 'number' ? String(value) : '0')
+
 async function printStatus(context: CommandContext, status: Data): Promise<void> {
   const started = status['started'] === true
   const fingerprints = status['pgp_fingerprints']
   const rows: Row[] = [
     ['Started', started],
     ...(started ? ([['Nonce', status['nonce']]] as Row[]) : []),
-    ['Rekey Progress', `${String(status['progress'] ?? 0)}/${String(status['required'] ?? status['t'])}`],
+    ['Rekey Progress', `${shown(status['progress'])}/${shown(status['required'] ?? status['t'])}`],
     ...(started
       ? ([
           ['New Shares', status['n']],
