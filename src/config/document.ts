@@ -1,6 +1,16 @@
 /** docs/configuration.md, made from the tables: what it says and what is accepted can't drift apart. */
 import type { KeyDef, KeyTable } from './key.ts'
-import { auditKeys, auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, sealKeys, telemetryKeys, topKeys } from './keys.ts'
+import {
+  auditKeys,
+  auditOptionKeys,
+  listenerKeys,
+  raftKeys,
+  retryJoinKeys,
+  sealKeys,
+  telemetryKeys,
+  topKeys,
+  userLockoutKeys,
+} from './keys.ts'
 import { variableOf } from './read-names.ts'
 
 const types: Readonly<Record<KeyDef<unknown>['kind'], string>> = {
@@ -45,6 +55,7 @@ export function renderConfigurationPage(): string {
       section(`\`options { ... }\` in \`audit "${type}" "NAME"\``, `audit.${type}.NAME.options`, table),
     ),
     section('`telemetry { ... }`', 'telemetry', telemetryKeys),
+    section('`user_lockout "TYPE" { ... }`, TYPE being all, userpass, approle or ldap', 'user_lockout.TYPE', userLockoutKeys),
   ]
   return parts.join('\n')
 }

@@ -2,8 +2,18 @@
 import type { HclNode } from '#base/hcl.ts'
 import { convert } from './convert.ts'
 import type { KeyDef, KeyTable, ValuesOf } from './key.ts'
-import { auditKeys, auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, sealKeys, telemetryKeys, topKeys } from './keys.ts'
-import type { AuditType, SealKind } from './keys.ts'
+import {
+  auditKeys,
+  auditOptionKeys,
+  listenerKeys,
+  raftKeys,
+  retryJoinKeys,
+  sealKeys,
+  telemetryKeys,
+  topKeys,
+  userLockoutKeys,
+} from './keys.ts'
+import type { AuditType, SealKind, UserLockoutType } from './keys.ts'
 import { nearest } from './problems.ts'
 import type { Problems } from './problems.ts'
 import type { Origin } from './types.ts'
@@ -96,6 +106,7 @@ export class Draft {
   readonly retryJoins: Section<typeof retryJoinKeys>[] = []
   readonly seals: SealDraft[] = []
   readonly audits: AuditDraft[] = []
+  readonly userLockouts = new Map<UserLockoutType, Section<typeof userLockoutKeys>>()
 
   addListener(origin: Origin): Section<typeof listenerKeys> {
     const section = new Section(listenerKeys, 'listener.tcp', origin)
@@ -117,6 +128,13 @@ export class Draft {
   addSeal(kind: SealKind, origin: Origin): Section {
     const section: Section = new Section<KeyTable>(sealKeys[kind], `seal.${kind}`, origin)
     this.seals.push({ kind, section })
+    return section
+  }
+
+  /** The block of a type; blocks of the same type in several files are one, of which the later keys win. */
+  userLockout(type: UserLockoutType, origin: Origin): Section<typeof userLockoutKeys> {
+    const section = this.userLockouts.get(type) ?? new Section(userLockoutKeys, `user_lockout.${type}`, origin)
+    this.userLockouts.set(type, section)
     return section
   }
 

@@ -81,7 +81,6 @@ export const topKeys = {
   log_rotate_max_files: ignored(noLogFile),
   log_requests_level: ignored('the audit records every request'),
   license_path: ignored('there is no licence to check'),
-  user_lockout: ignored('the defaults hold: 5 tries in 15 minutes'),
   disable_clustering: refused('every server is a member of a cluster, if only of one; leave it out'),
   ha_storage: refused('storage "raft" carries high availability itself; leave it out'),
   unsafe_relative_paths: refused("'.' and '..' in paths are always refused; leave it out"),
@@ -223,6 +222,18 @@ export const auditOptionKeys = {
     skip_test: ignored('no test record is written'),
   },
 } as const satisfies Readonly<Record<string, KeyTable>>
+
+/** `user_lockout "TYPE" { ... }`: of a login method's type, or of all. 0: as `all` says, or the default. */
+export const userLockoutKeys = {
+  lockout_threshold: int(0, 'Wrong tries that lock a name; 0: as "all" says, 5 when that says nothing.', { min: 0, max: 1_000_000 }),
+  lockout_duration: maybeDuration('For how long. Default: as "all" says, 15m when that says nothing.'),
+  lockout_counter_reset: maybeDuration('After so long without one, wrong tries are forgotten. Default: as for the duration.'),
+  disable_lockout: maybeBool('Locks no name. Default: as "all" says, else false.'),
+} as const satisfies KeyTable
+
+/** Those whose names can be locked, and `all`. */
+export const userLockoutTypes = ['all', 'userpass', 'approle', 'ldap'] as const
+export type UserLockoutType = (typeof userLockoutTypes)[number]
 
 export const telemetryKeys = {
   prometheus_retention_time: duration('24h', 24 * hourMs, '0 switches sys/metrics off.'),

@@ -68,9 +68,10 @@ function finish(draft: Draft, files: readonly string[], problems: Problems): Ser
     problems.add(draft.top.originOf('default_lease_ttl'), 'default_lease_ttl', 'at most max_lease_ttl', 'more')
   }
   const telemetry = draft.telemetry.finish(problems)
+  const userLockouts = [...draft.userLockouts].map(([type, section]) => ({ type, ...section.finish(problems) }))
   const addresses = finishAddresses(draft, top, listeners, problems)
   problems.throwIfAny()
-  return { ...top, ...addresses, listeners, raft, seals, audit, telemetry, warnings: problems.warnings, files }
+  return { ...top, ...addresses, listeners, raft, seals, audit, telemetry, userLockouts, warnings: problems.warnings, files }
 }
 
 function finishListener(section: Section<typeof listenerKeys>, top: ValuesOf<typeof topKeys>, problems: Problems): ListenerConfig {

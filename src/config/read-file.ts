@@ -4,13 +4,13 @@ import { blocksOf, parseHcl } from '#base/hcl.ts'
 import type { HclBlock, HclObject, HclPlace } from '#base/hcl.ts'
 import type { Draft, Section } from './draft.ts'
 import type { KeyTable } from './key.ts'
-import { auditOptionKeys, sealKeys } from './keys.ts'
+import { auditOptionKeys, sealKeys, userLockoutTypes } from './keys.ts'
 import type { AuditType, SealKind } from './keys.ts'
 import { nearest } from './problems.ts'
 import type { Problems } from './problems.ts'
 import type { Origin } from './types.ts'
 
-const topBlocks: ReadonlySet<string> = new Set(['listener', 'storage', 'seal', 'audit', 'telemetry'])
+const topBlocks: ReadonlySet<string> = new Set(['listener', 'storage', 'seal', 'audit', 'telemetry', 'user_lockout'])
 const none: ReadonlySet<string> = new Set()
 
 /** Reads `text` into `draft`; `name` stands in every message. Never throws: what is wrong goes to `problems`. */
@@ -50,6 +50,7 @@ class Reader {
     this.#blocks(root, 'storage', 1, (block) => this.#storage(block))
     this.#blocks(root, 'seal', 1, (block) => this.#seal(block))
     this.#blocks(root, 'audit', 2, (block) => this.#audit(block))
+    this.#blocks(root, 'user_lockout', 1, (block) => this.#userLockout(block))
     this.#blocks(root, 'telemetry', 0, (block) => this.#keys(this.#draft.telemetry, block.body, none))
   }
 
@@ -109,6 +110,16 @@ class Reader {
       return this.#problems.add(origin, 'seal', expected, JSON.stringify(kind), near === null ? undefined : `did you mean "${near}"?`)
     }
     this.#keys(this.#draft.addSeal(kind as SealKind, origin), block.body, none)
+  }
+
+  #userLockout(block: HclBlock): void {
+    const origin = this.#origin(block)
+    const [asked = ''] = block.labels
+    const type = userLockoutTypes.find((known) => known === asked)
+    if (type === undefined) {
+      return this.#problems.add(origin, 'user_lockout', `one of ${userLockoutTypes.join(', ')}`, JSON.stringify(asked))
+    }
+    this.#keys(this.#draft.userLockout(type, origin), block.body, none)
   }
 
   #audit(block: HclBlock): void {

@@ -5,14 +5,25 @@
 import type { HclString } from '#base/hcl.ts'
 import type { AuditDraft, Draft, Section } from './draft.ts'
 import type { KeyTable } from './key.ts'
-import { auditKeys, auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, sealKeys, telemetryKeys, topKeys } from './keys.ts'
+import {
+  auditKeys,
+  auditOptionKeys,
+  listenerKeys,
+  raftKeys,
+  retryJoinKeys,
+  sealKeys,
+  telemetryKeys,
+  topKeys,
+  userLockoutKeys,
+  userLockoutTypes,
+} from './keys.ts'
 import type { AuditType, SealKind } from './keys.ts'
 import { nearest } from './problems.ts'
 import type { Problems } from './problems.ts'
 import type { Origin } from './types.ts'
 
 const prefix = 'HOLDFAST_'
-const blockNames = ['listener', 'storage', 'seal', 'audit', 'telemetry']
+const blockNames = ['listener', 'storage', 'seal', 'audit', 'telemetry', 'user_lockout']
 /** Blocks of one kind that names may make. */
 const blocksMax = 64
 
@@ -90,7 +101,7 @@ function locate(draft: Draft, name: string, origin: Origin): Target | null {
   }
   const raft = at('storage_raft_')
   if (raft !== null) return targetIn(raftKeys, raft, () => draft.raftSection(origin))
-  return locateSeal(draft, name, origin) ?? locateAudit(draft, name, origin)
+  return locateSeal(draft, name, origin) ?? locateUserLockout(draft, name, origin) ?? locateAudit(draft, name, origin)
 }
 
 /** The key of `table` whose path in variables is `name`: dots become underscores there. */
@@ -121,6 +132,12 @@ function locateSeal(draft: Draft, name: string, origin: Origin): Target | null {
     return { section, key }
   }
   return null
+}
+
+function locateUserLockout(draft: Draft, name: string, origin: Origin): Target | null {
+  const type = userLockoutTypes.find((known) => name.startsWith(`user_lockout_${known}_`))
+  if (type === undefined) return null
+  return targetIn(userLockoutKeys, name.slice(`user_lockout_${type}_`.length), () => draft.userLockout(type, origin))
 }
 
 /** audit_TYPE_NAME_KEY and audit_TYPE_NAME_options_KEY: the name may hold underscores, so keys are looked for at the end. */

@@ -1,4 +1,14 @@
-import type { auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, SealKind, telemetryKeys, topKeys } from './keys.ts'
+import type {
+  auditOptionKeys,
+  listenerKeys,
+  raftKeys,
+  retryJoinKeys,
+  SealKind,
+  telemetryKeys,
+  topKeys,
+  userLockoutKeys,
+  UserLockoutType,
+} from './keys.ts'
 import type { ValuesOf } from './key.ts'
 
 /** Where something stands, for messages: 'server.hcl:12' or 'HOLDFAST_API_ADDR'. */
@@ -30,6 +40,9 @@ export interface SealBlock {
   readonly options: Readonly<Record<string, string>>
 }
 
+/** What it leaves out is null, the threshold 0. */
+export type UserLockoutConfig = ValuesOf<typeof userLockoutKeys> & { readonly type: UserLockoutType }
+
 /** A whole configuration, checked. Names are the file's; durations are milliseconds, sizes bytes. */
 export interface ServerConfig extends ValuesOf<typeof topKeys> {
   /** Given or derived from the first listener. */
@@ -44,6 +57,8 @@ export interface ServerConfig extends ValuesOf<typeof topKeys> {
   readonly seals: readonly SealBlock[]
   readonly audit: readonly AuditConfig[]
   readonly telemetry: TelemetryConfig
+  /** At most one of a type. */
+  readonly userLockouts: readonly UserLockoutConfig[]
   /** One line each, to be logged at start: what was accepted and has no effect. */
   readonly warnings: readonly string[]
   /** Files it came from. */

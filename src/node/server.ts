@@ -49,6 +49,7 @@ import { LateReplica } from './late-replica.ts'
 import { chooseSeals, type ChosenSeals } from './seal-choice.ts'
 import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
+import { lockoutSettings } from './lockout-settings.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
@@ -248,7 +249,7 @@ function assemble(
   const policies = createPolicyStore({ identity })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
-  const lockout = new UserLockout({ term: () => replica.status().term })
+  const lockout = new UserLockout({ term: () => replica.status().term, settingsFor: (type) => lockoutSettings(config.userLockouts, type) })
   const seal = createSealManager({
     barrier,
     replica,
