@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { isHoldfastError } from '#base/errors.ts'
 import { renderConfigurationPage } from '#config/document.ts'
-import { auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, sealKeys, telemetryKeys, topKeys } from '#config/keys.ts'
+import { auditOptionKeys, listenerKeys, raftKeys, retryJoinKeys, sealKeys, telemetryKeys, topKeys, userLockoutKeys } from '#config/keys.ts'
 import { loadConfig } from '#config/load.ts'
 import { nearest } from '#config/problems.ts'
 import type { ConfigSource, ServerConfig } from '#config/types.ts'
@@ -226,7 +226,7 @@ ui = true
 cache_size = "10"
 user_lockout "all" { lockout_threshold = 3 }
 telemetry { statsd_address = "a:1" }`)
-  expect(config.warnings).toHaveLength(5)
+  expect(config.warnings).toHaveLength(4)
   expect(config.warnings[0]).toMatch(/^server\.hcl:\d+: disable_mlock: has no effect: /)
 })
 
@@ -316,6 +316,7 @@ describe('environment and flags', () => {
       ...tables,
       'seal.pkcs11': sealKeys.pkcs11,
       'audit.file.x.options': auditOptionKeys.file,
+      'user_lockout.all': userLockoutKeys,
     })) {
       for (const key of Object.keys(table)) {
         const dotted = path === '' ? key : `${path}.${key}`
@@ -370,6 +371,7 @@ test('no text makes the loader fail in another way than ERR_CONFIG', () => {
     'path',
     'seal',
     'audit',
+    'user_lockout',
     'options',
     'retry_join',
     'null',
