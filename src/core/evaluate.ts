@@ -248,6 +248,11 @@ async function identify(
   if (!open && !addressAllowed(found, request.clientAddress))
     return { acl: null, error: denied(wellKnown.permissionDenied), decision: () => null }
   const compiled = await compileFor(deps, view, found)
+  // Nor is one that is good for nothing, its entity being disabled or gone: who has it must still be able to log in.
+  if (compiled instanceof HoldfastError && open) {
+    trace.token = null
+    return { acl: null, error: null, decision: () => null }
+  }
   if (compiled instanceof HoldfastError) return { acl: null, error: compiled, decision: () => null }
   const acl = compiled
   let decided: Decision | null = null

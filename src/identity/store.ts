@@ -1,6 +1,7 @@
 /** Identity as the rest of the house uses it. Records and their layout: records.ts. */
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
+import { createRoleStore } from '#policies/roles.ts'
 import {
   changeAlias,
   createAlias,
@@ -73,8 +74,9 @@ export interface IdentityStore {
     change: EntityChange,
     namespace?: string,
   ): Promise<{ readonly entity: EntityRecord; readonly created: boolean }>
-  deleteEntity(transaction: Transaction, entity: EntityRecord, namespace?: string): void
-  /** See mergeEntities. */
+  /** Its tokens are good for nothing from then on. Roles forget it. */
+  deleteEntity(transaction: Transaction, entity: EntityRecord, namespace?: string): Promise<void>
+  /** See mergeEntities. Roles of those that were merged are not handed on. */
   merge(transaction: Transaction, merge: Merge, namespace?: string): Promise<EntityRecord>
   createAlias(
     transaction: Transaction,
@@ -126,6 +128,7 @@ const listFolder = (kind: Kind, by: 'id' | 'name' | 'alias'): string =>
 /** One a process (or thread): keeps a cache and nothing else. */
 export function createIdentityStore({ random }: { readonly random: RandomSource }): IdentityStore {
   const resolver = new Resolver()
+  const roles = createRoleStore()
   const writing = (transaction: Transaction, namespace: string): IdentityWriter => new IdentityWriter(transaction, namespace, random)
 
   async function known(writer: IdentityWriter, entityId: string): Promise<EntityRecord | null> {
@@ -185,8 +188,17 @@ export function createIdentityStore({ random }: { readonly random: RandomSource 
     },
 
     putEntity: (transaction, id, change, namespace = 'root') => upsertEntity(writing(transaction, namespace), id, change),
-    deleteEntity: (transaction, entity, namespace = 'root') => removeEntity(writing(transaction, namespace), entity),
-    merge: (transaction, merge, namespace = 'root') => mergeEntities(writing(transaction, namespace), merge),
+    async deleteEntity(transaction, entity, namespace = 'root') {
+      removeEntity(writing(transaction, namespace), entity)
+      await roles.forget(transaction, 'entity', entity.id, namespace)
+    },
+
+    async merge(transaction, merge, namespace = 'root') {
+      const merged = await mergeEntities(writing(transaction, namespace), merge)
+      for (const id of new Set(merge.from)) await roles.forget(transaction, 'entity', id, namespace)
+      return merged
+    },
+
     createAlias: (transaction, wanted, namespace = 'root') => createAlias(writing(transaction, namespace), wanted),
     changeAlias(transaction, entity, aliasId, change, namespace = 'root') {
       return changeAlias(writing(transaction, namespace), entity, aliasId, change)
@@ -197,6 +209,7 @@ export function createIdentityStore({ random }: { readonly random: RandomSource 
     async deleteGroup(transaction, group, namespace = 'root') {
       const writer = writing(transaction, namespace)
       await removeGroup(writer, group)
+      await roles.forget(transaction, 'group', group.id, namespace)
       return { section: writer.section, prefix: `member/${group.id}` }
     },
 

@@ -159,7 +159,8 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
       throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
     }
     const groupIds = identity?.groups.map((group) => group.id) ?? []
-    const byRoles = await roles.policiesOf(view, entityId, groupIds, namespaceId)
+    // The entity that a merged one has become is what roles are bound to.
+    const byRoles = await roles.policiesOf(view, identity?.entity.id ?? entityId, groupIds, namespaceId)
     // `root` in any spelling comes from a token alone (CVE-2024-9180, CVE-2025-5999).
     const policies = [...(identity?.policies ?? []), ...byRoles].map((name) => name.trim().toLowerCase())
     return { identity, policies: [...new Set(policies)].filter((name) => !immutablePolicyNames.has(name)).toSorted() }

@@ -40,7 +40,7 @@ export function entityPaths(services: IdentityServices): PathDef[] {
     update: writes('Change', upsert),
     delete: writes('Delete; tokens of the entity are good for nothing any more', async (context) => {
       const entity = await identity.entity(writing(context), what(context), namespaceOf(context))
-      if (entity) identity.deleteEntity(writing(context), entity, namespaceOf(context))
+      if (entity) await identity.deleteEntity(writing(context), entity, namespaceOf(context))
       return null
     }),
   })
@@ -122,7 +122,7 @@ async function batchDelete({ identity }: IdentityServices, context: HandlerConte
   if (ids.length > batchDeleteMax) throw bad(`entity ids to delete expected at most ${batchDeleteMax}, got ${ids.length}`)
   for (const id of ids) {
     const entity = await identity.entity(writing(context), { id }, namespaceOf(context))
-    if (entity) identity.deleteEntity(writing(context), entity, namespaceOf(context))
+    if (entity) await identity.deleteEntity(writing(context), entity, namespaceOf(context))
   }
   return null
 }
