@@ -20,6 +20,7 @@ import { decodeKept, encodeKept } from '#core/once.ts'
 import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { ForwardSeal } from '#node/forward-seal.ts'
+import { decodeRecord as decodeIdentity, encodeRecord as encodeIdentity } from '#identity/records.ts'
 import { decodeCommand, encodeCommand } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
 import { membershipChangeIn, withMacs } from '#replica/entries.ts'
@@ -533,6 +534,41 @@ export const formats: readonly Format[] = [
         Buffer.from('{}\n'),
       ),
     read: decodeKept,
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'entity and group record',
+    version: 1,
+    where: 'behind the barrier, `sys/identity`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeIdentity({
+        id: 'e1',
+        name: 'alice',
+        metadata: { team: 'red' },
+        policies: ['app'],
+        disabled: false,
+        aliases: [
+          {
+            id: 'a1',
+            name: 'al',
+            mountAccessor: 'auth_userpass_1',
+            metadata: {},
+            customMetadata: { shift: 'night' },
+            local: false,
+            mergedFromIds: ['e2'],
+            createdMs: 1_700_000_000_000,
+            updatedMs: 1_700_000_000_001,
+          },
+        ],
+        groupIds: ['g1'],
+        vouched: [{ groupId: 'g2', stamp: 's1', mountAccessor: 'auth_userpass_1' }],
+        mergedIds: ['e2'],
+        createdMs: 1_700_000_000_000,
+        updatedMs: 1_700_000_000_001,
+      }),
+    read: (bytes) => decodeIdentity('entity', bytes),
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
