@@ -1,9 +1,12 @@
-/** policy list, read, write, delete, fmt. */
+/** policy list, read, write, delete, fmt; the rest of `policy` is in policy/. */
 import { renameSync, writeFileSync } from 'node:fs'
 import { parseHcl } from '#base/hcl.ts'
 import { firstArg, printWritten, readData, trimSlashes } from '../cli/common.ts'
 import { formatHcl } from '../cli/hcl-format.ts'
-import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
+import { exitCodes, RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
+import { explainCommand } from './policy/explain.ts'
+import { lintCommand } from './policy/lint.ts'
+import { testCommand } from './policy/test.ts'
 
 const pathOf = (context: CommandContext): string => `sys/policies/acl/${trimSlashes(firstArg(context)).toLowerCase()}`
 
@@ -35,18 +38,30 @@ async function remove(context: CommandContext): Promise<void> {
   await printWritten(context, secret, `Deleted policy: ${trimSlashes(firstArg(context)).toLowerCase()}`)
 }
 
-async function format(context: CommandContext): Promise<void> {
+async function format(context: CommandContext): Promise<number> {
   const path = firstArg(context)
   const text = path === '-' ? await context.io.readStdin() : context.io.readFile(path)
   // First, so that a file that means nothing is left alone and its fault is named with its line.
   parseHcl(text)
   const formatted = formatHcl(text)
-  if (path === '-') return context.output.text(formatted)
-  if (formatted !== text) {
-    writeFileSync(`${path}.new`, formatted)
-    renameSync(`${path}.new`, path)
+  const json = /^\s*\{/.test(text)
+  if (context.flags.bool('check')) return check(context, path, formatted === text || json)
+  if (path === '-') context.output.text(formatted)
+  else if (json) {
+    throw new RefusedError(`${path} expected HCL, got JSON`, `to have it as HCL: holdfast policy fmt - < ${path}`)
+  } else {
+    if (formatted !== text) {
+      writeFileSync(`${path}.new`, formatted)
+      renameSync(`${path}.new`, path)
+    }
+    context.output.say(`Success! Formatted policy: ${path}`)
   }
-  context.output.say(`Success! Formatted policy: ${path}`)
+  return exitCodes.ok
+}
+
+function check({ output }: CommandContext, path: string, canonical: boolean): number {
+  if (!canonical) output.say(`${path} is not in its canonical form`)
+  return canonical ? exitCodes.ok : exitCodes.refused
 }
 
 export const policyCommands: readonly Command[] = [
@@ -91,12 +106,19 @@ export const policyCommands: readonly Command[] = [
   },
   {
     path: ['policy', 'fmt'],
-    synopsis: 'Lay out a policy file, after checking its syntax',
+    synopsis: 'Lay out a policy file in its canonical form, after checking its syntax',
     args: 'FILE | -',
     argsMin: 1,
     argsMax: 1,
     local: true,
-    examples: ['holdfast policy fmt team.hcl'],
+    description:
+      'A block a path, a key a line, two spaces a level; comments stay with what they are about, and nothing changes in what the policy means.\n' +
+      "A FILE is written in place; '-' is standard input to standard output, and turns JSON into HCL.",
+    examples: ['holdfast policy fmt team.hcl', 'holdfast policy fmt -check team.hcl', 'holdfast policy fmt - < team.json'],
+    flags: { check: { type: 'bool', description: 'Change nothing: exit with 2 when the file is not in its canonical form.' } },
     run: format,
   },
+  lintCommand,
+  testCommand,
+  explainCommand,
 ]

@@ -76,3 +76,14 @@ export function matches(pattern: Pattern, path: string): boolean {
   if (pattern.kind === 'segments') return matchesSegments(pattern, path)
   return pattern.kind === 'prefix' ? path.startsWith(pattern.stem) : path === pattern.stem
 }
+
+/** Whether `wide` matches every path that `narrow` matches. Neither is exact. */
+export function covers(wide: Pattern, narrow: Pattern): boolean {
+  const [over, under] = [wide.stem.split('/'), narrow.stem.split('/')]
+  // What ends in '*' goes on for any number of segments: only another such pattern can hold it.
+  if (wide.isPrefix ? under.length < over.length : narrow.isPrefix || under.length !== over.length) return false
+  const whole = wide.isPrefix ? over.slice(0, -1) : over
+  if (!whole.every((segment, i) => segment === '+' || segment === under[i])) return false
+  const [rest, below] = [over.at(-1) ?? '', under[over.length - 1] ?? '']
+  return !wide.isPrefix || (below === '+' ? rest === '' : below.startsWith(rest))
+}
