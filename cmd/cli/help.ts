@@ -10,6 +10,7 @@ export const groups: Readonly<Record<string, string>> = {
   'kv metadata': 'Settings and versions of secrets',
   operator: 'Running a cluster: initialise, unseal, members, keys',
   'operator raft': 'Members of the cluster',
+  'operator raft snapshot': 'Backups of the state: save, look into, check',
   'operator raft autopilot': 'Health of the members as the leader sees it',
   policy: 'Policies: who may do what',
   secrets: 'Secrets engines and where they are mounted',

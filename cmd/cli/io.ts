@@ -11,8 +11,12 @@ export interface Io {
   readonly stderrIsTty: boolean
   out(text: string): void
   err(text: string): void
+  /** Binary to standard output; resolves when more may be written. */
+  outBytes(bytes: Uint8Array): Promise<void>
   /** All of standard input, bounded. */
   readStdin(): Promise<string>
+  /** Standard input as it comes, of any length. */
+  stdinBytes(): AsyncIterable<Uint8Array>
   /** One secret: from a terminal without echo, else the first line of standard input. */
   readSecret(label: string): Promise<string>
   readFile(path: string): string
@@ -72,6 +76,8 @@ async function promptHidden(label: string): Promise<string> {
   }
 }
 
+const refuseClosed = (): never => process.exit(2)
+
 export const processIo: Io = {
   env: process.env,
   home: homedir(),
@@ -79,7 +85,14 @@ export const processIo: Io = {
   stderrIsTty: process.stderr.isTTY === true,
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
+  outBytes: (bytes) =>
+    new Promise((resolve, reject) => {
+      // A pipe that closes early is no end of a backup: whoever looks at the exit code must see it.
+      if (process.stdout.listenerCount('error', refuseClosed) === 0) process.stdout.prependListener('error', refuseClosed)
+      process.stdout.write(bytes, (error) => (error ? reject(new RefusedError('standard output was closed')) : resolve()))
+    }),
   readStdin: readAll,
+  stdinBytes: () => process.stdin,
   async readSecret(label) {
     if (process.stdin.isTTY) return (await promptHidden(label)).trim()
     const [line = ''] = (await readAll()).split('\n')

@@ -102,10 +102,13 @@ async function openClient({ flags }: Parsed, io: Io, curl: boolean): Promise<Cli
   if (!curl) return client
   const { curlCommand } = await import('./curl.ts')
   // The first request that a command makes is the one that is printed; nothing is sent.
-  client.raw = (call) => {
-    io.out(`${curlCommand(client.describe(call))}\n`)
+  const show = (call: Call, more = ''): Promise<never> => {
+    io.out(`${curlCommand(client.describe(call))}${more}\n`)
     return Promise.reject(new Finished())
   }
+  client.raw = (call) => show(call)
+  client.download = (call) => show(call)
+  client.upload = (call) => show(call, ' --data-binary @FILE')
   return client
 }
 

@@ -14,6 +14,7 @@ import { generateRootCommand } from './operator/generate-root.ts'
 import { raftCommands } from './operator/raft.ts'
 import { rekeyCommand } from './operator/rekey.ts'
 import { sealCommands } from './operator/seal.ts'
+import { snapshotCommands } from './operator/snapshot.ts'
 import { policyCommands } from './policy.ts'
 import { serverCommand } from './server.ts'
 import { statusCommand } from './status.ts'
@@ -37,5 +38,6 @@ export const commands: readonly Command[] = [
   membersCommand,
   ...raftCommands,
   ...autopilotCommands,
+  ...snapshotCommands,
   ...localCommands,
 ]

@@ -12,10 +12,11 @@ import { sleep, type Clock } from '#base/clock.ts'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { randomUuid, type RandomSource } from '#base/random.ts'
 import { accepted } from './answer.ts'
-import { UnreachableError, type Failure } from './errors.ts'
+import { ApiError, UnreachableError, type Failure } from './errors.ts'
 import { exchange, ExchangeError } from './exchange.ts'
 import { headerValue, prepare, type Prepared } from './request.ts'
-import type { Call, ClientOptions, RawAnswer, Secret } from './types.ts'
+import { exchangeForStream, exchangeUpload, QuietWatch, readWatched } from './streams.ts'
+import type { Call, ClientOptions, Download, RawAnswer, Secret } from './types.ts'
 
 export const clientDefaults = { timeoutMs: 60_000, retriesMax: 5, backoffMsMin: 100, backoffMsMax: 1_600, connectMsMax: 5_000 } as const
 
@@ -30,6 +31,8 @@ interface Sending {
   readonly prepared: Prepared
   /** Under which the cluster applies a write once; null: it has none, or needs none. */
   readonly requestId: string | null
+  /** One attempt at one address. */
+  readonly exchange: (address: string, prepared: Prepared, signal: AbortSignal) => Promise<RawAnswer>
   /** The last attempt that may have been carried out, or may be yet. */
   lost: Outcome | null
 }
@@ -121,13 +124,65 @@ export class Client implements AsyncDisposable {
   async raw(call: Call): Promise<RawAnswer> {
     const prepared = prepare(this.options, call)
     const deadline = new AbortController()
-    const timer = this.#tools.clock.setTimer(this.options.timeoutMs ?? clientDefaults.timeoutMs, () => deadline.abort())
+    const timer = this.#tools.clock.setTimer(this.#timeoutMs, () => deadline.abort())
     const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal])
     try {
-      return finish(await this.#attempts({ call, prepared, requestId: this.#requestId(call), lost: null }, signal), prepared)
+      const exchangeOnce: Sending['exchange'] = (address, one, until) => exchange(this.#agent, address, one, until)
+      const sending = { call, prepared, requestId: this.#requestId(call), exchange: exchangeOnce, lost: null }
+      return finish(await this.#attempts(sending, signal), prepared)
     } finally {
       timer.cancel()
     }
+  }
+
+  /**
+   * An answer that is read as it comes, from whichever node answers first. `timeoutMs` bounds the way to its head, and each silence behind that.
+   * @throws ApiError for any status but 200; as `raw`.
+   */
+  async download(call: Call): Promise<Download> {
+    const watch = new QuietWatch(this.#tools.clock, this.#timeoutMs)
+    const signal = call.signal === undefined ? watch.signal : AbortSignal.any([watch.signal, call.signal])
+    const prepared = prepare(this.options, call)
+    const exchangeOnce: Sending['exchange'] = (address, one, until) => exchangeForStream(this.#agent, address, one, until)
+    try {
+      const outcome = await this.#attempts({ call, prepared, requestId: null, exchange: exchangeOnce, lost: null }, signal)
+      const answer = finish(outcome, prepared)
+      const { body, headers, address } = answer
+      if (body === undefined) {
+        accepted(answer, { method: call.method, url: call.path })
+        throw new ApiError(
+          { method: call.method, url: `${address}/v1/${call.path}` },
+          answer.status,
+          ['expected a stream'],
+          undefined,
+          undefined,
+        )
+      }
+      return { headers, address, body: worded(readWatched(body, watch, signal), address, prepared) }
+    } catch (error) {
+      watch.end()
+      throw error
+    }
+  }
+
+  /**
+   * Sends what `open` gives as the body. Bounded in silence, as `download`. Tried at the next address as `raw` does, with a stream that is opened anew; with
+   * `call.retry` false, once. @throws as `raw`, and what the stream throws.
+   */
+  async upload(call: Omit<Call, 'body'>, open: () => AsyncIterable<Uint8Array>): Promise<RawAnswer> {
+    const watch = new QuietWatch(this.#tools.clock, this.#timeoutMs)
+    const signal = call.signal === undefined ? watch.signal : AbortSignal.any([watch.signal, call.signal])
+    const prepared = prepare(this.options, call)
+    const exchangeOnce: Sending['exchange'] = (address, one, until) => exchangeUpload(this.#agent, address, one, open(), watch, until)
+    try {
+      return finish(await this.#attempts({ call, prepared, requestId: null, exchange: exchangeOnce, lost: null }, signal), prepared)
+    } finally {
+      watch.end()
+    }
+  }
+
+  get #timeoutMs(): number {
+    return this.options.timeoutMs ?? clientDefaults.timeoutMs
   }
 
   #requestId(call: Call): string | null {
@@ -169,11 +224,11 @@ export class Client implements AsyncDisposable {
     return outcome
   }
 
-  async #once(address: string, { prepared, requestId, lost }: Sending, signal: AbortSignal): Promise<Outcome> {
+  async #once(address: string, { prepared, requestId, lost, exchange: exchangeOnce }: Sending, signal: AbortSignal): Promise<Outcome> {
     const repeated = lost === null ? {} : { 'x-holdfast-request-repeated': 'true' }
     const id = requestId === null ? {} : { 'x-holdfast-request-id': headerValue('request id', requestId), ...repeated }
     try {
-      return { answer: await exchange(this.#agent, address, { ...prepared, headers: { ...prepared.headers, ...id } }, signal) }
+      return { answer: await exchangeOnce(address, { ...prepared, headers: { ...prepared.headers, ...id } }, signal) }
     } catch (error) {
       if (error instanceof ExchangeError) return { error, address }
       throw error
@@ -229,6 +284,21 @@ function mayHaveRun({ requestId }: Sending, outcome: Outcome): boolean {
   if ('error' in outcome) return outcome.error.sent
   const { status, json } = outcome.answer
   return status === 502 || status === 504 || (status === 500 && json?.['code'] === 'ERR_OUTCOME_UNKNOWN')
+}
+
+/** What breaks off a stream, in the client's words. */
+async function* worded(
+  body: AsyncIterable<Uint8Array>,
+  address: string,
+  { method, target }: Prepared,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* body
+  } catch (error) {
+    if (!(error instanceof ExchangeError)) throw error
+    const [path = ''] = target.split('?')
+    throw new UnreachableError({ method, url: `${address}${path}` }, `the answer broke off: ${error.message}`, false, error.cause)
+  }
 }
 
 function finish(outcome: Outcome, prepared: Prepared): RawAnswer {

@@ -1,4 +1,5 @@
 /** One HTTP exchange with one address, bounded in time and size. */
+import type { Readable } from 'node:stream'
 import { request as send, type Dispatcher } from 'undici'
 import { limits } from '#base/limits.ts'
 import type { Prepared } from './request.ts'
@@ -37,8 +38,11 @@ function codesOf(error: unknown): string[] {
 /** Certificates are refused during the handshake, before the request is written. */
 const handshakeCode = /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL_/
 
+/** A request whose body may be a stream. */
+type Sendable = Omit<Prepared, 'body'> & { readonly body: string | Readable | null }
+
 /** @throws ExchangeError, also when `signal` aborts. */
-export async function exchange(dispatcher: Dispatcher, address: string, prepared: Prepared, signal: AbortSignal): Promise<RawAnswer> {
+export async function exchange(dispatcher: Dispatcher, address: string, prepared: Sendable, signal: AbortSignal): Promise<RawAnswer> {
   try {
     const answer = await send(`${address}${prepared.target}`, {
       method: prepared.method as Dispatcher.HttpMethod,
@@ -47,13 +51,29 @@ export async function exchange(dispatcher: Dispatcher, address: string, prepared
       dispatcher,
       signal,
     })
-    const text = await readBounded(answer.body)
-    return { status: answer.statusCode, headers: flatten(answer.headers), text, json: parseObject(text), address }
+    return await readAnswer({ status: answer.statusCode, headers: answer.headers, body: answer.body, address })
   } catch (error) {
-    const codes = codesOf(error)
-    const sent = !codes.some((code) => neverConnected.has(code) || handshakeCode.test(code))
-    throw new ExchangeError(reasonOf(error, codes, signal), sent, error)
+    throw failureOf(error, signal)
   }
+}
+
+/** The whole of an answer whose head is here. @throws when it is longer than any answer, or breaks off. */
+export async function readAnswer(answer: {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: AsyncIterable<Uint8Array>
+  readonly address: string
+}): Promise<RawAnswer> {
+  const { status, headers, body, address } = answer
+  const text = await readBounded(body)
+  return { status, headers: flatten(headers), text, json: parseObject(text), address }
+}
+
+/** What an exchange ended in, as one error that says whether anything was sent. */
+export function failureOf(error: unknown, signal: AbortSignal): ExchangeError {
+  const codes = codesOf(error)
+  const sent = !codes.some((code) => neverConnected.has(code) || handshakeCode.test(code))
+  return new ExchangeError(reasonOf(error, codes, signal), sent, error)
 }
 
 async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
@@ -76,7 +96,9 @@ function parseObject(text: string): Secret | null {
   }
 }
 
-const flatten = (headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string> =>
+type Headers = Readonly<Record<string, string | string[] | undefined>>
+
+export const flatten = (headers: Headers): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : (value ?? '')]))
 
 function reasonOf(error: unknown, codes: readonly string[], signal: AbortSignal): string {

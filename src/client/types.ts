@@ -69,4 +69,14 @@ export interface RawAnswer {
   readonly json: Secret | null
   /** Which of the addresses answered. */
   readonly address: string
+  /** Of a streamed answer of status 200, unread; then `text` is empty. */
+  readonly body?: AsyncIterable<Uint8Array>
+}
+
+/** A streamed answer. */
+export interface Download {
+  readonly headers: Readonly<Record<string, string>>
+  /** Read once, to its end or not. @throws UnreachableError when it breaks off, or nothing more comes. */
+  readonly body: AsyncIterable<Uint8Array>
+  readonly address: string
 }

@@ -7,6 +7,8 @@ import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
+import type { SnapshotSaver } from '#snapshots/saver.ts'
+import type { SnapshotSchedules } from '#snapshots/schedules.ts'
 import type { Birth } from './lifecycle.ts'
 
 export interface MetricSources {
@@ -17,10 +19,12 @@ export interface MetricSources {
   readonly core: Core
   /** null: shares. */
   readonly seal: AutoSeal | null
+  readonly saver: SnapshotSaver
+  readonly schedules: SnapshotSchedules
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
-export function metricsText({ replica, barrier, birth, core, seal }: MetricSources): string {
+export async function metricsText({ replica, barrier, birth, core, seal, saver, schedules }: MetricSources): Promise<string> {
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -72,6 +76,21 @@ export function metricsText({ replica, barrier, birth, core, seal }: MetricSourc
     gauge('holdfast_seal_last_failure_seconds', 'When one last failed.', (auto.lastFailure?.atMs ?? 0) / 1_000)
     for (const { fault, count } of auto.failures)
       gauge('holdfast_seal_failures', 'Failed calls to the seal since the start.', count, `{cause="${fault}"}`)
+  }
+  gauge('holdfast_snapshot_saves', 'Snapshots that this node is saving.', saver.saving)
+  for (const { schedule, run } of sealed ? [] : await schedules.status()) {
+    // Names of schedules are letters, digits, - and _.
+    const labels = `{schedule="${schedule.name}"}`
+    const lastOkMs = run?.lastSuccess?.endedMs ?? 0
+    gauge(
+      'holdfast_snapshot_last_success_seconds',
+      'When a scheduled snapshot was last kept, seconds since 1970; 0: not yet.',
+      lastOkMs / 1_000,
+      labels,
+    )
+    gauge('holdfast_snapshot_last_bytes', 'Bytes of that one.', run?.lastSuccess?.bytes ?? 0, labels)
+    gauge('holdfast_snapshot_failures', 'Runs of the schedule that have failed since its last success.', run?.failures ?? 0, labels)
+    gauge('holdfast_snapshot_last_failure_seconds', 'When one last failed.', (run?.lastError?.atMs ?? 0) / 1_000, labels)
   }
   const transport = birth.transport?.stats()
   if (transport !== undefined) gauge('holdfast_transport_peers', 'Peers with an open stream.', transport.peers.length)

@@ -54,6 +54,7 @@ import { createProcessLogger, type ProcessLogger } from './logger.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
+import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 import { watchSignals } from './signals.ts'
 
 import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
@@ -342,7 +343,7 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active }),
+    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),

@@ -33,7 +33,11 @@ export async function runCommand(line: string | readonly string[], options: RunO
     stderrIsTty: options.tty ?? false,
     out: (text) => void (out += text),
     err: (text) => void (err += text),
+    outBytes: async (bytes) => void (out += Buffer.from(bytes).toString('latin1')),
     readStdin: () => Promise.resolve(stdin),
+    stdinBytes: async function* () {
+      yield Buffer.from(stdin, 'latin1')
+    },
     readSecret: () => Promise.resolve((stdin.split('\n')[0] ?? '').trim()),
     readFile: readTextFile,
     readFileBytes,
