@@ -29,6 +29,7 @@ import { encodeFormats, formatsFrom } from '#replica/levels.ts'
 import { encodeMessage, messageFrom } from '#replica/messages.ts'
 import { decodeHeader, encodeHeader } from '#replica/snapshots.ts'
 import { encodeMembershipChange } from '#raft/index.ts'
+import { openBackup, sealBackup } from '#seal/backup.ts'
 import { encodeSealConfig, parseSealConfig } from '#seal/config.ts'
 import { encodeWrapped, parseWrapped } from '#seal/wrapped.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
@@ -629,6 +630,16 @@ export const formats: readonly Format[] = [
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
+    name: 'backup of shares',
+    version: 1,
+    where: 'the replicated state, `core/unseal-keys-backup` and `core/recovery-keys-backup`, in a box',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => sealBackup(fixedKeys, 'core/unseal-keys-backup', { nonce: 'n', keys: { f00: ['aa'] } }, fixedRandom()),
+    read: (bytes) => openBackup(fixedKeys, 'core/unseal-keys-backup', bytes),
+    newer: () => sealBox(rootKey, 'core/unseal-keys-backup', Buffer.from(JSON.stringify({ version: 2 })), fixedRandom()),
+  },
+  {
     name: 'root key wrapped by an auto seal',
     version: 1,
     where: 'the replicated state, in the clear',
@@ -640,6 +651,9 @@ export const formats: readonly Format[] = [
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
 ]
+
+/** A barrier whose derived keys are all the same. */
+const fixedKeys = { derivedKey: () => new SecretBytes(Uint8Array.from(rootKey)) }
 
 const olderSlot = Buffer.from('484653310000000000000001000000017800000000', 'hex')
 olderSlot.writeUInt32BE(crc32c(olderSlot.subarray(0, olderSlot.length - 4)), olderSlot.length - 4)

@@ -152,9 +152,12 @@ audit "file" "file" {
 /** Ends the waiting: trying again can't help. */
 export class Final extends Error {}
 
+/** On a machine that does much else at the same time: every wait is so many times as long. */
+const patience = Number(process.env['HOLDFAST_PATIENCE'] ?? 1)
+
 /** Tries every 30 ms until `attempt` gives something other than null. What it throws meanwhile (a refused connection) is kept for the message. */
 export async function until<T>(what: string, attempt: () => Promise<T | null>, timeoutMs: number): Promise<T> {
-  const deadline = performance.now() + timeoutMs
+  const deadline = performance.now() + timeoutMs * patience
   let last = ''
   while (performance.now() < deadline) {
     try {
