@@ -57,7 +57,6 @@ import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
 import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 import { watchSignals } from './signals.ts'
 
-import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 /** How long requests in flight may go on once the node has been told to stop. */
 const drainMs = 3_000
 /** The same for a node that was sealed: it has nothing left to serve with, and the cluster waits for its vote. */
@@ -84,9 +83,9 @@ interface House {
   readonly seal: SealManager
   readonly seals: ChosenSeals
   readonly keeper: SealKeeper
+  readonly holders: ShareHolders
   readonly birth: Birth
   readonly cluster: NodeCluster
-  readonly holders: ShareHolders
   readonly renewal: Renewal
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
@@ -210,10 +209,10 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   house.saver.closeAll()
   await house.birth.stop()
   house.keeper.stop()
+  house.holders.close()
   house.seal.close()
   for (const seal of [house.seals.active, house.seals.retired]) await seal?.close()
   house.barrier.close()
-  house.holders.close()
   await house.audit.close()
   log.info({}, 'Holdfast has stopped')
 }
@@ -324,13 +323,13 @@ function assemble(
   const services: SystemServices = {
     lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
+    rekey: holders.rekey,
+    rootGeneration: holders.rootGeneration,
     policies,
     identity,
     tokens,
     wrapping,
     snapshots: saver,
-    rekey: holders.rekey,
-    rootGeneration: holders.rootGeneration,
     snapshotFolder: config.snapshot_folder,
     barrier,
     engines: mountable,
