@@ -1,8 +1,6 @@
 /** What Raft must show, rung by rung, and which test shows it: the rows of docs/internals/raft-ladder.md. Paths are below test/. */
 import { readFileSync } from 'node:fs'
-
-/** A test, as 'path::name'; a whole file, as 'path'. */
-export type Shown = string
+import type { Shown } from './shown.ts'
 
 export interface Rung {
   readonly number: number

@@ -1,27 +1,14 @@
 /** docs/internals/raft-ladder.md: each rung has its test, and each test that is named stands where it is said to. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { ladder, type Rung } from './ladder.ts'
+import { problem, shownCell } from './shown.ts'
 
 const page = 'docs/internals/raft-ladder.md'
 const rungs = ladder()
 
-/** Null, or what is wrong with 'path::name' (or 'path'). */
-function problem(shown: string): string | null {
-  const [path = '', name] = shown.split('::')
-  if (!existsSync(`test/${path}`)) return `no file ${path}`
-  const title = (name ?? '').replaceAll("'", "\\'")
-  const text = readFileSync(`test/${path}`, 'utf8')
-  if (name === undefined) return /\btest(\.each\(.*)?\(/.test(text) ? null : `no test in ${path}`
-  return [`'${name}'`, `"${name}"`, `'${title}'`, `\`${name}\``].some((quoted) => text.includes(quoted)) ? null : `no test '${name}' in ${path}`
-}
-
 function row({ number, name, shown, figure }: Rung): string {
-  const tests = shown.map((each) => {
-    const [path = '', title] = each.split('::')
-    return title === undefined ? `\`test/${path}\`` : `\`test/${path}\`: ${title.replaceAll('|', '\\|')}`
-  })
-  return `| ${number} | ${name} | ${tests.join('<br>')} | ${figure} |`
+  return `| ${number} | ${name} | ${shownCell(shown)} | ${figure} |`
 }
 
 function text(): string {
