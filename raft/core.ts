@@ -104,6 +104,8 @@ function createNode(config: RaftConfig, initial: InitialState, reader: LogReader
     electionElapsed: 0,
     electionTimeout: config.electionTicks,
     votes: new Map(),
+    refusedShorter: false,
+    vainTimeouts: 0,
     forwarded: new ForwardedReads(config.pendingReadsMax, config.randomBelow(2 ** 30) * 2 ** 22),
     progress: new Map(),
     reads: new ReadQueue(config.pendingReadsMax),

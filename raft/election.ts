@@ -1,5 +1,17 @@
 /** Campaigns and votes, with the pre-vote phase and the leader's lease on votes. */
-import { drop, hearsLeader, isPromised, isPromotable, mayVote, membership, send, sendDurable, sendInTerm, type Node } from './node.ts'
+import {
+  drop,
+  hearsLeader,
+  isCalledFor,
+  isPromised,
+  isPromotable,
+  mayVote,
+  membership,
+  send,
+  sendDurable,
+  sendInTerm,
+  type Node,
+} from './node.ts'
 import { membersOf } from './membership.ts'
 import { voteResult } from './quorum.ts'
 import { lead } from './leader.ts'
@@ -12,7 +24,7 @@ export function campaign(node: Node, force = false): void {
   if (node.role === Role.leader) return
   // Its own vote is worth as much as any other voter's, and an operator may ask at any time.
   if (!force && isPromised(node)) return drop(node, 'leader-lease')
-  if (!isPromotable(node)) return
+  if (!isPromotable(node) && !isCalledFor(node)) return
   if (node.term >= counterMax) return drop(node, 'term-exhausted')
   if (node.config.preVote && !force) askPreVotes(node)
   else askVotes(node, force)
@@ -92,7 +104,7 @@ export function promiseForbids(node: Node, message: Message): boolean {
 /** A real vote: at most one a term, on disk before it is told, and only for a log that holds all that may be committed. */
 export function handleVote(node: Node, message: Message): void {
   const free = node.vote === message.from || (node.vote === null && node.leader === null)
-  const upToDate = node.log.isUpToDate(message.logIndex ?? 0, message.logTerm ?? 0)
+  const upToDate = isUpToDate(node, message)
   if (!free || !upToDate) {
     return sendDurable(node, { type: MessageType.voteReply, to: message.from, reject: true })
   }
@@ -107,10 +119,16 @@ export function handleVote(node: Node, message: Message): void {
  */
 export function handlePreVote(node: Node, message: Message): void {
   const free = message.term > node.term || node.vote === message.from || (node.vote === null && node.leader === null)
-  const upToDate = node.log.isUpToDate(message.logIndex ?? 0, message.logTerm ?? 0)
+  const upToDate = isUpToDate(node, message)
   const granted = message.term >= node.term && free && upToDate
   if (granted) send(node, { type: MessageType.preVoteReply, to: message.from, term: message.term })
   else sendInTerm(node, { type: MessageType.preVoteReply, to: message.from, reject: true })
+}
+
+function isUpToDate(node: Node, { logIndex = 0, logTerm = 0 }: Message): boolean {
+  const upToDate = node.log.isUpToDate(logIndex, logTerm)
+  if (!upToDate) node.refusedShorter = true
+  return upToDate
 }
 
 export function handlePreVoteReply(node: Node, message: Message): void {

@@ -132,9 +132,12 @@ function advanceCommit(node: Node): void {
   node.history.prune(index)
 }
 
-/** A leader whose removal or demotion is committed tells the others, hands over and goes. */
+/**
+ * A leader whose removal or demotion is committed tells the others, hands over and goes; so does a learner that had to lead, once what it holds is
+ * committed with its first entry.
+ */
 function stepDownIfRemoved(node: Node): boolean {
-  if (isVoter(membership(node), node.config.id) || node.history.pendingAt(node.log.commit)) return false
+  if (isVoter(membership(node), node.config.id) || node.history.pendingAt(node.log.commit) || !committedInTerm(node)) return false
   flushAppends(node)
   const heir = bestTransferee(node)
   if (heir !== null) send(node, { type: MessageType.timeoutNow, to: heir })

@@ -41,6 +41,10 @@ export interface Node {
   /** Drawn anew at each change of role: the spread is what breaks repeated split votes. */
   electionTimeout: number
   votes: Map<NodeId, boolean>
+  /** Since the last timeout a candidate was refused whose log lacks what this node's has. */
+  refusedShorter: boolean
+  /** A learner's timeouts in a row with such a refusal, and without a leader. */
+  vainTimeouts: number
   /** Read questions to the leader, while this node does not lead. */
   readonly forwarded: ForwardedReads
 
@@ -102,6 +106,17 @@ export function membership(node: Node): Membership {
 export function isPromotable(node: Node): boolean {
   const { id } = node.config
   return isVoter(membership(node), id) || isVoter(node.history.committedAt(node.log.commit), id)
+}
+
+/** After so many timeouts any voter that can win has won. */
+const vainTimeoutsMin = 2
+
+/**
+ * Must a learner campaign? Voters that are left may need its vote, since their logs make it one, and it can't give it, since its own log is newer: nobody
+ * could ever be elected. It may lead as a removed voter may: it needs a majority of the voters that it knows, and goes when its first entry is committed.
+ */
+export function isCalledFor(node: Node): boolean {
+  return node.vainTimeouts >= vainTimeoutsMin && mayVote(node)
 }
 
 /** Neither a node that knows itself removed nor one that has not been let in yet has a say in elections. */

@@ -45,6 +45,7 @@ function reset(node: Node, term: number, leader: NodeId | null): void {
     node.vote = null
   }
   node.leader = leader
+  if (leader !== null) node.vainTimeouts = 0
   node.votes = new Map()
   node.progress.clear()
   node.uncommitted.clear()

@@ -1,7 +1,7 @@
 /** What the passing of one tick means in each role. */
 import { awaitsOwnVote, campaign } from './election.ts'
 import { quorumActive } from './leader.ts'
-import { drop, isPromised, isPromotable, type Node } from './node.ts'
+import { drop, isCalledFor, isPromised, isPromotable, type Node } from './node.ts'
 import { tickReads } from './readindex.ts'
 import { broadcastHeartbeat } from './replication.ts'
 import { becomeFollower, restartElectionTimer } from './roles.ts'
@@ -20,7 +20,9 @@ function tickOther(node: Node): void {
   // Its ticks came in a burst, and the clock says that it is too early: the next tick asks again, not the next timeout.
   if (isPromised(node)) return
   restartElectionTimer(node)
-  if (isPromotable(node)) return campaign(node)
+  node.vainTimeouts = node.refusedShorter ? node.vainTimeouts + 1 : 0
+  node.refusedShorter = false
+  if (isPromotable(node) || isCalledFor(node)) return campaign(node)
   // A learner has lost its leader like anybody else. If it went on to believe in it, each restart of its timer would renew a lease,
   // and a candidate that counts it as a voter (by an entry that it has not got yet) would be ignored.
   becomeFollower(node, node.term, null)

@@ -101,7 +101,7 @@ export interface BarrierControl extends Barrier {
   /**
    * Opens with `rootKey` (takes ownership; wiped if it does not open) and tells the replica that this node may lead.
    * @throws ERR_NOT_INITIALIZED when there is no keyring here (yet); ERR_DECRYPT when the root key is another; ERR_UNPROVEN when what this node took
-   *   while it was sealed was not made by unsealed leaders, or nobody has vouched for it yet.
+   *   while it was sealed was not made by unsealed leaders.
    */
   open(rootKey: SecretBytes): void
   /** Wipes all keys and opened values. What still runs ends with ERR_SEALED. Does nothing when sealed. */

@@ -11,14 +11,14 @@
  *
  * Rejected: a chain of unkeyed hashes with a signature now and then. Whoever leads could have a node apply anything until the next signature is due.
  */
-import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { HoldfastError } from '#base/errors.ts'
 import type { Entry, MembershipChange } from '#raft/types.ts'
 import type { LogStore, StateMeta, StateStore } from '#store/types.ts'
 import { macBytes, sameBytes, type Authenticator, type Scope } from './authenticator.ts'
 import { signedParts, writeMacs } from './command.ts'
 import { signedChange, withMacs } from './entries.ts'
 import { isGenuine, linkOf, origin, signLink, type Link } from './links.ts'
-import { encodeMark, markFrom, unproven, type Base, type Mark } from './mark.ts'
+import { encodeMark, markFrom, type Base, type Mark } from './mark.ts'
 import { isStateProof, proveState, speaksOf, stateStatement } from './proofs.ts'
 
 /** States of its own that a node remembers for the proofs that may come; each is a few hundred bytes. */
@@ -216,22 +216,25 @@ export class CommandChain {
 
   /**
    * The meta record of a snapshot that a peer sent with `proof`, as this node may keep it.
-   * @throws ERR_PEER_REFUSED when the proof speaks of another state, or this node is unsealed and it is none.
+   * @throws ERR_PEER_REFUSED when the proof speaks of another state, there is none, or (on an unsealed node) it does not hold.
    */
   received(from: string, meta: StateMeta, proof: Uint8Array | null): StateMeta {
     this.expectProof(from, proof)
-    if (proof !== null && !speaksOf(proof, meta)) throw refusedSnapshot(from, 'expected the state that its proof speaks of, got another')
+    if (proof === null || !speaksOf(proof, meta)) throw refusedSnapshot(from, 'expected the state that its proof speaks of, got another')
     const { tip } = markFrom(meta.chain)
     if (this.#authenticator !== null) return { ...meta, chain: tip }
-    const base = proof === null ? unproven : { index: meta.applied, tip, proof }
-    return { ...meta, chain: encodeMark({ tip, base }) }
+    return { ...meta, chain: encodeMark({ tip, base: { index: meta.applied, tip, proof } }) }
   }
 
-  /** Before a snapshot's body is read. @throws ERR_PEER_REFUSED */
+  /**
+   * Before a snapshot's body is read. A sealed node can't tell whether a proof holds, and finds out when it is opened. Without any it would put a state that
+   * nobody could ever check in the place of one that it can check itself, and could never be opened again if the sender is lost.
+   * @throws ERR_PEER_REFUSED
+   */
   expectProof(from: string, proof: Uint8Array | null): void {
     const authenticator = this.#authenticator
-    if (authenticator === null) return
-    if (proof === null || !isStateProof(proof, authenticator, this.#options.scope()))
+    if (authenticator === null && proof !== null) return
+    if (authenticator === null || proof === null || !isStateProof(proof, authenticator, this.#options.scope()))
       throw refusedSnapshot(from, 'expected a proof of an unsealed node that has checked it, got none that holds')
   }
 
@@ -264,25 +267,12 @@ export class CommandChain {
     while (base + found.length < applied) {
       const page = log.entries(base + found.length + 1, applied + 1, pageBytes) ?? []
       if (page.length === 0) {
-        throw notVouchedFor(base)
+        throw unprovenState(`state: expected the log since index ${base}, from where on nothing is checked, got none`)
       }
       for (const entry of page) found.push(entry)
     }
     return found
   }
-}
-
-/** Why a node that took its state from a sealed one is not opened yet. */
-export function notVouchedFor(base = 0): HoldfastError {
-  return new HoldfastError('ERR_UNPROVEN', `state: expected somebody to have vouched for it since index ${base}, got nobody yet`, {
-    hint: 'this node took its state from a sealed one: unseal another node first, and this one again once it has caught up',
-    data: { final: false },
-  })
-}
-
-/** Would this error be the same at the next try? */
-export function isFinal(error: unknown): boolean {
-  return !(isHoldfastError(error, 'ERR_UNPROVEN') && (error.data as { final?: boolean } | undefined)?.final === false)
 }
 
 function begins(link: Link): boolean {

@@ -23,7 +23,7 @@ import {
 import { Announced } from './announced.ts'
 import { ReplicaCheck } from './check.ts'
 import { isProven, macOf, type Authenticator, type Scope } from './authenticator.ts'
-import { CommandChain, isFinal, notVouchedFor } from './chain.ts'
+import { CommandChain } from './chain.ts'
 import { encodeCommand } from './command.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { checkFrom, encodeCheck, RecentStates, type CheckMessage, type DigestAnswer } from './digests.ts'
@@ -100,8 +100,6 @@ export class Driver {
   #queue: Entry[] = []
   #installing = false
   #receiving = false
-  /** A state is on its way in that this node took while sealed, and that nobody has vouched for. */
-  #unvouched = false
   readonly #recent: RecentStates
   readonly check: ReplicaCheck
   readonly repair: StateRepair
@@ -196,12 +194,10 @@ export class Driver {
   setAuthenticator(authenticator: Authenticator | null): void {
     if (authenticator === null) this.chain.seal()
     else {
-      // Once it is installed this node may not show it; better sealed for a moment longer than ended then.
-      if (this.#unvouched && this.chain.authenticator === null) throw notVouchedFor()
       try {
         this.chain.open(authenticator)
       } catch (error) {
-        throw isFinal(error) ? this.fail(error) : error
+        throw this.fail(error)
       }
     }
     this.#tellSealed()
@@ -315,7 +311,8 @@ export class Driver {
     if (known && hint.index < state.meta.applied) return this.#offerHint(from, hint.index)
     if (!known || this.#leader !== null || !isUseful(hint, from, nodeId, state.meta.applied)) return
     logger.info({ peer: from, index: hint.index }, 'reaching for the members that a peer named')
-    peers.setPeers(hint.members)
+    // Its own log may name one that the peer has not heard of, and whose vote is needed.
+    peers.setPeers(this.#announced.with(hint.members))
   }
 
   /** Stores a peer's snapshot; resolves when it is installed, or was found to be of no use. */
@@ -331,10 +328,7 @@ export class Driver {
             throw new HoldfastError('ERR_PEER_REFUSED', 'snapshot: expected a term that elections can have led to')
           this.chain.expectProof(from, proof)
         },
-        meta: (received, proof) => {
-          this.#unvouched = this.chain.authenticator === null && proof === null
-          return this.chain.received(from, received, proof)
-        },
+        meta: (received, proof) => this.chain.received(from, received, proof),
       }
       const { term, meta } = await receiveSnapshot(state, clusterId, header, body, accept, this.formats).catch((error: unknown) => {
         // It will never be able to read what the cluster writes: better told now than at each try.
@@ -349,7 +343,6 @@ export class Driver {
       while (this.#persisting !== null) await this.#persisting
     } finally {
       this.#receiving = false
-      this.#unvouched = false
     }
   }
 
@@ -804,6 +797,8 @@ export class Driver {
     await this.#install(meta.index, async () => {
       this.#queue = []
       this.#queued = meta.index
+      // It may be older than the state that was given up: members that came in between are named by the log alone again.
+      this.#announced.scan(log, meta.index)
       await state.install(meta, () => this.#showSnapshot())
     })
     await this.#keepMembers()

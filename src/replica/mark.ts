@@ -26,9 +26,6 @@ export interface Mark {
   readonly base: Base | null
 }
 
-/** The base of a state that nobody has vouched for. */
-export const unproven: Base = { index: 0, tip: new Uint8Array(0), proof: null }
-
 export function encodeMark({ tip, base }: Mark): Uint8Array {
   return base === null ? tip : packr.pack([version, tip, base.index, base.tip, base.proof])
 }

@@ -135,7 +135,7 @@ export class SimNode {
     this.life?.run(() => this.tellSealed())
   }
 
-  /** Opens or seals this node's process as the machine is now. One that holds what nobody has vouched for yet stays sealed, as its operator is told. */
+  /** Opens or seals this node's process as the machine is now. One that holds what was forged stays sealed, as its operator is told. */
   tellSealed(): void {
     try {
       this.life?.replica?.setAuthenticator(this.sealed ? null : testAuthenticator())

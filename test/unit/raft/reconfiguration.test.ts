@@ -39,6 +39,51 @@ function join(cluster: Cluster, id: string): void {
   cluster.run(3)
 }
 
+describe('a learner whose log is newer than those of the voters that are left', () => {
+  /** a has made d a voter in its own log; b, elected meanwhile, has reached nobody but d, and is gone. Three voters, one lost. */
+  function stranded(): Cluster {
+    const cluster = elected()
+    join(cluster, 'd')
+    cluster.isolate('a')
+    expect(propose(cluster, 'a', change('auto', addVoter('d')))).toMatchObject({ ok: true })
+    cluster.drop()
+    for (const id of ['b', 'c', 'd']) cluster.tick(id, 9)
+    cluster.tick('c', 1)
+    cluster.tick('d', 1)
+    cluster.drop()
+    cluster.do('b', (raft) => raft.campaign())
+    for (let round = 0; round < 10; round += 1) {
+      cluster.drop(({ type, to }) => type === MessageType.append && to === 'c')
+      cluster.deliver()
+    }
+    cluster.drop()
+    expect(cluster.raft('b').status().role).toBe('leader')
+    expect(cluster.raft('d').status().lastIndex).toBe(cluster.raft('b').status().lastIndex)
+    expect(cluster.raft('c').status().lastIndex).toBeLessThan(cluster.raft('b').status().lastIndex)
+    cluster.heal()
+    cluster.node('b').down = true
+    return cluster
+  }
+
+  test('leads until what it holds is committed, and hands over: nobody else could be elected', () => {
+    const cluster = stranded()
+    cluster.run(200)
+    const leaders = ['a', 'c', 'd'].filter((id) => cluster.raft(id).status().role === 'leader')
+    expect(leaders).toHaveLength(1)
+    expect(leaders).not.toContain('d')
+    expect(cluster.raft(leaders[0] ?? '').status().ready).toBe(true)
+  })
+
+  test('follows as ever while a voter can win', () => {
+    const cluster = elected()
+    join(cluster, 'd')
+    cluster.node('a').down = true
+    cluster.run(200)
+    expect(cluster.sent.filter(({ from, type }) => from === 'd' && type === MessageType.preVote)).toEqual([])
+    expect(['b', 'c'].some((id) => cluster.raft(id).status().role === 'leader')).toBe(true)
+  })
+})
+
 describe('joining', () => {
   test('a node without membership never campaigns, never votes, and takes a snapshot before any entry', () => {
     const cluster = elected()
