@@ -6,126 +6,18 @@
  * An attempt lives in the leader's memory. A crash between the change and its answer would leave shares in force that nobody has seen: whoever can't
  * bear that asks for verification, where the change waits until the new shares were typed in.
  */
-import { sealBox } from '#barrier/aead.ts'
-import { bareNames } from '#barrier/bare.ts'
-import type { BarrierControl } from '#barrier/types.ts'
-import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import type { Logger } from '#base/logger.ts'
-import type { RandomSource } from '#base/random.ts'
-import { SecretBytes } from '#base/secret.ts'
-import type { Replica } from '#replica/types.ts'
 import { authorise } from './authorise.ts'
-import { openBackup, sealBackup, type KeysBackup } from './backup.ts'
-import { encodeSealConfig, retiredMax } from './config.ts'
+import { openBackup, type KeysBackup } from './backup.ts'
 import { Led } from './leadership.ts'
-import { rootKeyPlace, wrapSurely } from './migration.ts'
-import { settled } from './outcome.ts'
-import { encryptShares, readPgpKeys, type PgpKey } from './pgp.ts'
-import { proven } from './proof.ts'
+import { readPgpKeys } from './pgp.ts'
 import { Quorum } from './quorum.ts'
-import { checkShareCounts, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
+import { checkRequest, fingerprintsOf, makeShares, refusal, verificationOf, type Attempt } from './rekey-attempt.ts'
+import { backupNames, replaceShares, rotateRootKey } from './rekey-change.ts'
+import type { RekeyOptions, RekeyRequest, RekeyResult, RekeyService, RekeyStatus, RekeyTarget, VerificationStatus } from './rekey-types.ts'
 import { sharesOf } from './share-check.ts'
 import { standing } from './standing.ts'
-import type { AutoSeal, SealConfig, SealRecords, ShareSet } from './types.ts'
-
-/** `root`: what protects the root key (unseal shares; with an auto seal the root key itself). `recovery`: the recovery shares. */
-export type RekeyTarget = 'root' | 'recovery'
-
-export interface RekeyRequest {
-  readonly shares: number
-  readonly threshold: number
-  readonly pgpKeys: readonly string[]
-  readonly backup: boolean
-  readonly requireVerification: boolean
-}
-
-export interface RekeyStatus {
-  /** '' when none was begun. */
-  readonly nonce: string
-  readonly started: boolean
-  /** Of the shares to come. */
-  readonly threshold: number
-  readonly shares: number
-  readonly progress: number
-  readonly required: number
-  readonly pgpFingerprints: readonly string[] | null
-  readonly backup: boolean
-  readonly verificationRequired: boolean
-  /** '' before the new shares were handed out. */
-  readonly verificationNonce: string
-}
-
-export interface RekeyResult {
-  readonly nonce: string
-  /** The new shares, raw or PGP-encrypted; none where the seal needs none. */
-  readonly keys: readonly Uint8Array[]
-  readonly pgpFingerprints: readonly string[] | null
-  readonly backup: boolean
-  readonly verificationRequired: boolean
-  readonly verificationNonce: string
-  readonly warnings: readonly string[]
-}
-
-export interface VerificationStatus {
-  readonly nonce: string
-  readonly started: boolean
-  readonly threshold: number
-  readonly shares: number
-  readonly progress: number
-}
-
-export interface RekeyService {
-  status(target: RekeyTarget): Promise<RekeyStatus>
-  /** Begins. @throws ERR_BAD_REQUEST: one is under way, or it asks for what can't be. */
-  init(target: RekeyTarget, request: RekeyRequest): Promise<RekeyStatus>
-  /** Ends what is under way; the present shares stay. `nonce` null: whoever asks may do so without it. */
-  cancel(target: RekeyTarget, nonce: string | null): Promise<void>
-  /** Takes a present share; with the last one needed the result. */
-  update(target: RekeyTarget, nonce: string, key: string): Promise<RekeyStatus | RekeyResult>
-  verificationStatus(target: RekeyTarget): Promise<VerificationStatus>
-  /** Takes a new share; with the last one needed they are in force: null. */
-  verify(target: RekeyTarget, nonce: string, key: string): Promise<{ readonly nonce: string; readonly status: VerificationStatus | null }>
-  /** Forgets the new shares that were typed in, not the rekey. */
-  restartVerification(target: RekeyTarget, nonce: string | null): Promise<VerificationStatus>
-  backup(target: RekeyTarget): KeysBackup | null
-  deleteBackup(target: RekeyTarget): Promise<void>
-  /** Another root key, without holders: auto seals only. @throws ERR_BAD_REQUEST with shares. */
-  rotateRoot(): Promise<void>
-  close(): void
-}
-
-export interface RekeyOptions {
-  readonly barrier: BarrierControl
-  readonly replica: Pick<Replica, 'status' | 'onStatus' | 'readIndex'>
-  readonly autoSeal: AutoSeal | null
-  readonly clock: Clock
-  readonly random: RandomSource
-  readonly log: Logger
-}
-
-/** The shares to come. */
-interface Fresh {
-  /** What they make. null where the seal has its own key. */
-  readonly key: SecretBytes | null
-  readonly set: ShareSet | null
-  /** As they are handed out. */
-  readonly keys: readonly Uint8Array[]
-}
-
-interface Attempt {
-  readonly target: RekeyTarget
-  readonly request: RekeyRequest
-  readonly pgpKeys: readonly PgpKey[]
-  /** As they stood at its beginning: a change of them in between makes it void. */
-  readonly records: SealRecords
-  readonly config: SealConfig
-  readonly quorum: Quorum
-  fresh: Fresh | null
-  verification: Quorum | null
-}
-
-const backupNames = { root: bareNames.unsealKeysBackup, recovery: bareNames.recoveryKeysBackup } as const
+import type { SealConfig, ShareSet } from './types.ts'
 
 class LeaderRekey implements RekeyService {
   readonly #options: RekeyOptions
@@ -203,7 +95,7 @@ class LeaderRekey implements RekeyService {
       }
       if (!quorum.give(nonce, key)) return this.#status(target)
       await this.#authorise(attempt)
-      const fresh = await this.#makeShares(attempt)
+      const fresh = await makeShares(attempt, this.#options.random)
       const facts = { nonce, keys: fresh.keys, pgpFingerprints: fingerprintsOf(pgpKeys), backup: request.backup }
       // Led no more while shares were made: the attempt is gone, and they are nobody's.
       if (this.#attempts[target] !== attempt) {
@@ -226,19 +118,6 @@ class LeaderRekey implements RekeyService {
       await authorise(this.#options.barrier, config, records, quorum.shares)
     } finally {
       quorum.wipe()
-    }
-  }
-
-  async #makeShares({ target, config, request, pgpKeys }: Attempt): Promise<Fresh> {
-    if (target === 'root' && config.secret === null) return { key: null, set: null, keys: [] }
-    const { random } = this.#options
-    const key = new SecretBytes(random.bytes(unsealKeyBytes))
-    try {
-      const shares = await splitKey(key.reveal(), request.shares, request.threshold)
-      return { key, set: shareSet(shares, request.threshold, random), keys: await encryptShares(pgpKeys, shares) }
-    } catch (error) {
-      key[Symbol.dispose]()
-      throw error
     }
   }
 
@@ -282,7 +161,7 @@ class LeaderRekey implements RekeyService {
     attempt.fresh = null
     this.#drop(target)
     try {
-      const known = await this.#replace(attempt, fresh)
+      const known = await replaceShares(this.#options, attempt, fresh)
       if (known) {
         log.info({ target, shares: fresh.set?.shares, threshold: fresh.set?.threshold }, 'the rekey is done: the shares of before are void')
         return []
@@ -296,66 +175,8 @@ class LeaderRekey implements RekeyService {
     }
   }
 
-  /** False when nobody knows. @throws when it surely was not done. */
-  async #replace({ target, config, records, request, pgpKeys, quorum }: Attempt, { key, set, keys }: Fresh): Promise<boolean> {
-    const { barrier, clock, random, replica } = this.#options
-    const expected = { [bareNames.sealConfig]: records.sealConfig, [bareNames.rootKey]: records.rootKey }
-    const next = set === null ? records.sealConfig : encodeSealConfig(proven(barrier, nextConfig(config, set, clock.nowMs())))
-    const kept = request.backup
-      ? { [backupNames[target]]: sealBackup(barrier, backupNames[target], { nonce: quorum.nonce, keys: backupOf(pgpKeys, keys) }, random) }
-      : {}
-    const { term } = replica.status()
-    if (target === 'recovery') {
-      const change = barrier.changeSeal({ records: { [bareNames.sealConfig]: next, ...kept }, expected })
-      return settled({ ...this.#options, change, term, name: bareNames.sealConfig, value: next })
-    }
-    using rootKey = new SecretBytes(random.bytes(unsealKeyBytes))
-    const wrapped = await this.#wrap(rootKey, key)
-    const change = barrier.changeSeal({
-      records: { [bareNames.rootKey]: wrapped, [bareNames.sealConfig]: next, ...kept },
-      expected,
-      rootKey,
-    })
-    return settled({ ...this.#options, change, term, name: bareNames.rootKey, value: wrapped })
-  }
-
-  async #wrap(rootKey: SecretBytes, unsealKey: SecretBytes | null): Promise<Uint8Array> {
-    const { autoSeal, random } = this.#options
-    if (unsealKey !== null) return sealBox(unsealKey.reveal(), rootKeyPlace, rootKey.reveal(), random)
-    if (autoSeal === null)
-      throw refusal('rekey expected an auto seal, got none in the configuration', 'end the migration of the seal first')
-    return wrapSurely(autoSeal, rootKey)
-  }
-
   rotateRoot(): Promise<void> {
-    return this.#led.run(async () => {
-      const { barrier, autoSeal, replica, random, log } = this.#options
-      const { records, config } = standing(this.#options.barrier)
-      if (config.secret !== null)
-        throw refusal(
-          'rotating the root key by itself expected an auto seal, got shares',
-          'the root key is wrapped by what the shares make: rotate it with them, by rotate/root/init',
-        )
-      if (autoSeal?.kind !== config.type)
-        throw refusal(
-          `rotating the root key expected the seal ${config.type}, got another in the configuration`,
-          'end the migration of the seal first',
-        )
-      using rootKey = new SecretBytes(random.bytes(unsealKeyBytes))
-      const wrapped = await wrapSurely(autoSeal, rootKey)
-      const { term } = replica.status()
-      const expected = { [bareNames.sealConfig]: records.sealConfig, [bareNames.rootKey]: records.rootKey }
-      const change = barrier.changeSeal({ records: { [bareNames.rootKey]: wrapped }, expected, rootKey })
-      if (!(await settled({ ...this.#options, change, term, name: bareNames.rootKey, value: wrapped })))
-        throw new HoldfastError(
-          'ERR_OUTCOME_UNKNOWN',
-          'the cluster lost its leader in the middle: the root key may or may not be another one',
-          {
-            hint: 'either is in order: the seal opens it',
-          },
-        )
-      log.info({}, 'the root key is replaced')
-    })
+    return this.#led.run(() => rotateRootKey(this.#options))
   }
 
   backup(target: RekeyTarget): KeysBackup | null {
@@ -405,53 +226,6 @@ class LeaderRekey implements RekeyService {
     this.#led.close()
   }
 }
-
-/** @throws ERR_BAD_REQUEST, with the peers' texts where they have one. */
-function checkRequest(target: RekeyTarget, config: SealConfig, request: RekeyRequest): void {
-  const { shares, threshold, pgpKeys, backup, requireVerification } = request
-  if (target === 'root' && config.secret === null) {
-    if (shares > 1 || threshold > 1 || pgpKeys.length > 0 || backup || requireVerification)
-      throw refusal(
-        `rekeying the root key of a ${config.type} seal expected one share and nothing else, got more`,
-        'this seal keeps the key itself and hands out no shares: send secret_shares 1 and secret_threshold 1, or rekey the recovery keys',
-      )
-    return
-  }
-  checkShareCounts(shares, threshold)
-  if (backup && pgpKeys.length === 0)
-    throw refusal('cannot request a backup of the new keys without providing PGP keys for encryption', 'send pgp_keys, one a share')
-  if (pgpKeys.length > 0 && pgpKeys.length !== shares)
-    throw refusal('incorrect number of PGP keys for rekey', `send one a share: expected ${shares}, got ${pgpKeys.length}`)
-}
-
-function nextConfig(config: SealConfig, set: ShareSet, nowMs: number): SealConfig {
-  const before = sharesOf(config)
-  const replaced = before === null ? [] : [{ salt: before.salt, hashes: before.hashes, replacedMs: nowMs }]
-  const retired = [...replaced, ...(config.retired ?? [])].slice(0, retiredMax)
-  return config.secret === null ? { type: config.type, secret: null, recovery: set, retired } : { type: 'shamir', secret: set, retired }
-}
-
-function verificationOf({ verification, request }: Attempt): VerificationStatus {
-  return {
-    nonce: verification?.nonce ?? '',
-    started: verification !== null,
-    threshold: request.threshold,
-    shares: request.shares,
-    progress: verification?.count ?? 0,
-  }
-}
-
-const fingerprintsOf = (keys: readonly PgpKey[]): readonly string[] | null =>
-  keys.length === 0 ? null : keys.map(({ fingerprint }) => fingerprint)
-
-/** By fingerprint; one holder may have several. */
-function backupOf(pgpKeys: readonly PgpKey[], keys: readonly Uint8Array[]): KeysBackup['keys'] {
-  const byHolder: Record<string, string[]> = {}
-  for (const [at, { fingerprint }] of pgpKeys.entries()) (byHolder[fingerprint] ??= []).push(Buffer.from(keys[at]!).toString('hex'))
-  return byHolder
-}
-
-const refusal = (words: string, hint: string): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', words, { hint })
 
 const ended = (): HoldfastError =>
   new HoldfastError('ERR_NOT_LEADER', 'the rekey expected this node to lead to its end, got another leader', {

@@ -43,7 +43,9 @@ export function readKeyBytes(key: string, source: string, length: number, env: E
   const text = Buffer.from(bytes).toString('latin1').trim()
   bytes.fill(0)
   const encoding = /^[0-9a-fA-F]+$/.test(text) && text.length === 2 * length ? 'hex' : 'base64'
-  const decoded = new Uint8Array(Buffer.from(text, encoding))
+  const pooled = Buffer.from(text, encoding)
+  const decoded = new Uint8Array(pooled)
+  pooled.fill(0)
   if (decoded.length === length) return decoded
   decoded.fill(0)
   throw wrong(key, `${length} bytes, as they are, in hex or in base64`, 'something else', 'make one with: openssl rand -out seal.key 32')

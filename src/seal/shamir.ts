@@ -36,7 +36,12 @@ export async function splitKey(key: Uint8Array, shares: number, threshold: numbe
   assert(key.length === unsealKeyBytes, `key to split expected ${unsealKeyBytes} bytes, got ${key.length}`)
   checkShareCounts(shares, threshold)
   if (shares === 1) return [Uint8Array.from([...key, 1])]
-  return split(Uint8Array.from(key), shares, threshold)
+  const copy = Uint8Array.from(key) // The library takes no Buffer.
+  try {
+    return await split(copy, shares, threshold)
+  } finally {
+    copy.fill(0)
+  }
 }
 
 /** The key that `shares` (distinct, as many as the threshold) make; another key altogether if one is wrong. The caller owns it. */
@@ -44,7 +49,12 @@ export async function combineShares(shares: readonly Uint8Array[]): Promise<Uint
   const [only] = shares
   assert(only !== undefined, 'shares to combine expected at least one')
   if (shares.length === 1) return new Uint8Array(only.subarray(0, unsealKeyBytes))
-  return combine(shares.map((share) => Uint8Array.from(share)))
+  const copies = shares.map((share) => Uint8Array.from(share))
+  try {
+    return await combine(copies)
+  } finally {
+    for (const copy of copies) copy.fill(0)
+  }
 }
 
 const hashShare = (salt: string, share: Uint8Array): Buffer => createHmac('sha256', Buffer.from(salt, 'hex')).update(share).digest()
@@ -76,7 +86,9 @@ export function parseShare(text: string): Uint8Array {
     throw new HoldfastError('ERR_BAD_REQUEST', "'key' must be a valid hex or base64 string", {
       hint: 'paste the share exactly as printed at init',
     })
-  const share = new Uint8Array(Buffer.from(text, encoding))
+  const decoded = Buffer.from(text, encoding)
+  const share = new Uint8Array(decoded)
+  decoded.fill(0) // A part of the pool that all small buffers come from: whoever gets it next would have the share.
   if (share.length === shareBytes) return share
   const wrong = share.length < shareBytes ? `shorter than minimum ${shareBytes}` : `longer than maximum ${shareBytes}`
   share.fill(0)

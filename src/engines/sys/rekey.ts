@@ -4,7 +4,7 @@
  */
 import { HoldfastError } from '#base/errors.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
-import type { RekeyResult, RekeyStatus, RekeyTarget, VerificationStatus } from '#seal/rekey.ts'
+import type { RekeyResult, RekeyStatus, RekeyTarget, VerificationStatus } from '#seal/rekey-types.ts'
 import { answer, effects, field, flag, inQuery, nonceFor, optional, path, shownNonce, text, writes } from './table.ts'
 import type { SystemServices } from './types.ts'
 

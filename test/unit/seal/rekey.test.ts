@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { bareNames } from '#barrier/bare.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { parseSealConfig } from '#seal/config.ts'
-import type { RekeyRequest, RekeyResult, RekeyService, RekeyTarget } from '#seal/rekey.ts'
+import type { RekeyRequest, RekeyResult, RekeyService, RekeyTarget } from '#seal/rekey-types.ts'
 import { hex, pgpHolder, shareCluster, staticSeal } from '#test/support/share-cluster.ts'
 
 const asked: RekeyRequest = { shares: 5, threshold: 3, pgpKeys: [], backup: false, requireVerification: false }
@@ -184,16 +184,20 @@ describe('the leader in the middle', () => {
   })
 
   test('a rotation of the keyring that slips in is kept', async () => {
-    const { made, fake, keys, rekey, barrier, settle, value } = await shareCluster(2)
+    const { made, fake, keys, rekey, barrier, settle, value, open } = await shareCluster(2)
     let once = true
     fake.node(0).beforePropose = async () => {
       if (!once) return
       once = false
       await barrier.rotate()
     }
-    await rekeyed(rekey, keys.slice(0, 2))
+    const result = await rekeyed(rekey, keys.slice(0, 2))
     await settle()
-    for (const node of made) expect([node.barrier.status().keyringTerm, await value(node)]).toEqual([2, 'kept'])
+    for (const node of made) {
+      expect([node.barrier.status().keyringTerm, await value(node)]).toEqual([2, 'kept'])
+      node.seal.seal()
+      expect([await open(node, result.keys.slice(0, 3).map(hex)), await value(node)]).toEqual([true, 'kept'])
+    }
   })
 
   test.each([true, false])('where the outcome is unknown at first it is found out from the next leader (done: %s)', async (done) => {
