@@ -24,7 +24,7 @@ const createFields = {
   period: field('duration', 'It can be renewed for this long without end; needs sudo.', { default: 0 }),
   display_name: field('string', 'A name for people.', { default: '' }),
   num_uses: field('int', 'How often it can be used; 0: without limit.', { default: 0 }),
-  entity_alias: field('string', 'Accepted with roles only.'),
+  entity_alias: field('string', 'The name at this mount of the entity that it is for; only with a role that allows it.'),
   type: field('string', "'service' or 'batch'.", { default: '' }),
 }
 
@@ -66,7 +66,8 @@ function hasSudo(context: HandlerContext): boolean {
   return capabilities.includes('root') || capabilities.includes('sudo')
 }
 
-async function create({ tokens, policies: store }: AuthServices, context: HandlerContext, shape: Shape): Promise<LogicalResponse> {
+async function create(services: AuthServices, context: HandlerContext, shape: Shape): Promise<LogicalResponse> {
+  const { tokens, policies: store } = services
   const parent = self(context)
   const sudo = hasSudo(context)
   if (parent.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot create more tokens')
@@ -80,6 +81,7 @@ async function create({ tokens, policies: store }: AuthServices, context: Handle
   const policies = choosePolicies(context, parent, sudo, shape.role)
   const ttl = chooseTtl(context, parent, sudo, shape.role, policies)
   const orphan = shape.orphan || noParent
+  const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan ? '' : parent.entityId)
   const suffix = text(context, 'display_name')
   const { token, entry } = await tokens.create(transactionOf(context), {
     parent: orphan ? null : parent,
@@ -93,10 +95,20 @@ async function create({ tokens, policies: store }: AuthServices, context: Handle
     meta: optional<Record<string, string>>(context, 'meta') ?? null,
     renewable: (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
     ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
-    ...(orphan ? {} : { entityId: parent.entityId }),
+    entityId,
     ...(id === '' ? {} : { id }),
   })
   return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
+}
+
+/** The entity of the alias that was asked for, made where there is none; null: none was. */
+async function aliasedEntity({ identity }: AuthServices, context: HandlerContext, role: TokenRole | null): Promise<string | null> {
+  const name = text(context, 'entity_alias').toLowerCase()
+  if (name === '') return null
+  if (role === null) throw new HoldfastError('ERR_BAD_REQUEST', "'entity_alias' is only allowed in combination with token role")
+  if (!globMatches(role.allowedEntityAliases ?? [], name)) throw new HoldfastError('ERR_BAD_REQUEST', "invalid 'entity_alias' value")
+  const { accessor: mountAccessor, type: mountType, local, namespaceId } = context.mount
+  return (await identity.login(transactionOf(context), { name, mountAccessor, mountType, local }, namespaceId)).entityId
 }
 
 function checkType(type: string): void {

@@ -20,6 +20,8 @@ export interface TokenRole {
   readonly noDefaultPolicy: boolean
   /** 0: without limit; absent in roles of before this was kept. */
   readonly numUses?: number
+  /** Lower-case; absent in roles of before this was kept. */
+  readonly allowedEntityAliases?: readonly string[]
 }
 
 const roleName = (context: HandlerContext): string => text(context, 'role_name').toLowerCase()
@@ -48,7 +50,10 @@ const fields = {
   token_no_default_policy: field('bool', 'They do not get the default policy.'),
   token_type: field('string', "Only 'service' and its defaults."),
   token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
-  allowed_entity_aliases: field('list', 'Accepted and ignored: there are no entities yet.'),
+  allowed_entity_aliases: field(
+    'list',
+    'Names at this mount whose entity its tokens can be made for; * at the end of one matches any rest.',
+  ),
 }
 
 export function rolePaths(): PathDef[] {
@@ -114,6 +119,7 @@ async function writeRole(context: HandlerContext): Promise<null> {
     boundCidrs: boundCidrs ?? present?.boundCidrs ?? [],
     noDefaultPolicy: optional<boolean>(context, 'token_no_default_policy') ?? present?.noDefaultPolicy ?? false,
     numUses: positive('token_num_uses') ?? present?.numUses ?? 0,
+    allowedEntityAliases: names('allowed_entity_aliases') ?? present?.allowedEntityAliases ?? [],
   }
   context.storage.putJson(storageName(name), role)
   return null
@@ -138,6 +144,7 @@ function describe(role: TokenRole | null) {
         token_bound_cidrs: role.boundCidrs,
         token_no_default_policy: role.noDefaultPolicy,
         token_num_uses: role.numUses ?? 0,
+        ...(role.allowedEntityAliases?.length ? { allowed_entity_aliases: role.allowedEntityAliases } : {}),
         token_type: 'default-service',
       },
     }

@@ -193,6 +193,28 @@ test('a login method that is disabled takes its aliases with it', async () => {
   expect((await node.list('identity/group-alias/id')).status).toBe(404)
 })
 
+describe('a token role', () => {
+  const create = (body: object, role = 'app') => node.write(`auth/token/create/${role}`, { ...body })
+  test('makes tokens for the entity of an alias that it allows', async () => {
+    await ok(node.write('auth/token/roles/app', { allowed_policies: ['default'], allowed_entity_aliases: ['CI', 'bot-*'], orphan: true }))
+    expect(await ok(node.read('auth/token/roles/app'))).toMatchObject({ allowed_entity_aliases: ['ci', 'bot-*'] })
+    const first = (await create({ entity_alias: 'Bot-7' })).body.auth
+    const entity = await ok(node.read(`identity/entity/id/${first.entity_id}`))
+    expect(entity.aliases).toMatchObject([{ name: 'bot-7', mount_path: 'auth/token/', mount_type: 'token' }])
+    expect((await create({ entity_alias: 'bot-7' })).body.auth.entity_id).toBe(first.entity_id)
+    await ok(node.write(`identity/entity/id/${first.entity_id}`, { policies: ['app'] }))
+    expect(await readable(first.client_token)).toEqual(everywhere)
+    expect((await create({ entity_alias: 'other' })).body.errors).toEqual(["invalid 'entity_alias' value"])
+    expect((await create({})).body.auth.entity_id).toBe('')
+    await ok(node.write(`identity/entity/id/${first.entity_id}`, { disabled: true }))
+    expect((await create({ entity_alias: 'bot-7' })).status).toBe(403)
+    await ok(node.write('auth/token/roles/none', { allowed_policies: ['default'] }))
+    expect((await create({ entity_alias: 'ci' }, 'none')).body.errors).toEqual(["invalid 'entity_alias' value"])
+    const alone = await node.write('auth/token/create', { entity_alias: 'ci' })
+    expect(alone.body.errors).toEqual(["'entity_alias' is only allowed in combination with token role"])
+  })
+})
+
 test('a role forgets an entity or group that is deleted', async () => {
   const { entity_id: id } = await login('alice')
   const { id: group } = await ok(node.write('identity/group', { name: 'g' }))
