@@ -181,9 +181,10 @@ export function ladder(): readonly Rung[] {
     rung(
       23,
       'learner',
-      'in no majority; votes if asked',
+      'in no majority; votes if asked; campaigns only where nobody else can win',
       `${change}::a learner catches up by snapshot, follows, and counts in no majority`,
       `${change}::a learner votes if a candidate that knows better asks`,
+      `${change}::leads until what it holds is committed, and hands over: nobody else could be elected`,
     ),
     rung(
       24,
