@@ -1,9 +1,7 @@
 import { compileAcl } from '#policies/acl.ts'
 import { parsePolicy } from '#policies/parse.ts'
 import type { AccessRequest, CompiledAcl, Decision, Policy } from '#policies/types.ts'
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { twinAllows, twinWinner, type TwinRule } from './twin.ts'
 
 const aclOf = (...texts: string[]): CompiledAcl => compileAcl(texts.map((text, i) => parsePolicy(`p${i}`, text)))
 
@@ -82,76 +80,6 @@ describe('the rule that decides: hard cases', () => {
     // The same rules, each in a policy of its own, decide the same.
     const spread = aclOf(...rules.split(/\s+/).map(brief))
     expect([ask(spread, operation, path).allowed, ask(spread, operation, path).rule?.pattern ?? null]).toEqual([allowed, pattern])
-  })
-})
-
-describe('against the slow twin', () => {
-  const segment = fc.constantFrom('a', 'b', 'ab', '+', 'a', 'b')
-  const pattern = fc
-    .tuple(fc.array(segment, { minLength: 1, maxLength: 3 }), fc.constantFrom('', '', '/', '*', '*', '/*', '/*', '/a*'))
-    .map(([segments, end]) => segments.join('/') + end)
-    .filter((text) => !text.includes('+*'))
-  const capabilities = fc.subarray(['create', 'read', 'update', 'patch', 'delete', 'list', 'scan', 'deny', 'sudo'], { maxLength: 8 })
-  const often = fc.oneof(
-    { weight: 6, arbitrary: fc.constant(['read', 'list', 'update', 'scan', 'create', 'delete', 'patch']) },
-    { weight: 1, arbitrary: capabilities },
-  )
-  const rule = fc.record({ path: pattern, capabilities: often })
-  const policies = fc.array(fc.array(rule, { minLength: 2, maxLength: 7 }), { minLength: 1, maxLength: 3 })
-  const path = fc
-    .tuple(fc.array(fc.constantFrom('a', 'b', 'ab', 'a', 'b', 'a', ''), { minLength: 1, maxLength: 4 }), fc.constantFrom('', '', '/'))
-    .map(([segments, end]) => segments.join('/') + end)
-    .filter((text) => !text.startsWith('/') && text !== '')
-  const operation = fc.constantFrom<AccessRequest['operation']>('read', 'list', 'scan', 'update', 'create', 'delete', 'patch')
-
-  const compile = (written: readonly (readonly TwinRule[])[]): CompiledAcl =>
-    compileAcl(
-      written.map((rules, i) =>
-        parsePolicy(`p${i}`, JSON.stringify({ path: rules.map((one) => ({ [one.path]: { capabilities: one.capabilities } })) })),
-      ),
-    )
-
-  test('decides the same in 30,000 random cases, many of them ties', () => {
-    const seen = { all: 0, allowed: 0, wildcard: 0, several: 0 }
-    fc.assert(
-      fc.property(policies, path, operation, (written, asked, op) => {
-        const rules = written.flat()
-        const listing = op === 'list' || op === 'scan'
-        const fast = ask(compile(written), op, asked)
-        const winner = twinWinner(rules, asked, listing)
-        seen.all += 1
-        if (fast.allowed) seen.allowed += 1
-        if (winner && /\*$|(^|\/)\+(\/|$)/.test(winner.pattern)) seen.wildcard += 1
-        if (winner && rules.some((one) => one.path !== winner.pattern && twinWinner([one], asked, listing))) seen.several += 1
-        return fast.allowed === twinAllows(rules, asked, op) && (fast.rule?.pattern ?? null) === (winner?.pattern ?? null)
-      }),
-      { numRuns: 30_000, seed: 20_260_801 },
-    )
-    // A test of collisions that has none tests nothing.
-    expect(seen.allowed).toBeGreaterThan(seen.all / 3)
-    expect(seen.wildcard).toBeGreaterThan(seen.all / 3)
-    expect(seen.several).toBeGreaterThan(seen.all / 5)
-  })
-
-  test('capabilities are those of the rule that decides', () => {
-    fc.assert(
-      fc.property(policies, path, (written, asked) => {
-        const found = twinWinner(written.flat(), asked, true)?.capabilities ?? new Set<string>()
-        const expected = found.size === 0 || found.has('deny') ? ['deny'] : [...found].toSorted()
-        return JSON.stringify(compile(written).capabilities(asked, { nowMs: 0 })) === JSON.stringify(expected)
-      }),
-      { numRuns: 5_000 },
-    )
-  })
-
-  test('the order of policies, and of rules in them, changes nothing', () => {
-    fc.assert(
-      fc.property(policies, path, operation, (written, asked, op) => {
-        const turned = written.map((rules) => rules.toReversed()).toReversed()
-        return ask(compile(written), op, asked).allowed === ask(compile(turned), op, asked).allowed
-      }),
-      { numRuns: 2_000 },
-    )
   })
 })
 

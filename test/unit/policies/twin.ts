@@ -5,7 +5,16 @@
 export interface TwinRule {
   readonly path: string
   readonly capabilities: readonly string[]
+  /** What its conditions ask of the caller. */
+  readonly needs: readonly TwinFact[]
 }
+
+/** What a caller can be. */
+export type TwinFact = 'near' | 'short-lived' | 'early'
+
+/** A rule whose conditions fail is not there, unless it denies. */
+export const twinPresent = (rules: readonly TwinRule[], caller: readonly TwinFact[]): TwinRule[] =>
+  rules.filter((rule) => rule.capabilities.includes('deny') || rule.needs.every((fact) => caller.includes(fact)))
 
 const isGlob = (path: string): boolean => path.endsWith('*')
 const stem = (path: string): string => path.replace(/\*$/, '')
@@ -15,7 +24,15 @@ const plusCount = (path: string): number =>
     .filter((part) => part === '+').length
 const isExact = (path: string): boolean => !isGlob(path) && plusCount(path) === 0
 
+const expressions = new Map<string, RegExp>()
+
 function expression(path: string): RegExp {
+  let made = expressions.get(path)
+  if (!made) expressions.set(path, (made = newExpression(path)))
+  return made
+}
+
+function newExpression(path: string): RegExp {
   const parts = stem(path)
     .split('/')
     .map((part) => (part === '+' ? '[^/]*' : part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')))
@@ -67,4 +84,17 @@ export function twinWinner(
 export function twinAllows(rules: readonly TwinRule[], path: string, operation: string): boolean {
   const capabilities = twinWinner(rules, path, operation === 'list' || operation === 'scan')?.capabilities
   return capabilities !== undefined && !capabilities.has('deny') && capabilities.has(operation)
+}
+
+/** How the winner of `path` came about: alone, before others by its first wildcard or star, or in a tie that only the later rules of order broke. */
+export function twinTie(rules: readonly TwinRule[], path: string, listing: boolean): { readonly matching: number; readonly tied: number } {
+  const winner = twinWinner(rules, path, listing)
+  if (!winner || isExact(winner.pattern)) return { matching: winner ? 1 : 0, tied: 0 }
+  const bare = path.replace(/\/$/, '')
+  const matching = [...new Set(rules.map((rule) => rule.path))].filter(
+    (pattern) => !isExact(pattern) && (expression(pattern).test(path) || (listing && expression(pattern).test(bare))),
+  )
+  const [first, star] = rank(winner.pattern)
+  const tied = matching.filter((pattern) => rank(pattern)[0] === first && rank(pattern)[1] === star)
+  return { matching: matching.length, tied: tied.length }
 }
