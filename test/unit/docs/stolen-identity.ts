@@ -89,8 +89,8 @@ export const couldNot: readonly Deed[] = [
   ),
   deed(
     'gives sealed nodes a snapshot, and hopes that they open with it',
-    'nobody has vouched for it: they do not open',
-    `${unproven}::that took a snapshot of a sealed leader says that nobody has vouched for it, and takes no harm`,
+    'without a proof nobody takes it; with a forged one a sealed node does, and does not open',
+    `${unproven}::takes no snapshot that nobody vouches for: it keeps what it can check itself, and takes one that somebody does`,
   ),
   deed(
     'forwards requests, with client addresses and certificates of its choice, or answers those that it is forwarded',
