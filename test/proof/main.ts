@@ -17,9 +17,10 @@ import { failover } from './failover.ts'
 import { flips } from './flips.ts'
 import { killLoop } from './kill-loop.ts'
 import { restarts } from './restarts.ts'
+import { rolling } from './rolling.ts'
 import type { Proof, Subject } from './types.ts'
 
-const proofs: readonly Proof<unknown>[] = [killLoop(1), killLoop(3), failover, flips, restarts, diskBound] as Proof<unknown>[]
+const proofs: readonly Proof<unknown>[] = [killLoop(1), killLoop(3), failover, flips, restarts, diskBound, rolling] as Proof<unknown>[]
 const results = fileURLToPath(new URL('../../bench/results', import.meta.url))
 const unfinished = fileURLToPath(new URL('unfinished', import.meta.url))
 
