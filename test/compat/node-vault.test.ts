@@ -7,6 +7,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LocalCluster } from '#cmd/dev/local-cluster.ts'
 import { freePorts } from '#test/support/cluster.ts'
 
+interface Login {
+  auth: { client_token: string; policies: string[]; metadata: Record<string, string> }
+}
+
 interface NodeVault {
   token: string
   init(options: object): Promise<{ keys: string[]; keys_base64: string[]; root_token: string }>
@@ -27,6 +31,21 @@ interface NodeVault {
   tokenLookupSelf(): Promise<{ data: { id: string } }>
   tokenRenew(options: object): Promise<{ auth: { lease_duration: number } }>
   tokenRevoke(options: { token: string }): Promise<unknown>
+  enableAuth(options: { mount_point: string; type: string }): Promise<unknown>
+  disableAuth(options: { mount_point: string }): Promise<unknown>
+  userpassLogin(options: { username: string; password: string; mount_point?: string }): Promise<Login>
+  addApproleRole(options: { role_name: string } & Record<string, unknown>): Promise<unknown>
+  getApproleRole(options: { role_name: string }): Promise<{ data: Record<string, unknown> }>
+  deleteApproleRole(options: { role_name: string }): Promise<unknown>
+  approleRoles(options?: object): Promise<{ data: { keys: string[] } }>
+  getApproleRoleId(options: { role_name: string }): Promise<{ data: { role_id: string } }>
+  getApproleRoleSecret(options: {
+    role_name: string
+    metadata?: string
+  }): Promise<{ data: { secret_id: string; secret_id_accessor: string } }>
+  approleSecretLookup(options: { role_name: string; secret_id: string }): Promise<{ data: Record<string, unknown> }>
+  approleSecretDestroy(options: { role_name: string; secret_id: string }): Promise<unknown>
+  approleLogin(options: { role_id: string; secret_id: string }): Promise<Login>
   write(path: string, data: object): Promise<unknown>
   read(path: string): Promise<{ data: Record<string, unknown>; lease_duration: number }>
   list(path: string): Promise<{ data: { keys: string[] } }>
@@ -122,5 +141,31 @@ describe('node-vault', () => {
       message: 'no handler for route "kv1/app/deep/er". route entry not found.',
       response: { statusCode: 404 },
     })
+  })
+
+  test('logins by userpass and AppRole', async () => {
+    vault.token = root
+    const stranger = nodeVault({ endpoint: cluster.nodes[0]?.apiAddress ?? '' })
+    await vault.enableAuth({ mount_point: 'userpass', type: 'userpass' })
+    await vault.write('auth/userpass/users/bob', { password: 's3cret', policies: 'app' })
+    const person = await stranger.userpassLogin({ username: 'bob', password: 's3cret' })
+    expect(person.auth).toMatchObject({ policies: ['app', 'default'], metadata: { username: 'bob' } })
+    expect(stranger.token).toBe(person.auth.client_token)
+    await expect(stranger.userpassLogin({ username: 'bob', password: 'wrong' })).rejects.toMatchObject({
+      message: 'invalid username or password',
+      response: { statusCode: 400 },
+    })
+    await vault.enableAuth({ mount_point: 'approle', type: 'approle' })
+    await vault.addApproleRole({ role_name: 'web', policies: 'app', secret_id_num_uses: 1 })
+    expect((await vault.approleRoles()).data.keys).toEqual(['web'])
+    expect((await vault.getApproleRole({ role_name: 'web' })).data).toMatchObject({ token_policies: ['app'], secret_id_num_uses: 1 })
+    const { role_id } = (await vault.getApproleRoleId({ role_name: 'web' })).data
+    const { secret_id } = (await vault.getApproleRoleSecret({ role_name: 'web', metadata: '{"host":"a1"}' })).data
+    expect((await vault.approleSecretLookup({ role_name: 'web', secret_id })).data).toMatchObject({ secret_id_num_uses: 1 })
+    expect((await stranger.approleLogin({ role_id, secret_id })).auth.metadata).toEqual({ role_name: 'web', host: 'a1' })
+    await expect(stranger.approleLogin({ role_id, secret_id })).rejects.toMatchObject({ message: 'invalid role or secret ID' })
+    await vault.deleteApproleRole({ role_name: 'web' })
+    await vault.disableAuth({ mount_point: 'approle' })
+    await vault.disableAuth({ mount_point: 'userpass' })
   })
 })

@@ -1,33 +1,13 @@
 /** AWS KMS as moto plays it (PyPI, in a virtual environment under node_modules/.cache), behind a proxy that can fail as networks and AWS do. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { pythonWith } from './python.ts'
 import { until } from './server-process.ts'
 
 const run = promisify(execFile)
 const version = '5.2.5'
 const packages = [`moto==${version}`, 'flask', 'flask-cors']
-const cache = fileURLToPath(new URL(`../../node_modules/.cache/moto-${version}`, import.meta.url))
-
-/** The environment's Python, made when it is missing: some 25 s, once a clone. */
-async function python(): Promise<string> {
-  const program = join(cache, 'bin', 'python')
-  if (existsSync(program)) return program
-  const made = `${cache}.${process.pid}`
-  mkdirSync(join(made, '..'), { recursive: true })
-  try {
-    await run('python3', ['-m', 'venv', made])
-    await run(join(made, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages])
-    renameSync(made, cache)
-  } finally {
-    rmSync(made, { recursive: true, force: true })
-  }
-  return program
-}
-
 /** What the proxy does with a request. `region` limits it to that one. */
 export type KmsMood =
   | { readonly kind: 'pass' }
@@ -51,7 +31,7 @@ export class Moto {
   }
 
   static async start(port: number): Promise<Moto> {
-    const program = await python()
+    const program = await pythonWith(`moto-${version}`, packages)
     // Of the environment only what Python needs: credentials of whoever runs the tests are nobody's business here.
     const child = spawn(program, ['-m', 'moto.server', '-H', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' })
     const proxy = createServer()
