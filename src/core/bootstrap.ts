@@ -31,7 +31,6 @@ export async function bootstrapStorage(
       description: 'per-token private secret storage',
       local: true,
     }),
-    // Listed since clients expect it; its type answers no route yet.
     newMount(random, { path: 'identity/', table: 'secret', type: 'identity', description: 'identity store' }),
     newMount(random, { path: 'token/', table: 'auth', type: 'token', description: 'token based credentials' }),
   ])

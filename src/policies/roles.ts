@@ -2,11 +2,14 @@
  * Roles: a set of policies under a name, bound to entities and groups. Whoever logs in as one of them has the policies at their next request.
  *
  * Intuition: a request knows its entity and groups and asks for their roles, thousands of times for each change of a role. So a role writes
- * its name under each of its members, in the same transaction, and a request reads one value for each of its ids; no list is walked.
+ * its name under each of its members, in the same transaction; no list is walked. What they come to is kept beside a mark that changes with
+ * every role, and each request reads the mark: one read, whatever the number of groups.
  *
  * A role never gives `root`, nor `response-wrapping`: those come from a token alone (CVE-2024-9180, CVE-2025-5999).
  */
+import { createHash } from 'node:crypto'
 import { HoldfastError } from '#base/errors.ts'
+import { BoundedLru } from '#base/lru.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
 import { immutablePolicyNames } from './builtin.ts'
 import { encodeName, decodeName, storableName } from './names.ts'
@@ -41,16 +44,27 @@ export interface RoleStore {
   /** Nothing happens when there is none. */
   delete(transaction: Transaction, name: string, namespace?: string): Promise<void>
   /** Policies of all roles that one of these ids is bound to. */
-  policiesOf(view: ReadView, entityId: string, groupIds: readonly string[], namespace?: string): Promise<string[]>
+  policiesOf(view: ReadView, entityId: string, groupIds: readonly string[], namespace?: string): Promise<readonly string[]>
   /** For the identity room: an entity or group is gone, and its roles forget it. */
   forget(transaction: Transaction, kind: MemberKind, id: string, namespace?: string): Promise<void>
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/role' })
 const roleKey = (name: string): string => `role/${encodeName(name)}`
+/** A digest of every change so far: two states with the same mark have the same roles, also after a restore. */
+const markKey = 'mark'
+const markOf = (before: Uint8Array | null, change: unknown): Uint8Array =>
+  createHash('sha256')
+    .update(before ?? '')
+    .update(JSON.stringify(change))
+    .digest()
+/** Ids and policies kept, summed. */
+const keptMax = 65_536
 const memberKey = (kind: MemberKind, id: string): string => `member/${kind}/${encodeName(id)}`
 
+/** Keeps what members' roles come to, and nothing else. */
 export function createRoleStore(): RoleStore {
+  const kept = new BoundedLru<string, { readonly mark: Uint8Array; readonly policies: readonly string[] }>({ weightMax: keptMax })
   const read = async <T>(view: ReadView, namespace: string, key: string): Promise<T | null> => {
     const bytes = await view.get(sectionOf(namespace), key)
     return bytes === null ? null : (decode(bytes) as T)
@@ -86,6 +100,8 @@ export function createRoleStore(): RoleStore {
   }
 
   async function write(transaction: Transaction, namespace: string, name: string, before: Role | null, after: Omit<Role, 'name'> | null) {
+    const mark = await transaction.get(sectionOf(namespace), markKey)
+    transaction.put(sectionOf(namespace), markKey, markOf(mark, [name, after]))
     await bind(transaction, namespace, 'entity', name, before?.entityIds ?? [], after?.entityIds ?? [])
     await bind(transaction, namespace, 'group', name, before?.groupIds ?? [], after?.groupIds ?? [])
     if (after === null) return transaction.delete(sectionOf(namespace), roleKey(name))
@@ -114,11 +130,15 @@ export function createRoleStore(): RoleStore {
     },
 
     async policiesOf(view, entityId, groupIds, namespace = 'root') {
-      const asked: [MemberKind, string][] = groupIds.map((id) => ['group', id])
-      if (entityId !== '') asked.push(['entity', entityId])
-      const names = new Set((await Promise.all(asked.map(([kind, id]) => rolesOf(view, namespace, kind, id)))).flat())
-      const roles = await Promise.all([...names].map((name) => get(view, name, namespace)))
-      return [...new Set(roles.flatMap((role) => role?.policies ?? []))].toSorted()
+      const mark = await view.get(sectionOf(namespace), markKey)
+      // No role was ever written.
+      if (mark === null) return []
+      const key = [namespace, entityId, ...groupIds].join('\0')
+      const known = kept.get(key)
+      if (known && Buffer.compare(known.mark, mark) === 0) return known.policies
+      const policies = await findPolicies(view, namespace, entityId, groupIds)
+      kept.set(key, { mark, policies }, 1 + groupIds.length + policies.length)
+      return policies
     },
 
     async forget(transaction, kind, id, namespace = 'root') {
@@ -129,6 +149,14 @@ export function createRoleStore(): RoleStore {
         await write(transaction, namespace, name, role, { ...role, [key]: role[key].filter((member) => member !== id) })
       }
     },
+  }
+
+  async function findPolicies(view: ReadView, namespace: string, entityId: string, groupIds: readonly string[]): Promise<string[]> {
+    const asked: [MemberKind, string][] = groupIds.map((id) => ['group', id])
+    if (entityId !== '') asked.push(['entity', entityId])
+    const names = new Set((await Promise.all(asked.map(([kind, id]) => rolesOf(view, namespace, kind, id)))).flat())
+    const roles = await Promise.all([...names].map((name) => get(view, name, namespace)))
+    return [...new Set(roles.flatMap((role) => role?.policies ?? []))].toSorted()
   }
 }
 
