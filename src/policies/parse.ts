@@ -67,7 +67,9 @@ type Draft = { -readonly [K in keyof PathRule]: PathRule[K] }
 type Reader = (rule: Draft, item: HclItem, report?: Report) => void
 
 /** Keys that other servers enforce and this one does not: taking them in silence would open what their author closed. */
-const refuseUnenforced: Reader = (_, item) =>
+const unenforced: ReadonlySet<string> = new Set(['mfa_methods', 'control_group'])
+
+const refuseUnenforced = (item: HclItem): never =>
   refuseAt(
     item,
     'only keys that this server enforces',
@@ -92,8 +94,6 @@ const readers: Readonly<Record<string, Reader>> = {
   expiration: (rule, item) => (rule.expirationMs = timeOf(item)),
   conditions: (rule, item, report) => (rule.conditions = conditionsOf(item, report)),
   comment: (rule, item) => (rule.comment = stringOf(item)),
-  mfa_methods: refuseUnenforced,
-  control_group: refuseUnenforced,
 }
 
 /** One rule; none when its path is at fault and that was reported. */
@@ -118,7 +118,9 @@ function ruleOf(block: HclBlock, report?: Report): PathRule[] {
     checkPath(block, rule.path)
     sound = true
   })
-  readKeys(rule, block.body, readers, 'a key that a path can have', report)
+  for (const item of block.body.items) if (unenforced.has(item.key)) attempt(report, () => refuseUnenforced(item))
+  const items = block.body.items.filter(({ key }) => !unenforced.has(key))
+  readKeys(rule, { ...block.body, items }, readers, 'a key that a path can have', report)
   if (rule.capabilities.includes('deny')) rule.capabilities = ['deny']
   attempt(report, () => checkWrapping(block, rule))
   return sound ? [rule] : []
