@@ -82,7 +82,9 @@ if (isServer) {
     )
   }
   const server = [findNode(), ...asked, '--disable-sigusr1', '--report-exclude-env', main, ...args]
-  become('/bin/sh', ['-c', 'ulimit -c 0; exec "$@"', 'holdfast', ...server], serverEnvironment())
+  // Left alone where it shows as 0 already: a limit of one byte does, and keeps the kernel from handing a dump to a program, which 0 does not.
+  const limited = 'if [ "$(ulimit -H -c)" != 0 ]; then ulimit -c 0; fi; exec "$@"'
+  become('/bin/sh', ['-c', limited, 'holdfast', ...server], serverEnvironment())
 } else if (isCurrent) {
   // Compiled code is kept, so that a command starts in a quarter of the time; in the user's own folder, since whoever could write
   // to a shared one could put code into our process.

@@ -74,14 +74,18 @@ async function cutTornLine(file: FileHandle): Promise<void> {
 /** Position of the last newline before `before`; -1 when there is none. */
 async function lastNewline(file: FileHandle, before: number): Promise<number> {
   const chunk = Buffer.alloc(tailChunkBytes)
-  for (let end = before; end > 0;) {
-    const start = Math.max(0, end - tailChunkBytes)
-    const { bytesRead } = await file.read(chunk, 0, end - start, start)
-    const at = chunk.subarray(0, bytesRead).lastIndexOf(newline)
-    if (at >= 0) return start + at
-    end = start
+  try {
+    for (let end = before; end > 0;) {
+      const start = Math.max(0, end - tailChunkBytes)
+      const { bytesRead } = await file.read(chunk, 0, end - start, start)
+      const at = chunk.subarray(0, bytesRead).lastIndexOf(newline)
+      if (at >= 0) return start + at
+      end = start
+    }
+    return -1
+  } finally {
+    chunk.fill(0) // A node that starts sealed would have the newest names of its audit file in memory for no use.
   }
-  return -1
 }
 
 async function lastLineOf(file: FileHandle): Promise<string | null> {

@@ -3,13 +3,14 @@
  * searched for them as UTF-8, hex and base64 (at all three alignments), and every value of every store is read through LevelDB as well,
  * since its blocks may be compressed. The same search must find marks planted on purpose.
  */
-import { cpSync, globSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { mountKv, startCluster, type TestCluster } from '#test/support/cluster.ts'
 import { recordFigures } from '#test/support/figures.ts'
+import { piecesOf, Searcher, textMark } from '#test/support/search.ts'
 
 const marks = 1_000
 let running: TestCluster
@@ -20,65 +21,6 @@ beforeAll(async () => {
   await mountKv(running.cluster, 'plain', 1)
 })
 afterAll(() => running?.dispose())
-
-/** How a mark could lie on a disk: as it is, as hex in both cases, and as base64 at each of the three alignments. */
-function forms(mark: string): string[] {
-  const bytes = Buffer.from(mark)
-  const aligned = [0, 1, 2].map((shift) => {
-    const text = Buffer.concat([Buffer.alloc(shift), bytes])
-      .toString('base64')
-      .replace(/=+$/, '')
-    // The first and last characters mix with the neighbours' bits: leave out those that do.
-    return text.slice(Math.ceil((shift * 8) / 6), -1)
-  })
-  return [mark, bytes.toString('hex'), bytes.toString('hex').toUpperCase(), ...aligned]
-}
-
-/** Thousands of needles in one pass: a table of first byte pairs rules out almost every offset, a map of the first eight bytes the rest. */
-class Searcher {
-  readonly #pairs = new Uint8Array(65_536)
-  readonly #byStart = new Map<string, Buffer[]>()
-
-  constructor(marks: readonly string[]) {
-    for (const form of new Set(marks.flatMap(forms))) {
-      const bytes = Buffer.from(form)
-      this.#pairs[bytes.readUInt16LE(0)] = 1
-      const start = bytes.toString('latin1', 0, 8)
-      this.#byStart.set(start, [...(this.#byStart.get(start) ?? []), bytes])
-    }
-  }
-
-  /** The distinct forms that stand somewhere in `haystack`. */
-  find(haystack: Buffer): string[] {
-    const found = new Set<string>()
-    for (let at = 0; at + 8 <= haystack.length; at++) {
-      if (this.#pairs[(haystack[at] as number) | ((haystack[at + 1] as number) << 8)] === 0) continue
-      for (const form of this.#byStart.get(haystack.toString('latin1', at, at + 8)) ?? []) {
-        if (haystack.subarray(at, at + form.length).equals(form)) found.add(form.toString())
-      }
-    }
-    return [...found]
-  }
-}
-
-/** All files below `dir`, and every key and value of each LevelDB in it, as one searchable buffer a piece. */
-async function pieces(dir: string): Promise<{ name: string; bytes: Buffer }[]> {
-  const files = globSync(`${dir}/**/*`).filter((path) => statSync(path).isFile())
-  const found = files.map((name) => ({ name, bytes: readFileSync(name) }))
-  for (const current of files.filter((path) => path.endsWith('/CURRENT'))) {
-    const db = new ClassicLevel<Buffer, Buffer>(join(current, '..'), {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      createIfMissing: false,
-    })
-    await db.open()
-    const parts: Buffer[] = []
-    for await (const [key, value] of db.iterator()) parts.push(key, Buffer.from('\n'), value, Buffer.from('\n'))
-    await db.close()
-    found.push({ name: `${join(current, '..')} through LevelDB`, bytes: Buffer.concat(parts) })
-  }
-  return found
-}
 
 test('1,000 marked paths, values, policies and tokens leave no readable trace in any data folder', async () => {
   const { cluster } = running
@@ -108,15 +50,13 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
   for (const node of cluster.nodes) await cluster.stopNode(node)
 
   const stems = ['markedpath', 'markedleaf', 'markedfield', 'markedvalue', 'markedpolicy', 'markedowner', 'markedname', 'capabilities']
-  const searcher = new Searcher([...stems, ...keys, ...tokens])
-  let bytes = 0
+  const marked = [...stems.map((stem) => textMark(stem, stem)), ...[...keys, ...tokens].map((key) => textMark('a key or token', key))]
+  const searcher = new Searcher(marked)
   const hits: string[] = []
   for (const dir of dirs) {
-    for (const piece of await pieces(dir)) {
-      bytes += piece.bytes.length
-      hits.push(...searcher.find(piece.bytes).map((form) => `${piece.name}: a form of ${form.length} characters`))
-    }
+    for (const piece of await piecesOf(dir)) hits.push(...[...searcher.find(piece.bytes).keys()].map((hit) => `${piece.name}: ${hit}`))
   }
+  const bytes = searcher.searchedBytes
 
   // The search must be able to find: a mark planted in a file, and one put into a copy of a store, compressed.
   const planted = mkdtempSync(join(tmpdir(), 'holdfast-planted-'))
@@ -128,21 +68,21 @@ test('1,000 marked paths, values, policies and tokens leave no readable trace in
     const db = new ClassicLevel<Buffer, Buffer>(join(store as string, '..'), { keyEncoding: 'buffer', valueEncoding: 'buffer' })
     await db.put(Buffer.from([0xfe]), Buffer.from(`${'a'.repeat(4_000)}markedpolicy1${'a'.repeat(4_000)}`))
     await db.close()
-    for (const piece of await pieces(planted))
-      plantedHits.push(...searcher.find(piece.bytes).map((form) => `${piece.name.slice(planted.length)}: ${form}`))
+    for (const piece of await piecesOf(planted))
+      plantedHits.push(...[...searcher.find(piece.bytes).keys()].map((hit) => `${piece.name.slice(planted.length)}: ${hit}`))
   } finally {
     rmSync(planted, { recursive: true })
   }
   recordFigures('disk-search', 'npm run e2e -- test/e2e/disk.test.ts', {
     marks,
-    searched_for: stems.length + keys.length + tokens.length,
-    forms_each: 6,
+    searched_for: marked.length,
+    needles: searcher.needles,
     megabytes: +(bytes / 1e6).toFixed(1),
     hits: hits.length,
     planted_found: plantedHits.length,
   })
   expect(hits).toEqual([])
-  expect(plantedHits.some((hit) => hit.startsWith('/planted'))).toBe(true)
+  expect(plantedHits).toContain('/planted: markedvalue, base64')
   expect(plantedHits.some((hit) => hit.includes('through LevelDB: markedpolicy'))).toBe(true)
   expect(bytes).toBeGreaterThan(1_000_000)
 })

@@ -37,8 +37,10 @@ function sealStatusBody(status: SealStatus): Record<string, unknown> {
   }
 }
 
-const hexOf = (key: Uint8Array): string => Buffer.from(key).toString('hex')
-const base64Of = (key: Uint8Array): string => Buffer.from(key).toString('base64')
+/** The same bytes, not a copy: that would stay in the pool of small buffers when the key is wiped. */
+const asBuffer = (key: Uint8Array): Buffer => Buffer.from(key.buffer, key.byteOffset, key.length)
+const hexOf = (key: Uint8Array): string => asBuffer(key).toString('hex')
+const base64Of = (key: Uint8Array): string => asBuffer(key).toString('base64')
 
 function initPaths({ lifecycle }: SystemServices): PathDef[] {
   const fields = {
@@ -63,7 +65,7 @@ function initPaths({ lifecycle }: SystemServices): PathDef[] {
       rootTokenPgpKey: text(context, 'root_token_pgp_key'),
       storedShares: optional<number>(context, 'stored_shares') ?? null,
     })
-    return answer({
+    const shown = answer({
       keys: result.keys.map(hexOf),
       keys_base64: result.keys.map(base64Of),
       ...(result.recoveryKeys
@@ -72,6 +74,8 @@ function initPaths({ lifecycle }: SystemServices): PathDef[] {
       root_token: result.rootToken,
       ...(result.warnings?.length ? { warnings: result.warnings } : {}),
     })
+    for (const key of [...result.keys, ...(result.recoveryKeys ?? [])]) key.fill(0)
+    return shown
   }
   return [
     path(

@@ -15,8 +15,10 @@ beforeAll(() => {
   writeFileSync(
     join(dir, 'cmd', 'main.ts'),
     `import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+const limit = /^Max core file size +([^ ]+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
 const core: string = execFileSync('sh', ['-c', 'ulimit -c'], { encoding: 'utf8' }).trim()
-console.log(JSON.stringify({ pid: process.pid, core, threads: process.env['UV_THREADPOOL_SIZE'], options: process.env['NODE_OPTIONS'], flags: process.execArgv, args: process.argv.slice(2) }))
+console.log(JSON.stringify({ pid: process.pid, core, limit, threads: process.env['UV_THREADPOOL_SIZE'], options: process.env['NODE_OPTIONS'], flags: process.execArgv, args: process.argv.slice(2) }))
 `,
   )
 })
@@ -53,6 +55,19 @@ test('a server keeps the process id and starts without core dumps, debugger sign
   expect(told['options']).toBeUndefined()
   expect(told['flags']).toEqual(expect.arrayContaining(['--disable-sigusr1', '--report-exclude-env']))
   expect(Number(told['threads'])).toBeGreaterThanOrEqual(16)
+})
+
+// Raising a limit takes root; CI has it.
+test.runIf(process.getuid?.() === 0)('a core limit of one byte, which keeps dumps from programs as well, is left as it is', () => {
+  const inherited = { PATH: process.env['PATH'] ?? '', HOME: dir }
+  const server = [process.execPath, join(dir, 'cmd', 'holdfast.mjs'), 'server']
+  for (const [limit, left] of [
+    ['1', '1'],
+    ['unlimited', '0'],
+  ] as const) {
+    const ran = spawnSync('prlimit', [`--core=${limit}:${limit}`, ...server], { encoding: 'utf8', env: inherited })
+    expect([ran.stderr, (JSON.parse(ran.stdout) as { limit: string }).limit]).toEqual(['', left])
+  }
 })
 
 test('a thread pool that the operator has sized is left alone', () => {
