@@ -26,7 +26,7 @@ export interface Served {
 
 export async function serve(
   handler: Handler,
-  options: Partial<HttpListenerOptions> & { rawBody?: HttpCore['rawBody'] } = {},
+  options: Partial<HttpListenerOptions> & Pick<HttpCore, 'rawBody' | 'uploadBytesMax'> = {},
 ): Promise<Served> {
   const seen: Request[] = []
   const core: HttpCore = {
@@ -35,6 +35,7 @@ export async function serve(
       return handler(request)
     },
     ...(options.rawBody ? { rawBody: options.rawBody } : {}),
+    ...(options.uploadBytesMax ? { uploadBytesMax: options.uploadBytesMax } : {}),
   }
   const listener = createHttpListener({
     core,
