@@ -54,7 +54,7 @@ export interface BarrierOptions {
 
 const defaults = {
   valueCacheBytesMax: limits.valueCacheBytesMax,
-  folderIndexBytesMax: limits.valueCacheBytesMax / 2,
+  folderIndexBytesMax: 2 * limits.valueCacheBytesMax,
   nameCacheBytesMax: limits.valueCacheBytesMax / 2,
   readIndexTimeoutMs: 5_000,
   readyTimeoutMs: 10_000,

@@ -15,16 +15,26 @@ import { BoundedLru } from '#base/lru.ts'
 import { childEnds, sectionBytes } from './names.ts'
 import type { SectionNames } from './names.ts'
 
-/** Children that may be marked before listing anew is cheaper than looking at each. */
-const markedMax = 512
+/** Children that may be marked before listing anew is cheaper than looking at each: an eighth of the folder, within these. */
+const markedMin = 512
+const markedMax = 16_384
+/** While a folder is listed nobody knows how large it is. */
+const markedWhilePendingMax = 4_096
+/** Of the whole index, for one folder: a million names of a dozen letters find room by default. */
+const folderShare = 0.9
 /** Listings that may be under way and be kept: each is told of every change meanwhile. */
 const pendingMax = 64
 const entryOverheadBytes = 300
-const nameOverheadBytes = 40
+/** A string's header and its place in the array, as V8 has them; a letter takes a byte, or two where one is beyond Latin-1. */
+const nameOverheadBytes = 24
+const namesPerTurn = 100_000
+const beyondLatin1 = /[\u0100-\uffff]/
 
 interface Folder {
   /** Sorted, and never modified: handed out as it is. */
   names: readonly string[]
+  /** What `names` weigh. */
+  bytes: number
   /** The index at which `names` was the whole truth. */
   asOf: number
   /** Children (their whole key or prefix, as a byte string) that changed after `asOf`, and when last. */
@@ -48,12 +58,13 @@ export interface FolderRequest {
 export class FolderIndex {
   readonly #memory: ChangeMemory
   readonly #folders: BoundedLru<string, Folder>
-  readonly #pending = new Map<string, Folder>()
+  /** Listings under way, by the folder's prefix; `done` never rejects. */
+  readonly #pending = new Map<string, { readonly folder: Folder; readonly done: Promise<void> }>()
 
   /** @param options.bytesMax 0: no folder is kept. */
   constructor(options: { readonly memory: ChangeMemory; readonly bytesMax: number }) {
     this.#memory = options.memory
-    this.#folders = new BoundedLru({ weightMax: options.bytesMax })
+    this.#folders = new BoundedLru({ weightMax: options.bytesMax, entryWeightMax: options.bytesMax * folderShare })
   }
 
   get bytes(): number {
@@ -73,25 +84,29 @@ export class FolderIndex {
     for (const end of childEnds(key)) {
       const prefix = id.slice(0, prefixEnd)
       const child = id.slice(0, end)
-      for (const folder of [this.#folders.peek(prefix), this.#pending.get(prefix)]) {
-        if (folder === undefined) continue
-        folder.marked.set(child, index)
-        if (folder.marked.size > markedMax) this.#lose(prefix, folder)
-      }
+      const kept = this.#folders.peek(prefix)
+      if (kept !== undefined) this.#note(prefix, kept, child, index, Math.min(markedMax, Math.max(markedMin, kept.names.length / 8)))
+      const under = this.#pending.get(prefix)
+      if (under !== undefined) this.#note(prefix, under.folder, child, index, markedWhilePendingMax)
       prefixEnd = end
     }
+  }
+
+  #note(prefix: string, folder: Folder, child: string, index: number, max: number): void {
+    folder.marked.set(child, index)
+    if (folder.marked.size > max) this.#lose(prefix, folder)
   }
 
   #lose(prefix: string, folder: Folder): void {
     folder.lost = true
     folder.marked.clear()
     if (this.#folders.peek(prefix) === folder) this.#folders.delete(prefix)
-    if (this.#pending.get(prefix) === folder) this.#pending.delete(prefix)
+    if (this.#pending.get(prefix)?.folder === folder) this.#pending.delete(prefix)
   }
 
   /** Forgets all names; listings that are under way are not kept. */
   clear(): void {
-    for (const folder of this.#pending.values()) folder.lost = true
+    for (const { folder } of this.#pending.values()) folder.lost = true
     this.#pending.clear()
     this.#folders.clear()
   }
@@ -99,29 +114,36 @@ export class FolderIndex {
   /** The sorted names of a folder's children at the request's view; not to be modified. */
   async list(request: FolderRequest): Promise<readonly string[]> {
     const id = byteString(request.prefix)
-    const folder = this.#folders.get(id)
-    if (folder !== undefined && this.#memory.covers(request.point, folder.asOf)) return this.#refresh(id, folder, request)
-    return this.#build(id, request)
+    for (let waited = false; ; waited = true) {
+      const folder = this.#folders.get(id)
+      if (folder !== undefined && this.#memory.covers(request.point, folder.asOf)) return this.#refresh(id, folder, request)
+      // Pages of one folder, asked for by many: one of them lists it, which may take long, and the others look at what changed since.
+      const under = this.#pending.get(id)
+      if (waited || under === undefined || !this.#memory.covers(request.point, under.folder.asOf)) return this.#build(id, request)
+      await under.done
+      request.check()
+    }
   }
 
   async #build(id: string, request: FolderRequest): Promise<readonly string[]> {
     // Only from a view that the feed has just reached: between an older one and now, changes went by that nobody marked for us.
     if (!this.#memory.newest(request.point) || this.#pending.has(id) || this.#pending.size >= pendingMax) return request.slowly()
-    const folder: Folder = { names: [], asOf: request.point.index, marked: new Map(), lost: false }
-    this.#pending.set(id, folder)
+    const folder: Folder = { names: [], bytes: 0, asOf: request.point.index, marked: new Map(), lost: false }
+    const { promise: done, resolve: end } = Promise.withResolvers<void>()
+    this.#pending.set(id, { folder, done })
     try {
       folder.names = await request.slowly()
+      folder.bytes = await weightOf(folder.names, request.turns)
       if (!folder.lost) this.#keep(id, folder)
       return folder.names
     } finally {
-      if (this.#pending.get(id) === folder) this.#pending.delete(id)
+      if (this.#pending.get(id)?.folder === folder) this.#pending.delete(id)
+      end()
     }
   }
 
   #keep(id: string, folder: Folder): void {
-    let bytes = entryOverheadBytes + id.length
-    for (const name of folder.names) bytes += 2 * name.length + nameOverheadBytes
-    this.#folders.set(id, folder, bytes)
+    this.#folders.set(id, folder, entryOverheadBytes + id.length + folder.bytes)
   }
 
   /** Brings `folder` up to the request's view, by a look at each marked child. */
@@ -140,10 +162,13 @@ export class FolderIndex {
       if (i % turns.entriesPerTurn === turns.entriesPerTurn - 1) await turns.yieldTurn()
       check()
     }
-    const result = merge(base, present, absent)
+    const { names: result, bytes } = merge(base, present, absent)
     // Not if another listing has brought it further, or it was dropped, meanwhile: what we found is true at our view all the same.
     if (this.#folders.peek(id) !== folder || folder.asOf > point.index) return result
+    // Nor if another listing, of an older view, was quicker: what the names weigh more would be counted against others than these.
+    if (folder.names !== base) return result
     folder.names = result
+    folder.bytes += bytes
     folder.asOf = point.index
     for (const [child, index] of folder.marked) if (index <= point.index) folder.marked.delete(child)
     this.#keep(id, folder)
@@ -161,25 +186,46 @@ async function exists(state: StateView, key: Uint8Array, isFolder: boolean): Pro
   }
 }
 
-/** `sorted` with `present` in it and without `absent`; `sorted` itself when that changes nothing. */
-function merge(sorted: readonly string[], present: readonly string[], absent: ReadonlySet<string>): readonly string[] {
-  const missing = present.filter((name) => !includes(sorted, name)).toSorted(compareUtf8)
-  const gone = [...absent].some((name) => includes(sorted, name))
-  if (missing.length === 0 && !gone) return sorted
-  const merged: string[] = []
-  let next = 0
-  for (const name of sorted) {
-    if (absent.has(name)) continue
-    for (let add = missing[next]; add !== undefined && compareUtf8(add, name) < 0; add = missing[next]) {
-      merged.push(add)
-      next++
-    }
-    merged.push(name)
+const nameBytes = (name: string): number => (beyondLatin1.test(name) ? 2 * name.length : name.length) + nameOverheadBytes
+
+async function weightOf(names: readonly string[], { yieldTurn }: Turns): Promise<number> {
+  let bytes = 0
+  for (const [at, name] of names.entries()) {
+    bytes += nameBytes(name)
+    if (at % namesPerTurn === namesPerTurn - 1) await yieldTurn()
   }
-  return merged.concat(missing.slice(next))
+  return bytes
 }
 
-function includes(sorted: readonly string[], name: string): boolean {
+/**
+ * `sorted` with `present` in it and without `absent`, and what it weighs more; `sorted` itself when that changes nothing. What lies between two changes
+ * is copied as a whole: a name more in a million must not cost a look at each.
+ */
+function merge(
+  sorted: readonly string[],
+  present: readonly string[],
+  absent: ReadonlySet<string>,
+): { readonly names: readonly string[]; readonly bytes: number } {
+  const missing = present
+    .filter((name) => sorted[positionOf(sorted, name)] !== name)
+    .map((name) => ({ name, at: positionOf(sorted, name), gone: false }))
+  const gone = [...absent].map((name) => ({ name, at: positionOf(sorted, name), gone: true })).filter(({ name, at }) => sorted[at] === name)
+  const changes = [...missing, ...gone].toSorted((a, b) => compareUtf8(a.name, b.name))
+  if (changes.length === 0) return { names: sorted, bytes: 0 }
+  const parts: (readonly string[])[] = []
+  let [from, bytes] = [0, 0]
+  for (const change of changes) {
+    parts.push(sorted.slice(from, change.at))
+    if (!change.gone) parts.push([change.name])
+    from = change.at + (change.gone ? 1 : 0)
+    bytes += change.gone ? -nameBytes(change.name) : nameBytes(change.name)
+  }
+  parts.push(sorted.slice(from))
+  return { names: ([] as string[]).concat(...parts), bytes }
+}
+
+/** Where `name` is in `sorted`, or would be. */
+function positionOf(sorted: readonly string[], name: string): number {
   let low = 0
   let high = sorted.length
   while (low < high) {
@@ -187,5 +233,5 @@ function includes(sorted: readonly string[], name: string): boolean {
     if (compareUtf8(sorted[middle] ?? '', name) < 0) low = middle + 1
     else high = middle
   }
-  return sorted[low] === name
+  return low
 }

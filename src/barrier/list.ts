@@ -1,6 +1,7 @@
 import type { StateView } from '#store/types.ts'
-import { byteString, rangeEnd, sortNames, compareUtf8 } from './bytes.ts'
+import { byteString, rangeEnd, compareUtf8 } from './bytes.ts'
 import type { SectionNames } from './names.ts'
+import { NameSorter } from './sorter.ts'
 import type { ListOptions } from './types.ts'
 
 /** What a transaction has written so far, as a listing sees it. */
@@ -21,7 +22,7 @@ export interface Turns {
 
 /**
  * The names of the children of folder `prefix`, sorted. Hops from child to child: a folder of a million keys costs one step.
- * Long folders give way to others every `turns.entriesPerTurn` children. `check` is called after each wait, and may throw.
+ * Long folders give way to others every `turns.entriesPerTurn` children, and while they are sorted. `check` is called after each wait, and may throw.
  */
 export async function listChildren(
   view: StateView,
@@ -31,7 +32,7 @@ export async function listChildren(
   check: () => void,
   overlay?: Overlay,
 ): Promise<string[]> {
-  const found = new Set<string>()
+  const sorter = new NameSorter(turns, check)
   const cursor = view.keyCursor(prefix, rangeEnd(prefix))
   try {
     let key = await cursor.next()
@@ -40,18 +41,21 @@ export async function listChildren(
       let seek: Uint8Array | undefined
       if (overlay === undefined || !overlay.has(byteString(key))) {
         const child = names.child(prefix, key)
-        found.add(child.name)
+        sorter.add(child.name)
         if (child.folder) seek = rangeEnd(child.key)
       }
-      if (steps % turns.entriesPerTurn === 0) await turns.yieldTurn()
+      if (steps % turns.entriesPerTurn === 0) {
+        sorter.endRun()
+        await turns.yieldTurn()
+      }
       key = await cursor.next(seek)
     }
   } finally {
     await cursor.close()
   }
   check()
-  if (overlay !== undefined) for (const key of overlay.writtenBelow(prefix)) found.add(names.child(prefix, key).name)
-  return sortNames([...found])
+  if (overlay !== undefined) for (const key of overlay.writtenBelow(prefix)) sorter.add(names.child(prefix, key).name)
+  return sorter.sorted()
 }
 
 /** The part of sorted `names` that was asked for. */

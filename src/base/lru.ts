@@ -2,12 +2,17 @@
 export class BoundedLru<K, V> {
   readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>()
   readonly #weightMax: number
+  readonly #entryWeightMax: number
   readonly #dropped: ((value: V) => void) | undefined
   #weight = 0
 
-  /** @param options.dropped called with each value that leaves (evicted, deleted, replaced, cleared): to wipe key material. */
-  constructor(options: { readonly weightMax: number; readonly dropped?: (value: V) => void }) {
+  /**
+   * @param options.entryWeightMax what one entry may weigh; an eighth of the cache where it is not given.
+   * @param options.dropped called with each value that leaves (evicted, deleted, replaced, cleared): to wipe key material.
+   */
+  constructor(options: { readonly weightMax: number; readonly entryWeightMax?: number; readonly dropped?: (value: V) => void }) {
     this.#weightMax = options.weightMax
+    this.#entryWeightMax = options.entryWeightMax ?? Math.max(1, options.weightMax / 8)
     this.#dropped = options.dropped
   }
 
@@ -32,10 +37,10 @@ export class BoundedLru<K, V> {
     return this.#entries.get(key)?.value
   }
 
-  /** Keeps `value`, unless it alone outweighs an eighth of the cache: one giant must not empty it of everything else. */
+  /** Keeps `value`, unless it outweighs what one entry may: one giant must not empty the cache of everything else. */
   set(key: K, value: V, weight = 1): void {
     this.delete(key)
-    if (weight > Math.max(1, this.#weightMax / 8) || weight > this.#weightMax) {
+    if (weight > this.#entryWeightMax || weight > this.#weightMax) {
       this.#dropped?.(value)
       return
     }

@@ -50,7 +50,7 @@ export const topKeys = {
   ),
   cache_bytes_max: int(
     limits.valueCacheBytesMax,
-    'Bytes of opened values kept in memory; names for listings get as much again. Emptied on sealing.',
+    'Bytes of opened values kept in memory; names for listings may take up to twice as much besides. Emptied on sealing.',
     {
       min: 65_536,
       max: 16 * 1024 * 1024 * 1024,

@@ -251,7 +251,7 @@ test('a listing that was overtaken while it was under way is not kept', async ()
     })
   const change = (count: number): void =>
     index.apply({ index: 2, leaderTimeMs: 0, keys: Array.from({ length: count }, (_, i) => names.leaf(`n${i}`)) })
-  for (const overtake of [() => index.clear(), () => change(600), () => index.apply({ index: 2, leaderTimeMs: 0, keys: 'everything' })]) {
+  for (const overtake of [() => index.clear(), () => change(5_000), () => index.apply({ index: 2, leaderTimeMs: 0, keys: 'everything' })]) {
     during.run = overtake
     await list()
     during.run = () => {}
@@ -267,3 +267,61 @@ test('a listing that was overtaken while it was under way is not kept', async ()
   expect(await list()).toEqual(['a']) // Kept, with one child marked, which is not there.
   expect(slow).toBe(7)
 })
+
+test('many who ask for a cold folder at once list it once; what is written meanwhile is seen', async () => {
+  const { barrier, replica } = await openBarriers(1, { listEntriesPerTurn: 16 })
+  await barrier.transact(async (tx) => {
+    for (let i = 0; i < 400; i++) tx.put(kv, `f/${String(i).padStart(3, '0')}`, Buffer.from('x'))
+  })
+  let steps = 0
+  const view = replica.view.bind(replica)
+  replica.view = () => {
+    const state = view()
+    const keyCursor = state.keyCursor.bind(state)
+    state.keyCursor = (start, end) => {
+      const cursor = keyCursor(start, end)
+      return { next: (seek) => (steps++, cursor.next(seek)), close: () => cursor.close() }
+    }
+    return state
+  }
+  const page = (after: string): Promise<string[]> => barrier.read(linear, (reading) => reading.list(kv, 'f', { after, limit: 2 }))
+  const pages = await Promise.all(['', '009', '199', '397'].map(page))
+  expect(pages).toEqual([
+    ['000', '001'],
+    ['010', '011'],
+    ['200', '201'],
+    ['398', '399'],
+  ])
+  expect(steps).toBe(401)
+  const first = barrier.read(linear, (reading) => reading.list(kv, 'f'))
+  await barrier.transact(async (tx) => {
+    tx.put(kv, 'f/0005', Buffer.from('x'))
+    tx.delete(kv, 'f/399')
+  })
+  expect(await page('000')).toEqual(['0005', '001'])
+  expect(await page('397')).toEqual(['398'])
+  expect((await first).length).toBeGreaterThanOrEqual(400)
+  expect(steps).toBe(401)
+})
+
+test('one large folder may take nearly all of the index, and a change in it is merged in place', async () => {
+  const { barrier } = await openBarriers(1, { folderIndexBytesMax: 240_000 })
+  const count = 6_000
+  for (let from = 0; from < count; from += 3_000)
+    await barrier.transact(async (tx) => {
+      for (let i = from; i < from + 3_000; i++) tx.put(kv, `f/${String(i).padStart(6, '0')}`, new Uint8Array(1))
+    })
+  await barrier.read(linear, (view) => view.list(kv, 'f'))
+  const { cache } = barrier.status()
+  expect(cache?.bytes).toBeGreaterThan(180_000)
+  expect(cache?.bytes).toBeLessThanOrEqual(240_000)
+  await barrier.transact(async (tx) => {
+    tx.put(kv, 'f/0000000', new Uint8Array(1))
+    tx.put(kv, 'f/zzz', new Uint8Array(1))
+    tx.delete(kv, 'f/005000')
+    tx.delete(kv, 'f/000000')
+  })
+  const names = await barrier.read(linear, (view) => view.list(kv, 'f'))
+  expect([names.length, names[0], names.at(-1), names.includes('005000')]).toEqual([count, '0000000', 'zzz', false])
+  expect(names.every((name, i) => i === 0 || (names[i - 1] ?? '') < name)).toBe(true)
+}, 60_000)
