@@ -93,7 +93,7 @@ class LeaderRootGeneration implements RootGeneration {
   }
 
   init({ otp, pgpKey }: { readonly otp: string; readonly pgpKey: string }): Promise<RootGenerationStatus> {
-    return this.#led.run(async () => {
+    return this.#led.run(async (still) => {
       const { barrier, clock, random, log } = this.#options
       if (this.#attempt !== null) throw refusal('root generation already in progress', 'cancel it, or go on with it under its nonce')
       if (otp !== '' && pgpKey !== '')
@@ -101,6 +101,7 @@ class LeaderRootGeneration implements RootGeneration {
       const { records, config } = standing(barrier)
       const set = this.#holders(config)
       const holder = pgpKey === '' ? null : await readPgpKey('pgp_key', pgpKey, clock.nowMs())
+      still()
       const made = otp === '' && holder === null ? randomBase62(random, rootTokenChars) : ''
       const pad = holder === null ? padOf(made === '' ? otp : made) : null
       this.#attempt = { quorum: new Quorum(config, set, random), records, config, pgpKey: holder, otp: pad }

@@ -20,6 +20,8 @@ export class Led {
   readonly #options: LedOptions
   readonly #unsubscribe: readonly (() => void)[]
   #term = 0
+  /** One more with each loss. */
+  #losses = 0
   #queue: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
@@ -36,8 +38,11 @@ export class Led {
     ]
   }
 
-  /** @throws ERR_NOT_LEADER, ERR_SEALED, ERR_BUSY, and what `step` throws. */
-  async run<T>(step: () => Promise<T> | T): Promise<T> {
+  /**
+   * `still` throws ERR_NOT_LEADER where leadership was lost since the step began: what waits in a step must ask before it keeps anything.
+   * @throws ERR_NOT_LEADER, ERR_SEALED, ERR_BUSY, and what `step` throws.
+   */
+  async run<T>(step: (still: () => void) => Promise<T> | T): Promise<T> {
     if (this.#waiting >= waitingMax)
       throw new HoldfastError('ERR_BUSY', `expected at most ${waitingMax} steps with shares at once, got more`, {
         hint: 'again in a moment',
@@ -47,7 +52,10 @@ export class Led {
     const turn = (async () => {
       await before
       this.#check()
-      return step()
+      const losses = this.#losses
+      return step(() => {
+        if (this.#losses !== losses) throw notLeader()
+      })
     })()
     this.#queue = turn.catch(() => {}) // The caller is told; the next one in line must not be.
     try {
@@ -62,15 +70,14 @@ export class Led {
     if (barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed, { hint: 'unseal this node, or ask another one' })
     const status = replica.status()
     if (!leads(status))
-      throw new HoldfastError('ERR_NOT_LEADER', 'this node expected to lead the cluster, got another leader or none', {
-        hint: 'again in a moment',
-      })
+      throw notLeader()
     if (status.term !== this.#term) this.#end()
     this.#term = status.term
   }
 
   #end(): void {
     this.#term = 0
+    this.#losses++
     this.#options.onLost()
   }
 
@@ -79,3 +86,6 @@ export class Led {
     this.#end()
   }
 }
+
+const notLeader = (): HoldfastError =>
+  new HoldfastError('ERR_NOT_LEADER', 'this node expected to lead the cluster, got another leader or none', { hint: 'again in a moment' })

@@ -55,13 +55,14 @@ class LeaderRekey implements RekeyService {
   }
 
   init(target: RekeyTarget, request: RekeyRequest): Promise<RekeyStatus> {
-    return this.#led.run(async () => {
+    return this.#led.run(async (still) => {
       if (this.#attempts[target] !== null) throw refusal('rekey already in progress', 'cancel it, or go on with it under its nonce')
       const { clock, random, log } = this.#options
       const { records, config } = standing(this.#options.barrier)
       const set = this.#holders(target, config)
       checkRequest(target, config, request)
       const pgpKeys = await readPgpKeys('pgp_keys', request.pgpKeys, clock.nowMs())
+      still()
       const quorum = new Quorum(config, set, random)
       this.#attempts[target] = { target, request, pgpKeys, records, config, quorum, fresh: null, verification: null }
       log.info(

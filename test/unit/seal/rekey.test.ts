@@ -170,6 +170,23 @@ describe('the leader in the middle', () => {
     expect((await at(0).rekey.status('root')).started).toBe(false)
   })
 
+  test('leadership that is lost and won again while PGP keys are read leaves no attempt behind', async () => {
+    const holder = await pgpHolder('slow')
+    const { at, fake, settle } = await shareCluster(2)
+    const moved = async (): Promise<void> => {
+      fake.elect('node-2')
+      fake.elect('node-1')
+      await settle()
+    }
+    const begun = at(0).rekey.init('root', { ...asked, shares: 1, threshold: 1, pgpKeys: [holder.base64] })
+    const generation = at(0).rootGeneration.init({ otp: '', pgpKey: holder.base64 })
+    const ends = Promise.all([begun, generation].map((each) => expect(each).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })))
+    await Promise.resolve()
+    await moved()
+    await ends
+    expect([(await at(0).rekey.status('root')).started, (await at(0).rootGeneration.status()).started]).toEqual([false, false])
+  })
+
   test('a change that fails leaves the old shares; so does a change of the seal in between', async () => {
     const { at, fake, keys, rekey, barrier, open } = await shareCluster(1)
     fake.node(0).failNextPropose = new HoldfastError('ERR_BUSY', 'planted')
