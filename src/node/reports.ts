@@ -94,6 +94,11 @@ export async function metricsText({ replica, barrier, birth, core, seal, saver, 
   }
   const transport = birth.transport?.stats()
   if (transport !== undefined) gauge('holdfast_transport_peers', 'Peers with an open stream.', transport.peers.length)
+  gauge(
+    'process_start_time_seconds',
+    'When this process began, seconds since 1970: sealing by an operator begins another one.',
+    performance.timeOrigin / 1_000,
+  )
   gauge('process_resident_memory_bytes', 'Resident set.', memory.rss)
   gauge('nodejs_heap_used_bytes', 'JavaScript heap in use.', memory.heapUsed)
   return `${lines.join('\n')}\n`

@@ -5,7 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, expect, test } from 'vitest'
 import { Api } from '#cmd/dev/api.ts'
 import { freePorts, mountKv, startCluster, waitForLeader } from '#test/support/cluster.ts'
 import { recordFigures } from '#test/support/figures.ts'
@@ -19,6 +19,7 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'holdfast-replacement-'))
   server = new ServerProcess(api, dir, 'n1', await freePorts(2))
 })
+afterAll(() => api.close())
 afterEach(async () => {
   await server.stop()
   rmSync(dir, { recursive: true, force: true })
@@ -39,6 +40,12 @@ const sealIt = async (token: string): Promise<void> => {
   expect((await server.call('POST', 'sys/seal', { token })).status).toBe(204)
 }
 
+/** As monitoring sees it, seconds since 1970. */
+async function beganAt(token: string): Promise<number> {
+  const answer = await fetch(`${server.apiAddress}/v1/sys/metrics`, { headers: { 'X-Vault-Token': token } })
+  return Number(/^process_start_time_seconds (\S+)$/m.exec(await answer.text())?.[1])
+}
+
 /** A value of the running process's arguments or environment, as the kernel knows them. */
 const ofProcess = (what: 'cmdline' | 'environ'): string[] =>
   readFileSync(`/proc/${server.pid}/${what}`, 'latin1').split('\0').filter(Boolean)
@@ -52,6 +59,8 @@ test('sealed by shares: the same process id, no core dumps, no debugger, sealed;
   const { token } = founded
   expect((await server.call('POST', 'sys/mounts/kv', { token, body: { type: 'kv' } })).status).toBe(204)
   expect((await server.call('POST', 'kv/a', { token, body: { value: 'kept' } })).status).toBe(204)
+  const first = await beganAt(token)
+  expect(first).toBeGreaterThan(1_700_000_000)
   // Twice: what the first replacement leaves must be good for the next.
   for (const round of [1, 2]) {
     const before = lives()
@@ -67,6 +76,7 @@ test('sealed by shares: the same process id, no core dumps, no debugger, sealed;
     await unseal(server, founded)
     await serving(server)
     expect((await server.call('GET', 'kv/a', { token })).body?.['data'], `round ${round}`).toEqual({ value: 'kept' })
+    expect(await beganAt(token)).toBeGreaterThan(first)
   }
   // Signals and the lifeline reach what it has become.
   expect(await server.stop()).toEqual({ code: 0, signal: null })

@@ -149,6 +149,7 @@ function sealPaths({ lifecycle, cluster }: SystemServices): PathDef[] {
           return null
         }),
       },
+      'Keys are forgotten at once. When this is answered, the process is replaced by a fresh one, unless seal_replaces_process is off: it answers again after a second or two. With an auto seal the node stays sealed until recovery keys are given to it, or it restarts.',
     ),
     path(
       'sealwrap/rewrap',
