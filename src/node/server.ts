@@ -376,6 +376,7 @@ function assemble(
       saver.closeAll()
     }
     if (sealed) identity.onSealed()
+    if (sealed) policies.onSealed()
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
   let failed: string | null = null

@@ -47,6 +47,8 @@ export interface RoleStore {
   policiesOf(view: ReadView, entityId: string, groupIds: readonly string[], namespace?: string): Promise<readonly string[]>
   /** For the identity room: an entity or group is gone, and its roles forget it. */
   forget(transaction: Transaction, kind: MemberKind, id: string, namespace?: string): Promise<void>
+  /** The barrier sealed: nothing opened stays. */
+  onSealed(): void
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/role' })
@@ -111,6 +113,8 @@ export function createRoleStore(): RoleStore {
 
   return {
     get,
+
+    onSealed: () => kept.clear(),
 
     async list(view, namespace = 'root') {
       return (await view.list(sectionOf(namespace), 'role')).map(decodeName)

@@ -61,6 +61,8 @@ export interface PolicyStore {
    * @throws ERR_PERMISSION_DENIED besides when its entity is gone or disabled.
    */
   compileFor(view: ReadView, subject: PolicySubject): Promise<CompiledAcl>
+  /** The barrier sealed: nothing opened stays. */
+  onSealed(): void
   /** Names of the policies that a token has through its entity, groups and roles. Never `root`. */
   identityPolicies(view: ReadView, subject: PolicySubject): Promise<string[]>
   /** One policy; null when there is none. `root` has an empty text. */
@@ -80,6 +82,13 @@ interface Parsed {
   readonly expirationMs: number | null
   /** Differs for every parsing: what compiled sets are keyed by. */
   readonly serial: number
+}
+
+/** Whose policies are compiled: where they are stored, what stands before their paths, what their templates are filled from. */
+interface Owner {
+  readonly namespaceId: string
+  readonly namespacePath: string
+  readonly identity: IdentityRecord | null
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/policy' })
@@ -124,28 +133,27 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
     return expired(found, view.nowMs) ? builtinParsed(name) : found
   }
 
-  async function compile(
-    view: ReadView,
-    names: readonly string[],
-    namespace: string,
-    identity: IdentityRecord | null,
-  ): Promise<CompiledAcl> {
+  async function compile(view: ReadView, names: readonly string[], of: Owner): Promise<CompiledAcl> {
     const unique = [...new Set(names.map((name) => name.toLowerCase()))]
     if (unique.length > policiesPerTokenMax) {
       throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied, {
         hint: `expected at most ${policiesPerTokenMax} policies on a token, got ${unique.length}`,
       })
     }
-    const found = await Promise.all(unique.filter(storableName).map((name) => load(view, namespace, name)))
+    const found = await Promise.all(unique.filter(storableName).map((name) => load(view, of.namespaceId, name)))
     const present = found.filter((entry) => entry !== null)
     // With the values that its templates take: two entities share what does not depend on them.
     const templates = new Set(present.flatMap((entry) => entry.policy.templates))
-    const values = new Map([...templates].map((expression) => [expression, templateValue(expression, identity)]))
-    const key = JSON.stringify([present.map((entry) => entry.serial), [...values.values()]])
+    const values = new Map([...templates].map((expression) => [expression, templateValue(expression, of.identity)]))
+    const key = JSON.stringify([of.namespacePath, present.map((entry) => entry.serial), [...values.values()]])
     const known = compiled.get(key)
     if (known) return known
     const policies = present.map((entry) => entry.policy)
-    const acl = compileAcl(policies, { nowMs: view.nowMs, fillTemplate: (expression) => values.get(expression) ?? null })
+    const acl = compileAcl(policies, {
+      nowMs: view.nowMs,
+      prefix: of.namespacePath,
+      fillTemplate: (expression) => values.get(expression) ?? null,
+    })
     const rules = policies.reduce((sum, policy) => sum + policy.rules.length, 1)
     compiled.set(key, acl, Math.min(rules, compiledRulesCountedMax))
     return acl
@@ -169,13 +177,20 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
   return {
     roles,
 
-    compile: (view, names, namespace = 'root') => compile(view, names, namespace, null),
+    compile: (view, names, namespace = 'root') => compile(view, names, { namespaceId: namespace, namespacePath: '', identity: null }),
 
     async compileFor(view, subject) {
       const { identity, policies } = await identityOf(view, subject)
       // A root token is root whoever it belongs to.
       const isRoot = subject.policies.length === 1 && subject.policies[0] === rootPolicyName
-      return compile(view, isRoot ? subject.policies : [...subject.policies, ...policies], subject.namespaceId, identity)
+      const { namespaceId, namespacePath = '' } = subject
+      return compile(view, isRoot ? subject.policies : [...subject.policies, ...policies], { namespaceId, namespacePath, identity })
+    },
+
+    onSealed() {
+      parsed.clear()
+      compiled.clear()
+      roles.onSealed()
     },
 
     async identityPolicies(view, subject) {
@@ -263,11 +278,14 @@ function writableName(name: string, verb: 'update' | 'delete'): string {
   return stored
 }
 
+const recordFormat = 1
+
 /** The name is where it lies, and is not repeated inside. */
 const encode = ({ text, version, casRequired, modifiedMs, expirationMs }: PolicyRecord): Uint8Array =>
-  Buffer.from(JSON.stringify({ text, version, casRequired, modifiedMs, expirationMs }))
+  Buffer.from(JSON.stringify({ format: recordFormat, text, version, casRequired, modifiedMs, expirationMs }))
 
-const decode = (name: string, bytes: Uint8Array): PolicyRecord => ({
-  ...(JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')) as Omit<PolicyRecord, 'name'>),
-  name,
-})
+function decode(name: string, bytes: Uint8Array): PolicyRecord {
+  const { format, ...record } = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'))
+  if (format === recordFormat) return { ...record, name }
+  throw new HoldfastError('ERR_UPGRADE_REQUIRED', `policy record: expected version ${recordFormat}, got ${String(format)}`)
+}

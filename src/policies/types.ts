@@ -79,7 +79,10 @@ export interface PolicySubject {
   readonly policies: readonly string[]
   /** '': none. */
   readonly entityId: string
+  /** Where its policies are. */
   readonly namespaceId: string
+  /** That namespace's path, 'team/', which stands before every path of its policies; absent or '' for the root. */
+  readonly namespacePath?: string
 }
 
 /** What conditions ask about the caller. What is absent makes the conditions about it fail. */

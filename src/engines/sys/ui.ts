@@ -4,7 +4,6 @@ import { fullPath } from '#core/mounts.ts'
 import { openApiDocument } from '#core/help.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, MountEntry, PathDef } from '#core/types.ts'
-import { parsePolicy } from '#policies/parse.ts'
 import { describeMount } from './mounts.ts'
 import { answer, inPath, path, reads, text } from './table.ts'
 import type { SystemServices } from './types.ts'
@@ -17,7 +16,7 @@ export function uiPaths(services: SystemServices, own: () => readonly PathDef[])
       'Mounts that the caller can see.',
       { unauthenticated: true },
       {
-        read: reads('List', (context) => visibleMounts(services, context)),
+        read: reads('List', (context) => visibleMounts(context)),
       },
     ),
     path(
@@ -25,7 +24,7 @@ export function uiPaths(services: SystemServices, own: () => readonly PathDef[])
       'The mount that a path lies in.',
       { unauthenticated: true, fields: { path: inPath('Any path.') } },
       {
-        read: reads('Read', (context) => mountOfPath(services, context)),
+        read: reads('Read', (context) => mountOfPath(context)),
       },
     ),
     path(
@@ -39,46 +38,43 @@ export function uiPaths(services: SystemServices, own: () => readonly PathDef[])
   ]
 }
 
-/** A pattern of a rule, reduced to the literal text before its first wildcard or template. */
-const literalHead = (pattern: string): string => /^[^*+{]*/.exec(pattern)![0]
+/** A pattern of a rule, reduced to the literal text before its first wildcard. */
+const literalHead = (pattern: string): string => /^[^*+]*/.exec(pattern)![0]
 
-/** Whether any rule of the caller's policies grants anything on or below `prefix`. A wildcard may; what is asked is whether to show the mount's name. */
-async function reaches(services: SystemServices, context: HandlerContext, prefix: string): Promise<boolean> {
-  const { token } = context
-  if (!token) return false
-  if (token.policies.includes('root')) return true
-  for (const name of token.policies) {
-    const record = await services.policies.get(scopeOf(context).view, name)
-    const rules = record ? parsePolicy(name, record.text).rules : []
-    for (const rule of rules) {
-      const head = literalHead(rule.path)
-      const below = head.startsWith(prefix) || `${head}/` === prefix || (head.length < rule.path.length && prefix.startsWith(head))
-      if (below && rule.capabilities.length > 0 && !rule.capabilities.includes('deny')) return true
-    }
-  }
-  return false
+/** Whether any rule of the caller grants anything on or below `prefix`. A wildcard may; what is asked is whether to show the mount's name. */
+function reacher(context: HandlerContext): (prefix: string) => boolean {
+  const { acl, facts } = scopeOf(context)
+  if (!context.token || !acl) return () => false
+  if (acl.capabilities('', facts).includes('root')) return () => true
+  const granting = acl.entries(facts).filter(({ capabilities }) => !capabilities.includes('deny'))
+  return (prefix) =>
+    granting.some(({ pattern }) => {
+      const head = literalHead(pattern)
+      return head.startsWith(prefix) || `${head}/` === prefix || (head.length < pattern.length && prefix.startsWith(head))
+    })
 }
 
-async function visibleMounts(services: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
+async function visibleMounts(context: HandlerContext): Promise<LogicalResponse> {
+  const reaches = reacher(context)
   const secret: Record<string, unknown> = {}
   const auth: Record<string, unknown> = {}
   for (const mount of scopeOf(context).mounts.entries) {
     const open = mount.config.listing_visibility === 'unauth'
-    if (!open && !(await reaches(services, context, fullPath(mount)))) continue
+    if (!open && !reaches(fullPath(mount))) continue
     const shown = context.token ? describeMount(mount) : { type: mount.type, description: mount.description, options: mount.options }
     ;(mount.table === 'auth' ? auth : secret)[mount.path] = shown
   }
   return answer({ auth, secret })
 }
 
-async function mountOfPath(services: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
+async function mountOfPath(context: HandlerContext): Promise<LogicalResponse> {
   const denied = new HoldfastError(
     'ERR_PERMISSION_DENIED',
     'preflight capability check returned 403, please ensure client\'s policies grant access to path "' + text(context, 'path') + '/"',
   )
   if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
   const route = scopeOf(context).mounts.route(text(context, 'path'))
-  if (!route || !(await reaches(services, context, fullPath(route.mount)))) throw denied
+  if (!route || !reacher(context)(fullPath(route.mount))) throw denied
   return answer({ path: fullPath(route.mount), ...describeMount(route.mount) })
 }
 

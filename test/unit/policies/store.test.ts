@@ -134,8 +134,37 @@ describe('compile', () => {
     const { barrier, put, compile } = setUp()
     await put('a', readRule('x'))
     const key = [...barrier.state.keys()].find((name) => name.endsWith('a'))!
-    barrier.state.set(key, Buffer.from(JSON.stringify({ text: 'path "*" { caps = [] }', expirationMs: null })))
+    barrier.state.set(key, Buffer.from(JSON.stringify({ format: 1, text: 'path "*" { caps = [] }', expirationMs: null })))
     await expect(compile('a')).rejects.toThrow('failed to parse policy')
+  })
+
+  test('a record of another version is refused', async () => {
+    const { barrier, put, get, compile } = setUp()
+    await put('a', readRule('x'))
+    const key = [...barrier.state.keys()].find((name) => name.endsWith('a'))!
+    barrier.state.set(key, Buffer.from(JSON.stringify({ format: 2 })))
+    await expect(get('a')).rejects.toThrow('policy record: expected version 1, got 2')
+    await expect(compile('a')).rejects.toThrow('policy record: expected version 1, got 2')
+  })
+
+  test('paths of a namespace begin with its own', async () => {
+    const { barrier, store } = setUp()
+    await barrier.transact((transaction) => store.put(transaction, 'a', `${readRule('x')} ${readRule('y/*')}`, {}, 'ns-1'))
+    const of = (namespacePath: string) =>
+      barrier.read(stale, (view) => store.compileFor(view, { policies: ['a'], entityId: '', namespaceId: 'ns-1', namespacePath }))
+    const acl = await of('team/')
+    expect([reads(acl, 'team/x'), reads(acl, 'team/y/z'), reads(acl, 'x'), reads(acl, 'y/z')]).toEqual([true, true, false, false])
+    expect(reads(await of('other/'), 'team/x')).toBe(false)
+    expect(await of('team/')).toBe(acl)
+  })
+
+  test('nothing opened stays when the barrier seals', async () => {
+    const { put, compile, store } = setUp()
+    await put('a', readRule('x'))
+    const first = await compile('a')
+    store.onSealed()
+    const second = await compile('a')
+    expect([second === first, reads(second, 'x')]).toEqual([false, true])
   })
 
   test('is bounded in names', async () => {
