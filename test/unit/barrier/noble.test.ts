@@ -44,6 +44,11 @@ const sealed: Readonly<Record<string, (bytes: Buffer, sample: (name: string) => 
     >
     return `version ${String(version)} of ${(request as { path: string }).path}`
   },
+  // Its derived keys are the fixtures' root key.
+  'backup of shares': (bytes) => {
+    const { nonce } = JSON.parse(Buffer.from(openBoxByNoble(rootKey, 'core/unseal-keys-backup', bytes)).toString()) as { nonce: string }
+    return `of rekey ${nonce}`
+  },
   'join challenge': (bytes) => {
     const head = bytes.subarray(0, 25)
     const hiding = hkdfByHand(sha('r'), head, Buffer.from('raft-join'), 44)
@@ -87,6 +92,7 @@ describe.each(levels)('what a release of level %i wrote', (level) => {
       box: 'term 1',
       'value envelope': 'a value',
       'forwarded request': 'version 3 of secret/a',
+      'backup of shares': 'of rekey n',
       'join challenge': samples['join challenge']?.reads,
     })
     // A new sample is named above, in one list or the other: a ciphertext that only our own code can open proves nothing.
