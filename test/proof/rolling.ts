@@ -11,7 +11,7 @@ import type { Proof } from './types.ts'
 interface Failure {
   readonly atMs: number
   readonly kind: 'read' | 'write'
-  /** Of a connection; or a status of 500 and more. */
+  /** Of a connection; or what was answered, of which any but 200 is a failure here. */
   readonly what: string
 }
 
@@ -29,6 +29,7 @@ const connections = 64
 const sealedForMs = 60_000
 const settleMs = 3_000
 const answerMsMax = 15_000
+const shownMax = 200
 
 /** Keeps the balancer's clients busy; every failure is kept, nothing is tried again. */
 class Clients {
@@ -79,8 +80,8 @@ class Clients {
           ? { method: 'POST', path, headers, body: JSON.stringify({ data: { n } }), ...times }
           : { method: 'GET', path, headers, ...times },
       )
-      await answer.body.dump()
-      return answer.statusCode === 200 ? null : String(answer.statusCode)
+      const body = await answer.body.text()
+      return answer.statusCode === 200 ? null : `${answer.statusCode} ${body.slice(0, shownMax)}`
     } catch (error) {
       return (error as NodeJS.ErrnoException).code ?? 'error'
     }
