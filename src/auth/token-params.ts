@@ -12,7 +12,7 @@ export const tokenFields = {
   token_no_default_policy: field('bool', 'Its tokens do not get the default policy.'),
   token_period: field('duration', 'Its tokens can be renewed for this long without end.'),
   token_policies: field('list', 'Policies of its tokens.'),
-  token_type: field('string', "'service', 'batch', or 'default': as the mount is tuned."),
+  token_type: field('string', "'service', or 'default': as the mount is tuned."),
   token_ttl: field('duration', 'How long its tokens live at first.'),
   token_num_uses: field('int', 'How often its tokens can be used; 0: without limit.'),
 } satisfies Readonly<Record<string, FieldSchema>>
@@ -60,7 +60,6 @@ export function readTokenParams(context: HandlerContext, present: TokenParams, o
     type: readType(given<string>('token_type')) ?? present.type,
   }
   if (params.maxTtlSeconds > 0 && params.ttlSeconds > params.maxTtlSeconds) throw bad("'token_ttl' cannot be greater than 'token_max_ttl'")
-  if (params.type === 'batch') checkBatch(params)
   return params
 }
 
@@ -76,15 +75,12 @@ function readType(type: string | undefined): TokenParams['type'] | undefined {
       return 'service'
     case 'batch':
     case 'default-batch':
-      return 'batch'
+      throw new HoldfastError('ERR_BAD_REQUEST', `'token_type' expected 'service' or 'default', got '${type}'`, {
+        hint: 'batch tokens are not offered by this version',
+      })
     default:
       throw bad(`invalid 'token_type' value ${JSON.stringify(type.slice(0, 32))}`)
   }
-}
-
-function checkBatch({ periodSeconds, numUses }: TokenParams): void {
-  const what = periodSeconds > 0 ? 'periodic tokens' : numUses > 0 ? 'tokens with limited use count' : null
-  if (what !== null) throw bad(`'token_type' cannot be 'batch' or 'default_batch' when set to generate ${what}`)
 }
 
 /** As clients read them. */

@@ -116,14 +116,15 @@ const displayNameOf = (mount: MountEntry, name: string): string => {
 }
 
 /** An account's own type stands above the mount's, unless the mount allows one only. */
-function tokenTypeOf(mount: MountEntry, { type, numUses, periodSeconds }: TokenParams): 'service' | 'batch' {
+function tokenTypeOf(mount: MountEntry, { type }: TokenParams): 'service' {
   const tuned = mount.config.token_type ?? 'default-service'
-  const wanted =
-    tuned === 'service' || tuned === 'batch' ? tuned : type === 'default' ? (tuned === 'default-batch' ? 'batch' : 'service') : type
-  if (wanted === 'batch' && (numUses !== 0 || periodSeconds !== 0)) {
-    throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens expected neither a period nor a limit of uses, got one')
+  const wanted = tuned === 'service' || tuned === 'batch' || type === 'default' ? tuned : type
+  if (wanted === 'batch' || wanted === 'default-batch') {
+    throw new HoldfastError('ERR_BAD_REQUEST', "the login's token expected to be a service token, got a batch token to make", {
+      hint: 'batch tokens are not offered by this version: tune the mount to token_type=default-service',
+    })
   }
-  return wanted
+  return 'service'
 }
 
 /** The mount's TTLs, the system's where it sets none, within the account's maximum. */
