@@ -15,7 +15,7 @@ import { recordFigures } from '#test/support/figures.ts'
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '10000' }, names: { type: 'string', default: '100' } } })
 const rounds = Number(values.rounds)
 const names = Number(values.names)
-const warmUpRounds = Math.min(200, rounds)
+const warmUpRounds = Math.min(100, Math.ceil(rounds / 10))
 
 const running = await startCluster({ nodes: 1 })
 const [node] = running.cluster.nodes
