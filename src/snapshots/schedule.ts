@@ -83,18 +83,25 @@ function parse<T extends { readonly version: number }>(what: string, value: Uint
   throw new HoldfastError('ERR_STORE_CORRUPT', `${what} expected a version, got none`)
 }
 
-const encode = (value: object): Uint8Array => Buffer.from(JSON.stringify(value))
+/** @throws ERR_UPGRADE_REQUIRED */
+export const decodeSchedule = (value: Uint8Array): Schedule => parse<Schedule>('snapshot schedule', value)
+/** @throws ERR_UPGRADE_REQUIRED */
+export const decodeRun = (value: Uint8Array): RunRecord => parse<RunRecord>('snapshot run', value)
+
+/** Of a schedule, or of the record of its runs. */
+export const encodeStoredRecord = (value: Omit<Schedule, 'version'> | Omit<RunRecord, 'version'>): Uint8Array =>
+  Buffer.from(JSON.stringify({ ...value, version: formatVersion }))
 
 /** null when there is none of that name. @throws ERR_UPGRADE_REQUIRED */
 export async function readSchedule(view: ReadView, name: string): Promise<Schedule | null> {
   const value = await view.get(section, `config/${name}`)
-  return value === null ? null : parse<Schedule>('snapshot schedule', value)
+  return value === null ? null : decodeSchedule(value)
 }
 
 /** null before its first run. @throws ERR_UPGRADE_REQUIRED */
 export async function readRun(view: ReadView, name: string): Promise<RunRecord | null> {
   const value = await view.get(section, `run/${name}`)
-  return value === null ? null : parse<RunRecord>('snapshot run', value)
+  return value === null ? null : decodeRun(value)
 }
 
 export const scheduleNames = (view: ReadView): Promise<string[]> => view.list(section, 'config')
@@ -104,7 +111,7 @@ export async function writeSchedule(transaction: Transaction, schedule: Omit<Sch
   const names = await scheduleNames(transaction)
   if (!names.includes(schedule.name) && names.length >= scheduleLimits.schedulesMax)
     throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${scheduleLimits.schedulesMax} schedules, got one more`)
-  transaction.put(section, `config/${schedule.name}`, encode({ ...schedule, version: formatVersion }))
+  transaction.put(section, `config/${schedule.name}`, encodeStoredRecord(schedule))
 }
 
 export function removeSchedule(transaction: Transaction, name: string): void {
@@ -113,7 +120,7 @@ export function removeSchedule(transaction: Transaction, name: string): void {
 }
 
 export function writeRun(transaction: Transaction, name: string, run: Omit<RunRecord, 'version'>): void {
-  transaction.put(section, `run/${name}`, encode({ ...run, version: formatVersion }))
+  transaction.put(section, `run/${name}`, encodeStoredRecord(run))
 }
 
 /** The slot that `nowMs` lies in. */

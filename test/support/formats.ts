@@ -33,6 +33,9 @@ import { openBackup, sealBackup } from '#seal/backup.ts'
 import { encodeSealConfig, parseSealConfig } from '#seal/config.ts'
 import { encodeWrapped, parseWrapped } from '#seal/wrapped.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
+import { preambleBytes } from '#snapshots/blocks.ts'
+import { inspectSnapshotFile } from '#snapshots/inspect.ts'
+import { decodeRun, decodeSchedule, encodeStoredRecord } from '#snapshots/schedule.ts'
 import { AckFile } from '#store/ack.ts'
 import { decodeBase, encodeBase } from '#store/base.ts'
 import { nodeDisk } from '#store/disk.ts'
@@ -47,6 +50,7 @@ import { createIdentity, loadIdentity, saveIdentity } from '#transport/identity.
 import { encodeFrame, FrameDecoder, FrameKind, frameValue } from '#transport/frames.ts'
 import { answerChallenge, makeChallenge } from '#transport/join-challenge.ts'
 import { decode, encode } from '#transport/msgpack.ts'
+import { pieces, snapshotFile, snapshotPairs } from './snapshot-file.ts'
 
 export interface Format {
   readonly name: string
@@ -648,6 +652,60 @@ export const formats: readonly Format[] = [
     unrecorded: 'without its KMS or HSM nobody could open it',
     sample: () => encodeWrapped({ key_id: 'k', box: '' }),
     read: (bytes) => parseWrapped<{ key_id: string }>('static', bytes, ({ key_id: id }) => id === 'k'),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'snapshot file',
+    version: 1,
+    where:
+      'what `operator raft snapshot save` and schedules write ([snapshot-file.md](snapshot-file.md)); the snapshot stream and the state meta are in it',
+    kind: 'local',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => snapshotFile(snapshotPairs([Buffer.from('one'), Buffer.from('two')])),
+    read: (bytes) => inspectSnapshotFile(pieces(bytes)),
+    newer: (bytes) => {
+      const out = Buffer.from(bytes)
+      out.writeUInt16BE(2, preambleBytes - 6)
+      out.writeUInt32BE(crc32c(out.subarray(0, preambleBytes - 4)), preambleBytes - 4)
+      return out
+    },
+  },
+  {
+    name: 'snapshot schedule',
+    version: 1,
+    where: 'behind the barrier, `sys/snapshots`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeStoredRecord({
+        name: 'nightly',
+        intervalMs: 86_400_000,
+        retain: 7,
+        pathPrefix: 'a',
+        filePrefix: 'hf',
+        target: { kind: 'local', bytesMax: 0 },
+      }),
+    read: decodeSchedule,
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'snapshot run',
+    version: 1,
+    where: 'behind the barrier, `sys/snapshots`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeStoredRecord({
+        slotMs: 86_400_000,
+        startedMs: 86_400_005,
+        node: 'a',
+        phase: 'done',
+        failures: 0,
+        retryAtMs: 0,
+        lastSuccess: { slotMs: 86_400_000, startedMs: 86_400_005, endedMs: 86_400_009, url: 'file:///b', bytes: 9, index: 7, node: 'a' },
+        lastError: null,
+      }),
+    read: decodeRun,
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
 ]
