@@ -2,9 +2,11 @@
 import { availableParallelism, freemem, hostname, loadavg, release, totalmem, type, uptime } from 'node:os'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { ManagedAuditBroker } from '#audit/broker.ts'
+import type { PasswordHasher } from '#auth/passwords.ts'
 import type { BarrierControl } from '#barrier/types.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
+import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
 import type { SnapshotSaver } from '#snapshots/saver.ts'
@@ -21,10 +23,13 @@ export interface MetricSources {
   readonly seal: AutoSeal | null
   readonly saver: SnapshotSaver
   readonly schedules: SnapshotSchedules
+  readonly passwords: PasswordHasher
+  readonly lockout: UserLockout
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
-export async function metricsText({ replica, barrier, birth, core, seal, saver, schedules }: MetricSources): Promise<string> {
+export async function metricsText(sources: MetricSources): Promise<string> {
+  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout } = sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -55,6 +60,10 @@ export async function metricsText({ replica, barrier, birth, core, seal, saver, 
       Math.max(0, status.lastIndex - peer.match),
       `{peer="${peer.id.replace(/[\\"\n]/g, '_')}"}`,
     )
+  gauge('holdfast_password_checks_running', 'Passwords that this node hashes now.', passwords.queue.running)
+  gauge('holdfast_password_checks_waiting', 'Logins that wait for it.', passwords.queue.waiting)
+  gauge('holdfast_password_checks_refused', 'Logins turned away since the start, since too many waited.', passwords.queue.refused)
+  gauge('holdfast_lockout_names', 'Names whose wrong tries this leader counts now.', lockout.names)
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', sealedHere ?? 0)
   gauge('holdfast_barrier_key_encryptions', 'Of those, under the key that this leader seals with now.', sealedUnderKey ?? 0)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)

@@ -342,7 +342,7 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules }),
+    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules, passwords, lockout }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
