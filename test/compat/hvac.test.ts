@@ -1,4 +1,4 @@
-/** The PyPI client `hvac`, unmodified: its flows for userpass and AppRole. */
+/** The PyPI client `hvac`, unmodified: its flows for userpass, AppRole and identity. */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -16,8 +16,11 @@ beforeAll(async () => {
 })
 afterAll(() => running?.dispose())
 
-test('userpass and AppRole, as its documentation has them', async () => {
-  const script = fileURLToPath(new URL('hvac-flows.py', import.meta.url))
+test.each([
+  ['userpass and AppRole', 'hvac-flows.py', 22],
+  ['identity', 'hvac-identity.py', 33],
+])('%s, as its documentation has them', async (_, file, count) => {
+  const script = fileURLToPath(new URL(file, import.meta.url))
   // Of the environment nothing: hvac reads VAULT_ADDR and VAULT_TOKEN.
   const child = spawn(python, [script, running.cluster.nodes[0]!.apiAddress], { env: {} })
   child.stdin.end(`${running.cluster.rootToken}\n`)
@@ -31,5 +34,5 @@ test('userpass and AppRole, as its documentation has them', async () => {
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as { step: string; ok: boolean })
   expect([code, steps.filter(({ ok }) => !ok), err]).toEqual([0, [], ''])
-  expect(steps).toHaveLength(22)
+  expect(steps).toHaveLength(count)
 })
