@@ -36,7 +36,10 @@ const tuneFields = {
   allowed_response_headers: field('list', 'Headers that the engine may answer.'),
   token_type: field('string', 'Type of the tokens that a login method makes.'),
   force_no_cache: field('bool', 'Accepted and shown.'),
-  user_lockout_config: field('map', 'Of a login method: lockout_threshold, lockout_duration, lockout_counter_reset_duration, lockout_disable.'),
+  user_lockout_config: field(
+    'map',
+    'Of a login method: lockout_threshold, lockout_duration, lockout_counter_reset_duration, lockout_disable.',
+  ),
   max_read_age: field('string', 'How old a read may be that asks for bounded or stale consistency; 0: none may.'),
 }
 
