@@ -151,6 +151,28 @@ describe('roles', () => {
     expect((await node.read('sys/roles/ops')).status).toBe(404)
   })
 
+  test('reach whoever logs in as a member, by entity and by group, with templates filled, until they are gone', async () => {
+    await node.write('sys/auth/userpass', { type: 'userpass' })
+    await node.write('auth/userpass/users/alice', { password: 'right' })
+    const { auth } = (
+      await node.ask({ operation: 'update', method: 'POST', path: 'auth/userpass/login/alice', token: null, body: { password: 'right' } })
+    ).body
+    const token = auth.client_token as string
+    await node.write(`identity/entity/id/${auth.entity_id}`, { metadata: { team: 'red' } })
+    const group = (await node.write('identity/group', { name: 'ops', member_entity_ids: [auth.entity_id] })).body.data.id as string
+    await writePolicy('home', 'path "home/{{identity.entity.metadata.team}}/{{identity.groups.names.ops.id}}" { capabilities = ["read"] }')
+    await writePolicy('duty', readRule('duty'))
+    const allowed = async (path: string) => (await node.write('sys/policies/explain', { path }, token)).body.data.allowed as boolean
+    expect(await allowed('duty')).toBe(false)
+    await node.write('sys/roles/home', { policies: ['home'], entity_ids: [auth.entity_id] })
+    await node.write('sys/roles/duty', { policies: ['duty'], group_ids: [group] })
+    expect([await allowed('duty'), await allowed(`home/red/${group}`), await allowed(`home/blue/${group}`)]).toEqual([true, true, false])
+    await node.remove(`identity/group/id/${group}`)
+    await node.remove('sys/roles/home')
+    expect([await allowed('duty'), await allowed(`home/red/${group}`)]).toEqual([false, false])
+    expect((await node.read('sys/roles/duty')).body.data.group_ids).toEqual([])
+  })
+
   test('wrong ones are refused', async () => {
     expect((await node.write('sys/roles/x', {})).status).toBe(400)
     expect((await node.write('sys/roles/x', { policies: ['root'] })).status).toBe(400)
