@@ -69,8 +69,7 @@ export class Led {
     const { barrier, replica } = this.#options
     if (barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed, { hint: 'unseal this node, or ask another one' })
     const status = replica.status()
-    if (!leads(status))
-      throw notLeader()
+    if (!leads(status)) throw notLeader()
     if (status.term !== this.#term) this.#end()
     this.#term = status.term
   }

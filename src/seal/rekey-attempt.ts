@@ -48,7 +48,10 @@ export function checkRequest(target: RekeyTarget, config: SealConfig, request: R
 }
 
 /** Shares as the attempt asks for them; none where the seal keeps its own key. The caller wipes the key. */
-export async function makeShares({ target, config, request, pgpKeys }: Attempt, random: RandomSource): Promise<Fresh> {
+export async function makeShares(
+  { target, config, request, pgpKeys }: Pick<Attempt, 'target' | 'config' | 'request' | 'pgpKeys'>,
+  random: RandomSource,
+): Promise<Fresh> {
   if (target === 'root' && config.secret === null) return { key: null, set: null, keys: [] }
   const key = new SecretBytes(random.bytes(unsealKeyBytes))
   try {

@@ -55,8 +55,11 @@ export interface VerificationStatus {
 
 export interface RekeyService {
   status(target: RekeyTarget): Promise<RekeyStatus>
-  /** Begins. @throws ERR_BAD_REQUEST: one is under way, or it asks for what can't be. */
-  init(target: RekeyTarget, request: RekeyRequest): Promise<RekeyStatus>
+  /**
+   * Begins. Where an auto seal was made without recovery keys there is nobody to agree: a root token (`byRoot`) makes the first ones, at once.
+   * @throws ERR_BAD_REQUEST: one is under way, or it asks for what can't be.
+   */
+  init(target: RekeyTarget, request: RekeyRequest, byRoot?: boolean): Promise<RekeyStatus | RekeyResult>
   /** Ends what is under way; the present shares stay. `nonce` null: whoever asks may do so without it. */
   cancel(target: RekeyTarget, nonce: string | null): Promise<void>
   /** Takes a present share; with the last one needed the result. */

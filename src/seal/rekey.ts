@@ -54,16 +54,18 @@ class LeaderRekey implements RekeyService {
     }
   }
 
-  init(target: RekeyTarget, request: RekeyRequest): Promise<RekeyStatus> {
+  init(target: RekeyTarget, request: RekeyRequest, byRoot = false): Promise<RekeyStatus | RekeyResult> {
     return this.#led.run(async (still) => {
       if (this.#attempts[target] !== null) throw refusal('rekey already in progress', 'cancel it, or go on with it under its nonce')
       const { clock, random, log } = this.#options
       const { records, config } = standing(this.#options.barrier)
-      const set = this.#holders(target, config)
+      const first = target === 'recovery' && byRoot && sharesOf(config) === null
+      const holders = first ? null : this.#holders(target, config)
       checkRequest(target, config, request)
       const pgpKeys = await readPgpKeys('pgp_keys', request.pgpKeys, clock.nowMs())
       still()
-      const quorum = new Quorum(config, set, random)
+      if (holders === null) return this.#makeFirst({ target, request, pgpKeys, records, config })
+      const quorum = new Quorum(config, holders, random)
       this.#attempts[target] = { target, request, pgpKeys, records, config, quorum, fresh: null, verification: null }
       log.info(
         { target, shares: request.shares, threshold: request.threshold, verification: request.requireVerification },
@@ -71,6 +73,23 @@ class LeaderRekey implements RekeyService {
       )
       return this.#status(target)
     })
+  }
+
+  /** Recovery keys for a cluster that has none: a root token can do all that they can. */
+  async #makeFirst(begun: Pick<Attempt, 'target' | 'request' | 'pgpKeys' | 'records' | 'config'>): Promise<RekeyResult> {
+    const { request, config, pgpKeys } = begun
+    const { random } = this.#options
+    if (request.requireVerification)
+      throw refusal(
+        'the first recovery keys expected no verification, got a wish for it',
+        'there are none of before that could hold meanwhile',
+      )
+    const fresh = await makeShares(begun, random)
+    const attempt: Attempt = { ...begun, quorum: new Quorum(config, fresh.set!, random), fresh, verification: null }
+    const warnings = await this.#enforce(attempt)
+    const { nonce } = attempt.quorum
+    const facts = { nonce, keys: fresh.keys, pgpFingerprints: fingerprintsOf(pgpKeys), backup: request.backup }
+    return { ...facts, verificationRequired: false, verificationNonce: '', warnings }
   }
 
   cancel(target: RekeyTarget, nonce: string | null): Promise<void> {
@@ -196,7 +215,10 @@ class LeaderRekey implements RekeyService {
       throw refusal('recovery rekeying not supported', 'only an auto seal has recovery keys: rekey the unseal keys')
     const set = sharesOf(config)
     if (set === null)
-      throw refusal(`a rekey expected recovery keys, which this ${config.type} seal was made without`, 'nobody can agree to it')
+      throw refusal(
+        `a rekey expected recovery keys, which this ${config.type} seal was made without`,
+        target === 'recovery' ? 'a root token makes them: rotate/recovery/init' : 'nobody can agree to it',
+      )
     return set
   }
 

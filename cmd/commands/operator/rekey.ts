@@ -58,6 +58,7 @@ async function init(context: CommandContext, prefix: string): Promise<void> {
     require_verification: flags.bool('verify') || undefined,
   })
   const status = await call(context, { method: 'POST', path: `${prefix}/init`, body })
+  if (status?.['complete'] === true) return printKeys(context, status)
   await printStatus(context, status ?? {})
   if (alone) return
   if (!flags.bool('verify'))

@@ -64,21 +64,24 @@ function initPath({ rekey }: SystemServices, prefix: string, target: RekeyTarget
     require_verification: field('bool', 'The new shares hold only after enough of them were given back.', { default: false }),
     nonce: nonceField,
   }
-  const begin = (context: HandlerContext): Promise<RekeyStatus> =>
-    rekey.init(target, {
+  const begin = async (context: HandlerContext): Promise<LogicalResponse> => {
+    const request = {
       shares: optional<number>(context, 'secret_shares') ?? 1,
       threshold: optional<number>(context, 'secret_threshold') ?? 1,
       pgpKeys: optional<string[]>(context, 'pgp_keys') ?? [],
       backup: flag(context, 'backup'),
       requireVerification: flag(context, 'require_verification'),
-    })
+    }
+    const begun = await rekey.init(target, request, context.token?.policies.includes('root') === true)
+    return answer('keys' in begun ? resultBody(begun) : statusBody(begun, true))
+  }
   return path(
     `${prefix}/init`,
     `Begin to replace ${subject(target)}, see how far it is, or cancel it.`,
     { ...flags, fields },
     {
       read: writes('Progress', async (context) => answer(statusBody(await rekey.status(target), context.token !== null))),
-      update: effects('Begin', async (context) => answer(statusBody(await begin(context), true))),
+      update: effects('Begin', begin),
       delete: effects('Cancel', async (context) => {
         await rekey.cancel(target, nonceFor(context))
         return null

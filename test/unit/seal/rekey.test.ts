@@ -303,10 +303,28 @@ describe('with an auto seal', () => {
     expect(tokens).toEqual([])
   })
 
+  test('a root token makes the first recovery keys, once; they agree from then on', async () => {
+    const { at, rekey, settle } = await shareCluster(2, { autoSeal: staticSeal(), init: { recoveryShares: 0, recoveryThreshold: 0 } })
+    const request = { ...asked, shares: 3, threshold: 2 }
+    await expect(rekey.init('recovery', { ...request, requireVerification: true }, true)).rejects.toMatchObject(
+      bad(/expected no verification/),
+    )
+    const first = (await rekey.init('recovery', request, true)) as RekeyResult
+    expect([first.keys.length, first.warnings, (await rekey.status('recovery')).required]).toEqual([3, [], 2])
+    await settle()
+    at(1).seal.seal()
+    await at(1).seal.unseal({ key: hex(first.keys[0]), reset: false })
+    expect(await at(1).seal.unseal({ key: hex(first.keys[2]), reset: false })).toMatchObject({ sealed: false })
+    expect(await rekey.init('recovery', request, true)).toMatchObject({ started: true, progress: 0 })
+    await rekey.cancel('recovery', null)
+    expect((await rekeyed(rekey, first.keys.slice(1).map(hex), request, 'recovery')).keys).toHaveLength(3)
+  })
+
   test('without recovery keys nobody can agree', async () => {
     const { rekey } = await shareCluster(1, { autoSeal: staticSeal(), init: { recoveryShares: 0, recoveryThreshold: 0 } })
     await expect(rekey.init('recovery', asked)).rejects.toMatchObject(bad(/made without/))
     await expect(rekey.status('root')).rejects.toMatchObject(bad(/made without/))
+    await expect(rekey.init('root', { ...asked, shares: 1, threshold: 1 }, true)).rejects.toMatchObject(bad(/made without/))
   })
 })
 
