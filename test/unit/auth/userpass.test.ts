@@ -308,6 +308,9 @@ describe('unmounting the method', () => {
     expect((await node.read('auth/token/lookup-self', child)).status).toBe(200)
     await node.remove('sys/auth/userpass')
     for (const dead of [token, child]) expect((await node.read('auth/token/lookup-self', dead)).status).toBe(403)
+    // Deleting them is housekeeping: only root's own is left.
+    await node.write('auth/token/tidy')
+    expect((await node.list('auth/token/accessors')).body.data.keys).toHaveLength(1)
     await node.write('sys/auth/userpass', { type: 'userpass' })
     expect((await node.read('auth/token/lookup-self', token)).status).toBe(403)
   })
