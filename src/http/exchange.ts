@@ -12,7 +12,7 @@ import type { Connection, ForwardingRules } from './connection.ts'
 import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
-import { oversizeDiscardFactor, uploadLingerMs } from './limits.ts'
+import { oversizeDiscardFactor, uploadDurationMsMax, uploadLingerMs } from './limits.ts'
 import {
   checkPatchType,
   isForm,
@@ -211,18 +211,18 @@ export class Exchange implements InFlightRequest {
     this.#connection.cancelBody = (error) => this.#reader?.cancel(error)
   }
 
-  /** The core decides whether it wants the body before any of it is read; its time begins when the body has ended. */
+  /** The core decides whether it wants the body before any of it is read; its time begins anew when the body has ended. */
   #takeUpload(request: CoreRequest, bytesMax: number): void {
     const { limits, budget, clock } = this.#host
     const declared = declaredLength(this.#in)
     if (declared !== null && declared > bytesMax) return this.#fail(bodyTooLarge(bytesMax), true)
-    this.abortAtMs = this.expireAtMs = Infinity
     this.#connection.uploading = true
     const upload = new Upload(this.#in, {
       bytesMax,
       limits,
       budget,
       nowMonotonicMs: clock.monotonicMs(),
+      onBegin: () => (this.abortAtMs = this.expireAtMs = clock.monotonicMs() + uploadDurationMsMax),
       onEnd: () => {
         this.abortAtMs = clock.monotonicMs() + limits.requestDurationMsMax
         this.expireAtMs = this.abortAtMs + limits.requestGraceMs

@@ -60,6 +60,8 @@ assert(defaultHttpLimits.bufferedBodyBytesMax >= 2 * defaultHttpLimits.bodyBytes
 export const sweepMs = 1_000
 /** How long a closed connection's unread input is thrown away, so that the client reads our last answer before a reset. */
 export const lingerMs = 500
+/** From the moment that the core begins to read an upload to its end. */
+export const uploadDurationMsMax = 24 * 3_600_000
 /** How long the rest of an upload is thrown away, once its answer is given. */
 export const uploadLingerMs = 2_000
 /** An oversized body is read and thrown away up to this many times the limit, so that its sender sees the 413. */

@@ -12,6 +12,8 @@ export interface UploadOptions {
   readonly limits: HttpLimits
   readonly budget: BodyBudget
   readonly nowMonotonicMs: number
+  /** The core begins to read. */
+  readonly onBegin: () => void
   /** The last byte was read, or none comes any more. */
   readonly onEnd: () => void
 }
@@ -37,6 +39,7 @@ export class Upload implements AsyncIterable<Uint8Array>, Swept {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
+    this.#options.onBegin()
     // Breaking off must not cut the connection: the answer is still to be sent on it.
     const source = this.#request.iterator({ destroyOnReturn: false })
     try {

@@ -150,7 +150,8 @@ export class SnapshotSchedules {
       await this.#end(claim, (run) => ({ ...run, phase: 'done', failures: 0, retryAtMs: 0, lastSuccess: success }))
       log.info({ schedule: name, url: success.url, bytes: success.bytes, index: success.index }, 'a scheduled snapshot is kept')
     } catch (error) {
-      if (signal.aborted && !leads(replica.status())) throw error
+      // No failure of the schedule: its slot is made by whoever leads next, this node after its restart perhaps.
+      if (signal.aborted && (this.#stopped || !leads(replica.status()))) throw error
       const message = wordsOf(error)
       log.warn({ schedule: name, error: message }, 'a scheduled snapshot failed; it is tried again')
       await this.#end(claim, (run, nowMs) => ({
