@@ -92,6 +92,13 @@ describe('entities', () => {
     expect((await node.ask({ operation: 'list', path: 'identity/entity/id/', query: { limit: 'x' } })).status).toBe(400)
   })
 
+  test('lists describe a thousand entries, and say that there are more', async () => {
+    for (let at = 0; at < 1_001; at += 1) await ok(node.write('identity/entity', { name: `e${at}` }))
+    const { status, body } = await node.list('identity/entity/id')
+    expect([status, body.data.keys.length, Object.keys(body.data.key_info).length]).toEqual([200, 1_001, 1_000])
+    expect(body.warnings).toEqual([expect.stringMatching(/first 1000 of 1001/)])
+  }, 120_000)
+
   test('several are deleted at once; ids that nobody has do not matter', async () => {
     const ids = []
     for (const name of ['a', 'b', 'c']) ids.push((await ok(node.write('identity/entity', { name }))).id)
