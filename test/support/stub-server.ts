@@ -19,13 +19,13 @@ export type Reply =
 export class StubServer implements AsyncDisposable {
   readonly asked: Asked[] = []
   readonly #server: Server
-  #reply: (asked: Asked, count: number) => Reply
-  private constructor(reply: (asked: Asked, count: number) => Reply) {
+  #reply: (asked: Asked, count: number) => Reply | Promise<Reply>
+  private constructor(reply: (asked: Asked, count: number) => Reply | Promise<Reply>) {
     this.#reply = reply
     this.#server = createServer((request, response) => {
-      void record(request).then((asked) => {
+      void record(request).then(async (asked) => {
         this.asked.push(asked)
-        const reply = this.#reply(asked, this.asked.length)
+        const reply = await this.#reply(asked, this.asked.length)
         if (reply === 'hang') return
         if (reply === 'drop') {
           request.socket.destroy()
@@ -36,7 +36,7 @@ export class StubServer implements AsyncDisposable {
       })
     })
   }
-  static async start(reply: (asked: Asked, count: number) => Reply): Promise<StubServer> {
+  static async start(reply: (asked: Asked, count: number) => Reply | Promise<Reply>): Promise<StubServer> {
     const stub = new StubServer(reply)
     await new Promise<void>((resolve) => stub.#server.listen(0, '127.0.0.1', resolve))
     return stub
