@@ -3,7 +3,7 @@
  * processes: open (where they must be found, which proves the search), sealed after serving, and started sealed. The client lives here, in
  * another process than the nodes.
  */
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -20,7 +20,7 @@ import { memoryOf } from '#test/support/process-memory.ts'
 import { piecesOf, Searcher, textMark, type Mark } from '#test/support/search.ts'
 import { found, ServerProcess, until } from '#test/support/server-process.ts'
 
-const secrets = 100
+const secrets = 60
 /** A mark of its own for each place, so that a hit says what got there. The word must not occur in the program. */
 const stems = { path: 'qxpathqx', leaf: 'qxleafqx', field: 'qxfieldqx', value: 'qxvalueqx', policy: 'qxpolicyqx', owner: 'qxownerqx' }
 /** What audit records and request logs name in the clear, for that is what they are for; the rest stands there as an HMAC, if at all. */
@@ -116,7 +116,8 @@ const starts = (node: LocalNode): number => readFileSync(node.logPath, 'utf8').s
 /** Kinds and forms that a process's memory has. */
 function inMemory(pid: number, name: string, searchedFor: readonly Mark[] = marks): string[] {
   const searcher = new Searcher(searchedFor)
-  const found = [...searcher.findInAll(memoryOf(pid)).keys()].toSorted((a, b) => a.localeCompare(b))
+  // Read first, then searched: the process stands still only for the former.
+  const found = [...searcher.findInAll([...memoryOf(pid)]).keys()].toSorted((a, b) => a.localeCompare(b))
   figures[`${name} megabytes`] = Math.round(searcher.searchedBytes / 1e6)
   figures[`${name} found`] = found
   expect(searcher.searchedBytes, 'a search of next to nothing proves nothing').toBeGreaterThan(40_000_000)
@@ -164,6 +165,10 @@ describe.runIf(process.platform === 'linux')('memory', () => {
       await until(`${node.id} to follow`, async () => ((await applied(node)) >= target ? true : null), startMs)
     expect(sealed.process?.pid).toBe(pid)
 
+    const saved = await fetch(`${open.apiAddress}/v1/sys/storage/raft/snapshot`, { headers: { 'X-Vault-Token': cluster.rootToken } })
+    expect(saved.status).toBe(200)
+    writeFileSync(join(dir, 'snapshot'), Buffer.from(await saved.arrayBuffer()))
+
     const pidOf = (node: LocalNode): number => node.process?.pid ?? 0
     const kinds = new Set(inMemory(pidOf(open), 'open').map((hit) => hit.split(',')[0]))
     const expected = [...Object.keys(stems), 'keyring key', 'root key', 'root token', 'token']
@@ -190,7 +195,7 @@ describe.runIf(process.platform === 'linux')('memory', () => {
     }
   })
 
-  test('data folders, logs and audit files: nothing, but for paths in audit records and request logs', async () => {
+  test('data folders, snapshots, logs and audit files: nothing, but for paths in audit records and request logs', async () => {
     const { cluster } = running
     for (const node of cluster.nodes) await cluster.stopNode(node)
     expect(marks, 'what is searched for comes from the test before').not.toEqual([])
@@ -200,6 +205,9 @@ describe.runIf(process.platform === 'linux')('memory', () => {
       for (const piece of await piecesOf(node.dataDir)) found['data']?.push(...searcher.find(piece.bytes).keys())
       for (const path of [node.logPath, node.auditPath]) found['logs and audit']?.push(...searcher.findInFile(path).keys())
     }
+    const snapshot = join(dir, 'snapshot')
+    expect([...searcher.findInFile(snapshot).keys()]).toEqual([])
+    expect(statSync(snapshot).size).toBeGreaterThan(100_000)
     figures['disk megabytes'] = Math.round(searcher.searchedBytes / 1e6)
     expect(found['data']).toEqual([])
     expect((found['logs and audit'] ?? []).filter((hit) => !namedInLogs.has(hit.split(',')[0] ?? ''))).toEqual([])

@@ -50,9 +50,10 @@ export function formsOf({ bytes }: Mark): readonly (readonly [form: string, need
   return [...distinct].map(([needle, form]) => [form, Buffer.from(needle, 'latin1')])
 }
 
-/** Thousands of needles in one pass: a table of first byte pairs rules out almost every offset, a map of the first eight bytes the rest. */
+/** Thousands of needles in one pass: tables of the first and the next two bytes rule out almost every offset, a map of the first eight the rest. */
 export class Searcher {
   readonly #pairs = new Uint8Array(65_536)
+  readonly #nextPairs = new Uint8Array(65_536)
   readonly #byStart = new Map<string, { readonly needle: Buffer; readonly hit: Hit }[]>()
   readonly #longest: number
   readonly needles: number
@@ -66,6 +67,7 @@ export class Searcher {
       for (const [form, needle] of formsOf(mark)) {
         if (needle.length < needleBytesMin) throw new Error(`a mark expected at least ${needleBytesMin} bytes, got ${needle.length}`)
         this.#pairs[needle.readUInt16LE(0)] = 1
+        this.#nextPairs[needle.readUInt16LE(2)] = 1
         const start = needle.toString('latin1', 0, needleBytesMin)
         const known = this.#byStart.get(start) ?? []
         known.push({ needle, hit: { kind: mark.kind, form } })
@@ -83,12 +85,14 @@ export class Searcher {
   find(haystack: Buffer): Map<string, Hit> {
     this.searchedBytes += haystack.length
     const found = new Map<string, Hit>()
+    const [pairs, nextPairs] = [this.#pairs, this.#nextPairs]
     for (let at = 0; at + needleBytesMin <= haystack.length; at++) {
       if (at % zeros.length === 0 && zeros.equals(haystack.subarray(at, at + zeros.length))) {
         at += zeros.length - this.#longest // What begins with zeros at the end of the block may go on in the next.
         continue
       }
-      if (this.#pairs[(haystack[at] as number) | ((haystack[at + 1] as number) << 8)] === 0) continue
+      if (pairs[(haystack[at] as number) | ((haystack[at + 1] as number) << 8)] === 0) continue
+      if (nextPairs[(haystack[at + 2] as number) | ((haystack[at + 3] as number) << 8)] === 0) continue
       for (const { needle, hit } of this.#byStart.get(haystack.toString('latin1', at, at + needleBytesMin)) ?? []) {
         if (haystack.subarray(at, at + needle.length).equals(needle)) found.set(`${hit.kind}, ${hit.form}`, hit)
       }
