@@ -19,7 +19,7 @@ export interface Argon2Cost {
   readonly parallelism: number
 }
 
-/** What OWASP asks of Argon2id at least. About 20 ms on the machine of docs/logins.md. */
+/** What OWASP asks of Argon2id at least. */
 export const argon2Cost: Argon2Cost = { memoryKib: 19_456, passes: 2, parallelism: 1 }
 
 export type StoredPassword =
