@@ -29,7 +29,7 @@ const { values: flags } = parseArgs({
 const kv: Section = { namespace: 'root', mount: 'kv' }
 const linear = { kind: 'linearizable' } as const
 const off = { valueCacheBytesMax: 0, folderIndexBytesMax: 0, nameCacheBytesMax: 0 }
-const perWrite = 5_000
+const perWrite = 10_000
 
 const cpuMs = (): number => {
   const { user, system } = process.threadCpuUsage()
