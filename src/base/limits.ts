@@ -19,7 +19,7 @@ export const limits = {
   forwardBodyBytesMax: 33 * 1024 * 1024,
   ttlSecondsMax: 768 * 3600,
   ttlSecondsDefault: 768 * 3600,
-  listEntriesPerTurn: 512,
+  listEntriesPerTurn: 256,
   valueCacheBytesMax: 32 * 1024 * 1024,
 } as const
 
