@@ -59,11 +59,17 @@ class Bucket implements SnapshotTarget {
     const { Upload } = await import('@aws-sdk/lib-storage')
     const { bucket, kmsKey } = this.#target
     let bytes = 0
+    let sourceFailure: unknown = null
     const counted = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
-      for await (const chunk of chunks) {
-        signal.throwIfAborted()
-        bytes += chunk.length
-        yield chunk
+      try {
+        for await (const chunk of chunks) {
+          signal.throwIfAborted()
+          bytes += chunk.length
+          yield chunk
+        }
+      } catch (error) {
+        sourceFailure = error
+        throw error
       }
     }
     const body = Readable.from(counted(), { objectMode: false })
@@ -84,6 +90,9 @@ class Bucket implements SnapshotTarget {
     signal.addEventListener('abort', onAbort, { once: true })
     try {
       await this.#ask(() => upload.done())
+    } catch (error) {
+      // What the bucket says of a body that broke off, or was taken back, is not what is wrong.
+      throw sourceFailure ?? (signal.aborted ? signal.reason : error)
     } finally {
       signal.removeEventListener('abort', onAbort)
       // What is behind it must be let go, however the upload ended.
