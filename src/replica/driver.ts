@@ -28,7 +28,7 @@ import { encodeCommand } from './command.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { checkFrom, encodeCheck, RecentStates, type CheckMessage, type DigestAnswer } from './digests.ts'
 import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
-import { encodeHint, hintFrom, isUseful, type MembersHint } from './hints.ts'
+import { encodeHint, hintFrom, isUseful, reachable, type MembersHint } from './hints.ts'
 import { encodeFormats, formatsFrom, Levels } from './levels.ts'
 import { encodeMessage, messageFrom } from './messages.ts'
 import type { Keepsake } from './keepsake.ts'
@@ -307,12 +307,12 @@ export class Driver {
 
   #followHint(from: string, hint: MembersHint): void {
     const { peers, state, nodeId, logger } = this.options
-    const known = this.directory.members.some((member) => member.id === from)
+    const known = this.directory.members.find((member) => member.id === from)
     if (known && hint.index < state.meta.applied) return this.#offerHint(from, hint.index)
-    if (!known || this.#leader !== null || !isUseful(hint, from, nodeId, state.meta.applied)) return
+    if (!known || this.#leader !== null || !isUseful(hint, nodeId, state.meta.applied)) return
     logger.info({ peer: from, index: hint.index }, 'reaching for the members that a peer named')
     // Its own log may name one that the peer has not heard of, and whose vote is needed.
-    peers.setPeers(this.#announced.with(hint.members))
+    peers.setPeers(this.#announced.with(reachable(hint, known)))
   }
 
   /** Stores a peer's snapshot; resolves when it is installed, or was found to be of no use. */

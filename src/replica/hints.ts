@@ -33,8 +33,12 @@ export function hintFrom(value: unknown): MembersHint | null {
   return members.length === rows.length ? { index, members } : null
 }
 
-/** Is `hint`, from `from`, worth following for `self`, which has applied `applied`? It must name both, or it would cut them off. */
-export function isUseful(hint: MembersHint, from: NodeId, self: NodeId, applied: number): boolean {
-  const names = (id: NodeId): boolean => hint.members.some((member) => member.id === id)
-  return hint.index > applied && names(from) && names(self)
+/** Is `hint` worth following for `self`, which has applied `applied`? It must name it: who was removed is told nothing of use. */
+export function isUseful(hint: MembersHint, self: NodeId, applied: number): boolean {
+  return hint.index > applied && hint.members.some((member) => member.id === self)
+}
+
+/** Whom to reach after `hint`: those that it names, and its sender still, who may have been removed itself and be the only one that this node knows. */
+export function reachable(hint: MembersHint, sender: Member): readonly Member[] {
+  return hint.members.some(({ id }) => id === sender.id) ? hint.members : [...hint.members, sender]
 }

@@ -340,7 +340,7 @@ export const coreMutants: readonly Mutant[] = [
     id: 'removed-leader-stays',
     failures: [33],
     file: 'raft/leader.ts',
-    find: 'if (isVoter(membership(node), node.config.id) || node.history.pendingAt(node.log.commit)) return false',
+    find: 'if (isVoter(membership(node), node.config.id) || node.history.pendingAt(node.log.commit) || !committedInTerm(node)) return false',
     replace: 'if (isVoter(membership(node), node.config.id) || node.log.commit >= node.termStart) return false',
     breaks: 'a leader that was removed goes on with its heartbeats',
     killedBy: {

@@ -46,9 +46,8 @@ export const electionMutants: readonly Mutant[] = [
     id: 'second-vote',
     failures: [17, 34],
     file: 'raft/election.ts',
-    find: 'const free = node.vote === message.from || (node.vote === null && node.leader === null)\n  const upToDate = node.log.isUpToDate(message.logIndex ?? 0, message.logTerm ?? 0)\n  if',
-    replace:
-      'const free = node.role === Role.follower\n  const upToDate = node.log.isUpToDate(message.logIndex ?? 0, message.logTerm ?? 0)\n  if',
+    find: 'const free = node.vote === message.from || (node.vote === null && node.leader === null)\n  const upToDate = isUpToDate(node, message)\n  if',
+    replace: 'const free = node.role === Role.follower\n  const upToDate = isUpToDate(node, message)\n  if',
     breaks: 'a follower votes for everyone who asks in a term',
     killedBy: simulator,
   },

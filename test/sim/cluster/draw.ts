@@ -105,8 +105,7 @@ export function drawPlan(random: Prng, seed: number): Plan {
       electionTicks,
       heartbeatTicks: random.pick([1, 2, 2]),
       sealedElectionFactor: random.pick([2, 3, 3]),
-      preVote: random.chance(0.9),
-      checkQuorum: random.chance(0.9) || leases.settings.leaseReads,
+      ...electionRules(random, leases.settings.leaseReads),
       ...leases.settings,
       appendBytesMax: random.pick([1, 200, 2_000, 100_000]),
       uncommittedBytesMax: random.pick([400, 5_000, 1_000_000]),
@@ -188,4 +187,12 @@ function drawChances(random: Prng): Omit<Chances, 'upgrade' | 'downgrade'> {
     chunkBreaks: some(0.05, 0.3),
     chunkRots: some(0.05, 0.3),
   }
+}
+
+/**
+ * Never without both: then whoever was removed and has not heard of it can force elections for ever (raft/README.md), and nobody need come to serve.
+ */
+function electionRules(random: Prng, leases: boolean): { readonly preVote: boolean; readonly checkQuorum: boolean } {
+  const preVote = random.chance(0.9)
+  return { preVote, checkQuorum: random.chance(0.9) || leases || !preVote }
 }

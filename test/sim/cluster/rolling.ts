@@ -67,7 +67,6 @@ export function settingsOf({ settings, mixedSettings }: Plan, random: Prng): Pla
   if (!mixedSettings) return settings
   const { electionTicks } = settings
   const free: Partial<ReplicaSettings> = {
-    preVote: random.chance(0.5),
     heartbeatTicks: random.pick([1, 2]),
     sealedElectionFactor: random.pick([2, 3]),
     appendBytesMax: random.pick([1, 200, 2_000, 100_000]),
@@ -76,11 +75,13 @@ export function settingsOf({ settings, mixedSettings }: Plan, random: Prng): Pla
     applyEntriesMax: random.pick([1, 3, 100]),
   }
   // A lease is worth what the others promise: there these are the same on all nodes.
-  if (settings.leaseReads === true) return { ...settings, ...free }
+  if (settings.leaseReads === true) return { ...settings, ...free, preVote: random.chance(0.5) }
+  // One of the two is everywhere, as in any cluster that may be relied on (draw.ts).
+  const rules = settings.checkQuorum ? { preVote: random.chance(0.5) } : { preVote: true, checkQuorum: random.chance(0.5) }
   return {
     ...settings,
     ...free,
-    checkQuorum: random.chance(0.7),
+    ...rules,
     electionTicks: random.pick([electionTicks, Math.round(electionTicks * 1.5)]),
   }
 }
