@@ -170,7 +170,7 @@ test('a token without the right is refused, before a byte is read; what is done 
   await call(node, 'POST', 'sys/policies/acl/backup', { policy: 'path "sys/storage/raft/snapshot" { capabilities = ["read"] }' })
   const make = async (policies: string[]): Promise<string> => {
     const { body } = await call(node, 'POST', 'auth/token/create', { policies, no_default_policy: true })
-    return (body?.['auth'] as { client_token: string }).client_token
+    return (body as { auth: { client_token: string } }).auth.client_token
   }
   const [able, unable] = [await make(['backup']), await make(['none'])]
   const get = (token: string) => fetch(`${node.apiAddress}/v1/sys/storage/raft/snapshot`, { headers: { 'x-vault-token': token } })

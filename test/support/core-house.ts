@@ -17,8 +17,8 @@ import { Forwarding } from '#node/forwarding.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
-import { createWrapping } from '#wrapping/wrapping.ts'
 import { createShareHolders } from '#node/share-holders.ts'
+import { createWrapping } from '#wrapping/wrapping.ts'
 import { openBarriers } from './open-barrier.ts'
 
 // oxlint-disable-next-line typescript/no-explicit-any -- tests look into parsed JSON
@@ -105,10 +105,10 @@ export async function openHouse(nodes = 1) {
         removeDead: (id) => call(`remove dead ${id}`),
         stepDown: () => call('step-down'),
       },
+      ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       policies,
       identity,
       tokens,
-      ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       wrapping,
       snapshots: {
         save: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),

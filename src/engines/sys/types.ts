@@ -11,7 +11,6 @@ import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
-import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { RootGeneration } from '#seal/generate-root.ts'
 import type { RekeyService } from '#seal/rekey-types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
@@ -35,8 +34,8 @@ export interface InitResult {
   readonly keys: readonly Uint8Array[]
   /** Recovery shares, with an auto seal. */
   readonly recoveryKeys?: readonly Uint8Array[]
-  readonly rootToken: string
   /** With a PGP key of its own: the message in base64. */
+  readonly rootToken: string
   readonly warnings?: readonly string[]
 }
 
@@ -125,17 +124,17 @@ export interface AuditDevice {
 export interface SystemServices {
   readonly lifecycle: LifecycleService
   readonly cluster: ClusterService
+  readonly rekey: RekeyService
+  readonly rootGeneration: RootGeneration
   readonly policies: PolicyStore
   /** Whose aliases go with the mount that they belong to. */
   readonly identity: Pick<IdentityStore, 'dropMount'>
-  readonly rekey: RekeyService
-  readonly rootGeneration: RootGeneration
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
+  readonly lockout: UserLockout
   readonly snapshots: SnapshotService
   /** Below which scheduled snapshots may be kept on this node; null: nowhere. */
   readonly snapshotFolder: string | null
-  readonly lockout: UserLockout
   readonly barrier: {
     status(): BarrierStatus
     rotate(reason?: string): Promise<unknown>

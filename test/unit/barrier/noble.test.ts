@@ -79,6 +79,11 @@ const clear = [
   'kept members',
   'key uses',
   'seal configuration',
+  'entity and group record',
+  'snapshot schedule',
+  'snapshot run',
+  // What is sealed in it is the state's: opened below.
+  'snapshot file',
 ]
 
 describe.each(levels)('what a release of level %i wrote', (level) => {

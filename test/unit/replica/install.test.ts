@@ -8,10 +8,12 @@ import { systemRandom } from '#base/random.ts'
 import { emptyMembership } from '#raft/index.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import { startReplica, type Peers } from '#replica/index.ts'
+import { proveState } from '#replica/proofs.ts'
 import { encodeHeader } from '#replica/snapshots.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import type { StateStore } from '#store/types.ts'
+import { testAuthenticator } from '#test/support/authenticator.ts'
 
 const clusterId = 'cluster-1'
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-install-'))
@@ -68,7 +70,8 @@ test('entries that an installed snapshot covers are not applied once more', asyn
     replica.onMessage('b', append)
     await expect.poll(begun).toBe(1)
     const snapshot = sent.snapshot()
-    const installed = replica.onSnapshot('b', encodeHeader({ clusterId, term: 2, index: 10, proof: null }), snapshot.stream)
+    const proof = proveState(testAuthenticator(), { clusterId, incarnation: 1 }, sent.meta)
+    const installed = replica.onSnapshot('b', encodeHeader({ clusterId, term: 2, index: 10, proof }), snapshot.stream)
     await expect.poll(() => replica.status().commit).toBe(10)
     open()
     await installed

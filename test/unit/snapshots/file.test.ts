@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { BlockKind, damageOf, encodeBlock, preambleBytes } from '#snapshots/blocks.ts'
 import { isSealedBy, openSnapshotFile } from '#snapshots/file.ts'
 import { sealOf } from '#snapshots/header.ts'
-import { inspectSnapshotFile, type SnapshotSummary } from '#snapshots/inspect.ts'
+import { inspectSnapshotFile } from '#snapshots/inspect.ts'
 import { bytesOf, metaOf, pieces, snapshotFile, snapshotHeader, snapshotKey, snapshotPairs } from '#test/support/snapshot-file.ts'
 
 const values = (count: number, bytes = 100): Uint8Array[] => Array.from({ length: count }, (_, at) => new Uint8Array(bytes).fill(at))
@@ -13,7 +13,7 @@ const small = await snapshotFile(snapshotPairs(values(6, 20)))
 /** Several blocks of body: 64 KiB each. */
 const large = await snapshotFile(snapshotPairs(values(1_000, 400)))
 
-async function verdict(bytes: Uint8Array, size = 0): Promise<SnapshotSummary | unknown> {
+async function verdict(bytes: Uint8Array, size = 0): Promise<unknown> {
   try {
     return await inspectSnapshotFile(pieces(bytes, size))
   } catch (error) {
