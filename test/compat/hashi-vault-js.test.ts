@@ -103,6 +103,19 @@ describe('hashi-vault-js', () => {
   test('seal, health of a sealed node, unseal', async () => {
     expect(await vault.sealStatus()).toMatchObject({ sealed: false, t: 3, n: 5 })
     await vault.sysSeal(root)
+    // The process is replaced, and answers nobody for a moment.
+    await expect
+      .poll(
+        async () =>
+          vault.sealStatus().then(
+            ({ sealed }: { sealed: boolean }) => sealed,
+            () => false,
+          ),
+        { timeout: 10_000 },
+      )
+      .toBe(true)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await running.cluster.waitForAnswer(running.cluster.nodes[0] as (typeof running.cluster.nodes)[number])
     await expect(vault.readKVSecret(root, 'x', undefined, 'kv')).rejects.toMatchObject({
       response: { status: 503, data: { errors: ['Vault is sealed'] } },
     })

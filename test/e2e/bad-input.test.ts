@@ -222,6 +222,9 @@ test('an expired token, a sealed node and a lost majority say so', async () => {
   if (follower === undefined || other === undefined) throw new Error('expected two followers')
   address = other.apiAddress
   expect((await cluster.api.call(address, 'PUT', 'sys/seal', { token: cluster.rootToken })).status).toBe(204)
+  // Its process is replaced meanwhile, and answers nobody for a moment.
+  await delay(1_000)
+  await cluster.waitForAnswer(other)
   await attempt({ input: 'sealed node', path: '/v1/secret/data/x', expect: 503, says: /Vault is sealed/ })
   await cluster.stopNode(other, 'SIGKILL')
   await cluster.stopNode(leader, 'SIGKILL')

@@ -51,7 +51,7 @@ async function save(snapshots: SnapshotService): Promise<LogicalResponse> {
 async function verify(snapshots: SnapshotService, { request }: HandlerContext): Promise<LogicalResponse> {
   if (request.upload === undefined)
     throw new HoldfastError('ERR_BAD_REQUEST', 'expected a snapshot file as the body of the request, got none')
-  const proof = await snapshots.check(request.upload)
+  const proof = await checkWhole(snapshots, request.upload)
   if (proof.state === 'damaged') {
     const { kind, from, to } = proof.damage
     return answer({ whole: false, proven: false, verdict: kind, message: proof.message, damaged_from: from, damaged_to: to })
@@ -67,6 +67,18 @@ async function verify(snapshots: SnapshotService, { request }: HandlerContext): 
     bytes: proof.bytes,
     ...headerAnswer(proof.header),
   })
+}
+
+/** Reads on to the end where the verdict comes before it: a client that still sends may not look for its answer. */
+async function checkWhole(snapshots: SnapshotService, upload: AsyncIterable<Uint8Array>): ReturnType<SnapshotService['check']> {
+  const source = upload[Symbol.asyncIterator]()
+  try {
+    const proof = await snapshots.check({ [Symbol.asyncIterator]: () => ({ next: () => source.next() }) })
+    for (let next = await source.next(); next.done !== true;) next = await source.next()
+    return proof
+  } finally {
+    await source.return?.()
+  }
 }
 
 function headerAnswer(header: SnapshotFileHeader): Record<string, unknown> {
