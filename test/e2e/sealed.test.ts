@@ -249,7 +249,7 @@ test('sealing the leader moves leadership to an unsealed node, and the cluster g
 
   // None is left: nothing is served, though a majority stands. Any one brings it back.
   expect((await call(third, 'POST', 'sys/seal')).status).toBe(204)
-  for (const node of cluster.nodes) await expectSealed(node)
+  for (const node of cluster.nodes) await until(`${node.id} to be sealed`, async () => (await expectSealed(node), true), 10_000)
   await cluster.unseal(first)
   await until('the first one to take a write', async () => ((await put(first, 'last', 'again')) === 200 ? true : null), 10_000)
   expect(await valueOf(first, 'last')).toBe('again')
