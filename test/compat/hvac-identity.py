@@ -40,9 +40,10 @@ step("by name", identity.read_entity_by_name(name="hvac-entity")["data"]["id"] =
 step("update", identity.update_entity(entity_id=entity, metadata=dict(new="n"), disabled=False).status_code == 204)
 step("by name again", identity.create_or_update_entity_by_name(name="hvac-entity", policies=["b"]).status_code == 204)
 second = identity.create_or_update_entity_by_name(name="other")["data"]["id"]
-step("list", sorted(identity.list_entities()["data"]["keys"]) == sorted([entity, second]))
+# Logins of the other flow have made entities, too.
+step("list", {entity, second} <= set(identity.list_entities()["data"]["keys"]))
 step("list with GET", identity.list_entities(method="GET")["data"]["keys"] == identity.list_entities()["data"]["keys"])
-step("list names", identity.list_entities_by_name()["data"]["keys"] == ["hvac-entity", "other"])
+step("list names", {"hvac-entity", "other"} <= set(identity.list_entities_by_name()["data"]["keys"]))
 
 # Aliases
 alias = identity.create_or_update_entity_alias(name="hvac-alias", canonical_id=entity, mount_accessor=people)["data"]
@@ -100,4 +101,7 @@ identity.update_entity(entity_id=entity, disabled=True)
 step("disabled", not person.is_authenticated())
 identity.delete_entity_alias(alias_id=alias["id"])
 identity.delete_entity_by_name(name="hvac-entity")
+step("deleted", refused(lambda: identity.read_entity(entity_id=entity), hvac.exceptions.InvalidPath, ""))
+for name in identity.list_entities_by_name()["data"]["keys"]:
+    identity.delete_entity_by_name(name=name)
 step("no entities", refused(lambda: identity.list_entities(), hvac.exceptions.InvalidPath, ""))

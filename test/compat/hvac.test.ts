@@ -18,7 +18,7 @@ afterAll(() => running?.dispose())
 
 test.each([
   ['userpass and AppRole', 'hvac-flows.py', 22],
-  ['identity', 'hvac-identity.py', 33],
+  ['identity', 'hvac-identity.py', 34],
 ])('%s, as its documentation has them', async (_, file, count) => {
   const script = fileURLToPath(new URL(file, import.meta.url))
   // Of the environment nothing: hvac reads VAULT_ADDR and VAULT_TOKEN.
