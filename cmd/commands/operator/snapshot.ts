@@ -54,6 +54,7 @@ async function fileSink(path: string, force: boolean): Promise<Sink> {
       }
     },
     abandon: async () => {
+      // It may be closed already, or be what failed; the file goes either way.
       await file.close().catch(() => {})
       await rm(partial, { force: true })
     },
