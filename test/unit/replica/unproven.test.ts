@@ -181,7 +181,7 @@ describe('an unsealed node', () => {
     const joined = await cluster.start('d')
     const send = (forged: Uint8Array | null): Promise<void> =>
       joined.onSnapshot('a', encodeHeader({ ...rest, proof: forged }), chunksOf(bodies[0] ?? []))
-    const bent = Uint8Array.from(proof ?? []).with(40, 0xff)
+    const bent = Uint8Array.from(proof ?? []).with(40, (proof?.[40] ?? 0) ^ 0xff)
     const refused = { code: 'ERR_PEER_REFUSED' }
     await expect(send(null)).rejects.toMatchObject(refused)
     await expect(send(bent)).rejects.toMatchObject(refused)
