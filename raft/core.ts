@@ -45,6 +45,9 @@ export function createRaft(config: RaftConfig, initial: InitialState, log: LogRe
     transferLeadership: (to) => settled(transferLeadership(node, to)),
     campaign: () => settled(campaign(node)),
     setSealed: (sealed) => settled(setSealed(node, sealed)),
+    setVoteless: (voteless) => {
+      node.voteless = voteless
+    },
     setLeaderTime: (timeMs) => {
       node.leaderTimeMs = timeMs
     },
@@ -97,6 +100,7 @@ function createNode(config: RaftConfig, initial: InitialState, reader: LogReader
     role: Role.follower,
     leader: null,
     sealed: false,
+    voteless: false,
     leaderTimeMs: 0,
     lease: config.lease === undefined ? null : new Lease(config.lease),
     handed: applied,

@@ -29,6 +29,8 @@ export interface Node {
   /** Leader of `term`, as far as known. */
   leader: NodeId | null
   sealed: boolean
+  /** Its log lacks what it may have acknowledged once: it takes entries, and has no say in elections. */
+  voteless: boolean
   leaderTimeMs: number
   /** What clocks say of leaders; null where lease reads are off. */
   readonly lease: Lease | null
@@ -105,6 +107,7 @@ export function membership(node: Node): Membership {
  */
 export function isPromotable(node: Node): boolean {
   const { id } = node.config
+  if (node.voteless) return false
   return isVoter(membership(node), id) || isVoter(node.history.committedAt(node.log.commit), id)
 }
 
@@ -119,9 +122,10 @@ export function isCalledFor(node: Node): boolean {
   return node.vainTimeouts >= vainTimeoutsMin && mayVote(node)
 }
 
-/** Neither a node that knows itself removed nor one that has not been let in yet has a say in elections. */
+/** Neither a node that knows itself removed nor one that has not been let in yet has a say in elections, nor one whose log has lost something. */
 export function mayVote(node: Node): boolean {
   const { id } = node.config
+  if (node.voteless) return false
   return isMember(membership(node), id) || isMember(node.history.committedAt(node.log.commit), id)
 }
 

@@ -258,6 +258,8 @@ export interface Raft {
   transferLeadership(to: NodeId | null): { readonly ok: boolean; readonly detail: string }
   campaign(): void
   setSealed(sealed: boolean): void
+  /** For a node whose log lost what it may have acknowledged: it takes entries and snapshots, but neither votes nor campaigns. To be set before the first input. */
+  setVoteless(voteless: boolean): void
   /** The clock that read-index answers carry when this node leads. */
   setLeaderTime(timeMs: number): void
   /**

@@ -5,7 +5,7 @@ import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { startReplica, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
-import { openKeepsake } from '#replica/keepsake.ts'
+import { keptOthers, openKeepsake } from '#replica/keepsake.ts'
 import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
 import { openLogStore } from '#store/log.ts'
@@ -67,7 +67,10 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
   // What was opened when a later step fails is closed again: the next try would find the stores locked, and the port taken.
   const opened: (() => Promise<void>)[] = []
   try {
-    const logStore = await openLogStore({ directory, clusterId, logger: log })
+    const keepsake = await openKeepsake(nodeDisk, directory)
+    // Where nobody else has what a damaged log lost, it is refused as it lies there.
+    const repairable = keptOthers(keepsake, nodeId)
+    const logStore = await openLogStore({ directory, clusterId, logger: log, repairable })
     opened.push(() => logStore.close())
     const state = await openStateStore({ directory, clusterId, logger: log, repairable: true })
     opened.push(() => state.close())
@@ -87,7 +90,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
       random,
       logger: log,
       knownMembers: options.knownMembers,
-      keepsake: await openKeepsake(nodeDisk, directory),
+      keepsake,
       settings: options.settings,
       formats: options.formats,
       ...(options.founding ? { bootstrap: options.self } : {}),

@@ -65,6 +65,7 @@ export class LateReplica implements Replica {
         hasQuorum: false,
         failed: null,
         repair: null,
+        logRepair: null,
         members: [],
         peers: [],
         logEntries: 0,

@@ -8,12 +8,13 @@
 import type { Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
-import { createRaft } from '#raft/index.ts'
+import { createRaft, membersOf } from '#raft/index.ts'
 import {
   MessageType,
   Role,
   type Effects,
   type Entry,
+  type Membership,
   type MembershipChange,
   type Message,
   type ProposeResult,
@@ -31,6 +32,7 @@ import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
 import { encodeHint, hintFrom, isUseful, reachable, type MembersHint } from './hints.ts'
 import { encodeFormats, formatsFrom, Levels } from './levels.ts'
 import { encodeMessage, messageFrom } from './messages.ts'
+import type { Fence } from '#store/fence.ts'
 import type { Keepsake } from './keepsake.ts'
 import type { ReplicaOptions, ReplicaSettings } from './options.ts'
 import { Proposals } from './proposals.ts'
@@ -89,6 +91,8 @@ export class Driver {
   /** The last term in which this node was seen ready to serve as leader. */
   #readyTerm = 0
   readonly #sleepWatch: SleepWatch
+  /** The log lacks what this node may have acknowledged (store/fence.ts). */
+  #fenced: boolean
   #timer: Timer | null = null
   #lastTickMs: number
   #leaderlessTicks = 0
@@ -157,6 +161,10 @@ export class Driver {
     if (state.damage === null) this.#recent.note(state.meta)
     // Until the barrier says otherwise, and hands down what it takes to sign and to check.
     this.raft.setSealed(true)
+    this.#fenced = log.fence !== null
+    if (log.fence === null) return
+    if (!hasOthers(this.raft.status().membership, options.nodeId)) throw nobodyHasIt(log.fence)
+    this.raft.setVoteless(true)
   }
 
   get role(): Role {
@@ -553,8 +561,19 @@ export class Driver {
       if (persist.entries.length > 0) await log.append(null, persist.entries)
     }
     if (!this.running) return
+    this.#noteFence()
     for (const message of persist.messagesAfterPersist) this.#send(message)
     this.raft.persisted(persist.persistId)
+  }
+
+  /** What was lost is back: from here on this node has a say again. */
+  #noteFence(): void {
+    const { log, logger } = this.options
+    if (!this.#fenced || log.fence !== null) return
+    this.#fenced = false
+    this.raft.setVoteless(false)
+    logger.info({ index: log.lastIndex(), term: this.#term }, 'the log of this node is repaired: it votes again')
+    this.onStatus()
   }
 
   /** Runs `install` while nothing is applied; entries that the snapshot covers are not applied any more. */
@@ -905,6 +924,16 @@ export class Driver {
     }
     this.schedule()
   }
+}
+
+function hasOthers(membership: Membership, self: string): boolean {
+  return membersOf(membership).some((id) => id !== self)
+}
+
+function nobodyHasIt({ reason }: Fence): HoldfastError {
+  return new HoldfastError('ERR_STORE_CORRUPT', `the log of the only member is damaged: ${reason}`, {
+    hint: "nobody else has what it lost: restore a snapshot into a new cluster, or go on without it by 'operator raft recover' (docs/recovery.md)",
+  })
 }
 
 /** What an answer to a read is about. The asker numbers its questions, and never uses a number twice; so no answer passes for another. */

@@ -120,6 +120,7 @@ class NodeReplica implements StartedReplica {
       hasQuorum: alive && quorumActive,
       failed: failure === null ? null : failure.message,
       repair: this.#driver.repair.reason?.message ?? null,
+      logRepair: this.#options.log.fence?.reason ?? null,
       members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
       peers,
       logEntries: this.#options.log.stats().entries,
@@ -298,8 +299,8 @@ class NodeReplica implements StartedReplica {
   #tellStatus(): void {
     if (this.#statusListeners.size === 0) return
     const status = this.status()
-    const { role, term, leader, ready, hasQuorum, failed, repair, members } = status
-    const summary = JSON.stringify([role, term, leader, ready, hasQuorum, failed, repair, members])
+    const { role, term, leader, ready, hasQuorum, failed, repair, logRepair, members } = status
+    const summary = JSON.stringify([role, term, leader, ready, hasQuorum, failed, repair, logRepair, members])
     if (summary === this.#told) return
     this.#told = summary
     for (const listener of this.#statusListeners) listener(status)

@@ -54,6 +54,12 @@ export function namesOthers({ members }: Kept, self: string): boolean {
   return members.some(({ id }) => id !== self)
 }
 
+/** As `namesOthers`, of what lies in `slots`. @throws ERR_UPGRADE_REQUIRED */
+export function keptOthers(slots: Slots, self: string): boolean {
+  const { kept } = new Keepsake(slots)
+  return kept !== null && namesOthers(kept, self)
+}
+
 function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b)
 }

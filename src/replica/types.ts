@@ -66,6 +66,8 @@ export interface ReplicaStatus {
   readonly failed: string | null
   /** Set while the state is damaged or differs from the majority's, and is being fetched again: why. The node votes and replicates, and serves nothing. */
   readonly repair: string | null
+  /** Set while the log lacks what this node may have acknowledged: what was wrong with it. The node fetches it, and neither votes nor leads meanwhile. */
+  readonly logRepair: string | null
   readonly members: readonly Member[]
   readonly peers: readonly PeerStatus[]
   readonly logEntries: number

@@ -1,6 +1,6 @@
 import { crc32c } from '@node-rs/crc32'
 import { checkVersion } from '#base/formats.ts'
-import { storeCorrupt } from './errors.ts'
+import { storeCorrupt, storeLost } from './errors.ts'
 import { chainBytes, readUint64, writeUint64 } from './record.ts'
 
 /** What precedes the log's first entry: index, term and chain value of the entry (or snapshot) before it. */
@@ -34,7 +34,7 @@ export function decodeBase(value: Uint8Array, cluster: Uint8Array): LogBase {
   }
   if (!checkVersion('log base', formatVersion, bytes[0])) throw storeCorrupt('log base: expected a version, got none')
   if (!bytes.subarray(17 + chainBytes, size - 4).equals(cluster)) {
-    throw storeCorrupt('log: expected this cluster, got the log of another', 'point this node at its own data folder')
+    throw storeLost('log: expected this cluster, got the log of another', 'point this node at its own data folder')
   }
   return { index: readUint64(bytes, 1), term: readUint64(bytes, 9), chain: new Uint8Array(bytes.subarray(17, 17 + chainBytes)) }
 }

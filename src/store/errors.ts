@@ -1,4 +1,4 @@
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 
 /** What is on the disk is not what was acknowledged. `what` names the file or record, never its content. */
 export function storeCorrupt(what: string, hint?: string, cause?: unknown): HoldfastError {
@@ -8,6 +8,20 @@ export function storeCorrupt(what: string, hint?: string, cause?: unknown): Hold
       'do not delete parts of the folder: stop this node, keep the folder for inspection, and let a node with a new id join in its place',
     cause,
   })
+}
+
+/** Damage that must not be mended from peers: what it concerns can't be known from anywhere else. */
+const beyondRepair = new WeakSet<Error>()
+
+/** As `storeCorrupt`, where a repair would be a guess: the vote of this node, or whose store this is. */
+export function storeLost(what: string, hint?: string): HoldfastError {
+  const error = storeCorrupt(what, hint)
+  beyondRepair.add(error)
+  return error
+}
+
+export function isRepairable(error: unknown): error is HoldfastError {
+  return isHoldfastError(error, 'ERR_STORE_CORRUPT') && !beyondRepair.has(error)
 }
 
 /** A write, a sync or an open failed. Final for the store that reports it: nothing may be acknowledged after it. */

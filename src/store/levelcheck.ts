@@ -3,6 +3,7 @@
  * that would stop it (it drops a bad one, and goes on with the next) nor the blocks of its tables (it returns wrong values).
  */
 import { join } from 'node:path'
+import { isHoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { Disk } from './disk.ts'
 import { storeCorrupt } from './errors.ts'
@@ -73,6 +74,17 @@ async function liveManifest(disk: Disk, directory: string): Promise<Manifest> {
     } catch (error) {
       if (left === 0) throw error
     }
+  }
+}
+
+/** Can LevelDB find its files in the closed `directory`? Without them it would begin a new database there, or fail as if the disk did. */
+export async function hasManifest(disk: Disk, directory: string): Promise<boolean> {
+  try {
+    await currentManifest(disk, directory)
+    return true
+  } catch (error) {
+    if (isHoldfastError(error, 'ERR_STORE_CORRUPT')) return false
+    throw error
   }
 }
 

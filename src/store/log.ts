@@ -14,19 +14,21 @@ import type { Entry, HardState, SnapshotMeta } from '#raft/types.ts'
 import { AckFile, ackFileName } from './ack.ts'
 import { decodeBase, encodeBase, type LogBase } from './base.ts'
 import { nodeDisk, type Disk } from './disk.ts'
-import { storeCorrupt, storeFailed } from './errors.ts'
+import { isRepairable, storeCorrupt, storeFailed, storeLost } from './errors.ts'
+import { openFence, type Fence, type FenceFile } from './fence.ts'
 import { namesIn, syncDirectory } from './files.ts'
 import { openHardState, type HardStateFile } from './hardstate.ts'
-import { openLevel, type Level, type LevelFactory, type LevelOp } from './level.ts'
+import { openLevel, type Level, type LevelFactory, type LevelOp, type LevelOptions } from './level.ts'
 import { checkLevelFiles } from './levelcheck.ts'
 import { Mutex } from './mutex.ts'
-import { chainOrigin, clusterTag, decodeRecord, encodeRecord, indexKey, recordOverheadBytes } from './record.ts'
+import { baseKey, chainOrigin, clusterTag, decodeRecord, encodeRecord, indexKey, recordOverheadBytes } from './record.ts'
+import { logName, salvageLog } from './salvage.ts'
 import { LogTail } from './tail.ts'
 import { TermRuns } from './terms.ts'
 import type { LogStore } from './types.ts'
 
 export interface LogStoreOptions {
-  /** The node's data folder; the log takes `log/`, `hardstate.0`, `hardstate.1` and `acknowledged` in it. Created if missing. */
+  /** The node's data folder; the log takes `log/`, `hardstate.*`, `fence.*` and `acknowledged` in it. Created if missing. */
   readonly directory: string
   readonly clusterId: string
   readonly logger?: Logger
@@ -38,9 +40,10 @@ export interface LogStoreOptions {
   readonly disk?: Disk
   /** In place of the disk's own. */
   readonly level?: LevelFactory
+  /** A damaged log is cut back to what proves itself, for a node whose peers have the rest; it is fenced then (fence.ts). Otherwise it is refused. */
+  readonly repairable?: boolean
 }
 
-const baseKey = new Uint8Array([0xff, 0x62])
 const commitKey = new Uint8Array([0xff, 0x63])
 const tailBytesMaxDefault = 32 * 1024 * 1024
 const diskReadBytesMaxDefault = 1024 * 1024
@@ -48,26 +51,56 @@ const deletesPerBatchMax = 20_000
 const noState: HardState = { term: 0, vote: null, commit: 0 }
 const synced = { sync: true } as const
 
+const levelOptions = (options: LogStoreOptions): LevelOptions => ({
+  compression: options.compression ?? true,
+  cacheBytes: 4 * 1024 * 1024,
+  writeBufferBytes: 8 * 1024 * 1024,
+  multithreading: false,
+})
+
 /**
  * Opens (or creates) the log in `options.directory`, verifying all of it.
- * @throws ERR_STORE_CORRUPT when anything acknowledged is missing or damaged; ERR_STORE_FAILED when it can't be opened.
+ * @throws ERR_STORE_CORRUPT when anything acknowledged is missing or damaged (with `repairable`: when term and vote are, or the note of an earlier
+ *   loss); ERR_STORE_FAILED when it can't be opened.
  */
 export async function openLogStore(options: LogStoreOptions): Promise<LogStore> {
   const { directory, disk = nodeDisk } = options
-  const path = join(directory, 'log')
   try {
-    return await openVerified(options, disk, path)
+    await disk.mkdir(directory, { recursive: true, mode: 0o700 })
+    const hard = await openHardState(disk, directory, options.clusterId)
+    const fence = await openFence(disk, directory)
+    return await openOrSalvage(options, disk, hard, fence)
   } catch (error) {
     if (isHoldfastError(error)) throw error
     throw storeFailed('log: could not be opened', error)
   }
 }
 
-async function openVerified(options: LogStoreOptions, disk: Disk, path: string): Promise<LogStore> {
+async function openOrSalvage(options: LogStoreOptions, disk: Disk, hard: HardStateFile, fence: FenceFile): Promise<LogStore> {
+  const { directory, clusterId, level: factory = disk.level, logger = silentLogger } = options
+  const open = (): Promise<LogStore> => openVerified(options, disk, hard, fence)
+  // What this node voted for no peer can tell it: only what follows from sound term and vote can be mended.
+  const mendable = (error: unknown): boolean => options.repairable === true && hard.current !== null && isRepairable(error)
+  try {
+    return await open()
+  } catch (error) {
+    if (!mendable(error)) throw error
+  }
+  try {
+    // A disk may read wrongly once; nothing is cut off for that.
+    return await open()
+  } catch (error) {
+    if (!mendable(error) || !isRepairable(error)) throw error
+    const cluster = clusterTag(clusterId)
+    await salvageLog({ disk, directory, cluster, factory, level: levelOptions(options), hard, fence, logger }, error)
+    return await open()
+  }
+}
+
+async function openVerified(options: LogStoreOptions, disk: Disk, hard: HardStateFile, fence: FenceFile): Promise<LogStore> {
   const { directory } = options
-  await disk.mkdir(directory, { recursive: true, mode: 0o700 })
+  const path = join(directory, logName)
   const names = await namesIn(disk, path)
-  const hard = await openHardState(disk, directory, options.clusterId)
   // Without a term nothing was ever appended: what lies there is a creation that a crash cut short, in whatever state.
   const used = hard.current !== null && hard.current.term > 0
   if (hard.current !== null && !used) {
@@ -75,7 +108,7 @@ async function openVerified(options: LogStoreOptions, disk: Disk, path: string):
     await disk.rm(join(directory, ackFileName), { force: true })
   }
   const exists = (used || hard.current === null) && (names?.includes('CURRENT') ?? false)
-  if (exists && hard.current === null) throw storeCorrupt('hardstate: expected it beside the log, got none')
+  if (exists && hard.current === null) throw storeLost('hardstate: expected it beside the log, got none')
   if (!exists && (hard.current?.term ?? 0) > 0) throw storeCorrupt('log: expected it beside the hard state, got none')
   if (exists && !((await namesIn(disk, directory)) ?? []).includes(ackFileName))
     throw storeCorrupt(`${ackFileName}: expected it beside the log, got none`)
@@ -84,16 +117,11 @@ async function openVerified(options: LogStoreOptions, disk: Disk, path: string):
   let level: Level | null = null
   try {
     if (exists) await checkLevelFiles(disk, path, { repairTornLogs: false, logger: options.logger ?? silentLogger })
-    level = await openLevel(options.level ?? disk.level, path, {
-      compression: options.compression ?? true,
-      cacheBytes: 4 * 1024 * 1024,
-      writeBufferBytes: 8 * 1024 * 1024,
-      multithreading: false,
-    })
+    level = await openLevel(options.level ?? disk.level, path, levelOptions(options))
     // LevelDB renames its CURRENT without a sync of the folder: a power cut would bring back one that names a manifest which was never synced.
     await syncDirectory(disk, path)
     if (!exists) await syncDirectory(disk, directory).then(() => syncDirectory(disk, dirname(directory)))
-    const store = new LevelLogStore(options, level, hard, ack)
+    const store = new LevelLogStore(options, level, hard, ack, fence)
     await store.load()
     return store
   } catch (error) {
@@ -107,6 +135,7 @@ class LevelLogStore implements LogStore {
   readonly #level: Level
   readonly #hard: HardStateFile
   readonly #ack: AckFile
+  readonly #fence: FenceFile
   readonly #cluster: Uint8Array
   readonly #diskReadBytesMax: number
   readonly #writes = new Mutex()
@@ -123,10 +152,11 @@ class LevelLogStore implements LogStore {
   #failure: HoldfastError | null = null
   #closed = false
 
-  constructor(options: LogStoreOptions, level: Level, hard: HardStateFile, ack: AckFile) {
+  constructor(options: LogStoreOptions, level: Level, hard: HardStateFile, ack: AckFile, fence: FenceFile) {
     this.#level = level
     this.#hard = hard
     this.#ack = ack
+    this.#fence = fence
     this.#cluster = clusterTag(options.clusterId)
     this.#diskReadBytesMax = options.diskReadBytesMax ?? diskReadBytesMaxDefault
     this.#tail = new LogTail(options.tailBytesMax ?? tailBytesMaxDefault)
@@ -136,6 +166,10 @@ class LevelLogStore implements LogStore {
 
   get hardState(): HardState {
     return this.#hardState
+  }
+
+  get fence(): Fence | null {
+    return this.#fence.current
   }
 
   firstIndex(): number {
@@ -230,6 +264,7 @@ class LevelLogStore implements LogStore {
       this.#tail.clear()
       this.#terms.clear()
       this.#bytes = 0
+      await this.#liftFence()
     })
   }
 
@@ -254,12 +289,19 @@ class LevelLogStore implements LogStore {
     await this.#loadEntries()
     this.#checkMark()
     if (stored.term < (this.term(this.#last) ?? 0)) {
-      throw storeCorrupt(`hardstate: expected a term of at least ${this.term(this.#last)}, that of the last entry, got ${stored.term}`)
+      throw storeLost(`hardstate: expected a term of at least ${this.term(this.#last)}, that of the last entry, got ${stored.term}`)
     }
     const commit = await this.#level.get(commitKey)
     this.#storedCommit = commit === undefined ? 0 : Number(Buffer.from(commit).toString('latin1')) || 0
     const hint = Math.min(Math.max(stored.commit, this.#storedCommit, this.#base.index), this.#last)
     this.#hardState = { ...stored, commit: hint }
+    await this.#liftFence()
+  }
+
+  /** An entry of a term in which this node had said nothing yet: all that it ever acknowledged, and that counts, comes before it. */
+  async #liftFence(): Promise<void> {
+    const fence = this.#fence.current
+    if (fence !== null && (this.term(this.#last) ?? 0) >= fence.term) await this.#fence.write(null)
   }
 
   async #create(stored: HardState): Promise<void> {
@@ -346,6 +388,7 @@ class LevelLogStore implements LogStore {
     // Copies: the chain is a view into a record that may be megabytes long.
     this.#lastChain = new Uint8Array(chain)
     this.#ack.raise({ index: this.#last, chain: this.#lastChain })
+    await this.#liftFence()
   }
 
   #adopt(entry: Entry, chain: Uint8Array): void {

@@ -14,6 +14,8 @@ import { storeCorrupt } from './errors.ts'
 
 export const recordVersion = 1
 export const chainBytes = 32
+/** What precedes the first entry lies here (base.ts). */
+export const baseKey = new Uint8Array([0xff, 0x62])
 const headBytes = 1 + 1 + 8 + 8
 const tailBytes = chainBytes + 4
 /** What a record costs beside its data. */

@@ -1,6 +1,7 @@
 import type { FormatRange } from '#base/formats.ts'
 import type { Entry, HardState, LogReader, Membership, SnapshotMeta } from '#raft/types.ts'
 import type { HoldfastError } from '#base/errors.ts'
+import type { Fence } from './fence.ts'
 
 /** A change to one key of the state machine; `value: null` deletes. Ciphertext, both. */
 export interface Op {
@@ -11,6 +12,8 @@ export interface Op {
 /** The durable log of one node, with its hard state. One append at a time. */
 export interface LogStore extends LogReader {
   readonly hardState: HardState
+  /** Set while this log lacks what it may have acknowledged: this node must neither vote nor campaign. It lifts itself with the append that makes all good. */
+  readonly fence: Fence | null
   /** Persists in this order: hard state, then entries (truncating everything from entries[0].index on); resolves when all is fsynced.
    *  The first failure is final: every later call rejects with ERR_STORE_FAILED. */
   append(hardState: HardState | null, entries: readonly Entry[]): Promise<void>

@@ -141,6 +141,7 @@ export class FakeReplica implements Replica {
   /** As the status says them. */
   failed: string | null = null
   repair: string | null = null
+  logRepair: string | null = null
   readIndexes = 0
   readonly #cluster: FakeCluster
   readonly #versions = new Versions()
@@ -175,6 +176,7 @@ export class FakeReplica implements Replica {
       hasQuorum: leader !== null,
       failed: this.failed,
       repair: this.repair,
+      logRepair: this.logRepair,
       members,
       peers: [],
       logEntries: log.length,

@@ -95,7 +95,7 @@ export function damage(disk: SimDisk, random: Prng, directory: string, kind: Dam
 
 /** A kind of file first, then one of it: there are more state files than others. */
 function pickFile(files: readonly string[], disk: SimDisk, random: Prng): string | undefined {
-  const kinds = [/\/log\//, /hardstate/, /acknowledged/, /state\/g\d+\//, /state\/current$/]
+  const kinds = [/\/log\//, /hardstate/, /acknowledged/, /fence/, /state\/g\d+\//, /state\/current$/]
   const kind = random.pick(kinds)
   const found = files.filter((path) => kind.test(path) && disk.file(path).cache.length > 0 && !path.endsWith('.damaged'))
   return found.length === 0 ? undefined : random.pick(found)

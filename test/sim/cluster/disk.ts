@@ -379,7 +379,8 @@ class Mount implements Disk {
   /** Within one folder: all that the store does. */
   async rename(from: string, to: string): Promise<void> {
     await this.step('other')
-    const inode = this.disk.file(from)
+    const inode = this.disk.get(from)
+    if (inode === undefined) throw errno('ENOENT', from)
     const over = this.disk.get(to)
     if (over instanceof Inode) this.disk.replaced.set(to, Buffer.from(over.cache.view()))
     this.disk.change(this.disk.folder(parentOf(to)), (names) => {

@@ -6,7 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { Message } from '#raft/types.ts'
 import type { PeerAddress } from '#replica/options.ts'
 import { startReplica, type StartedReplica } from '#replica/index.ts'
-import { openKeepsake } from '#replica/keepsake.ts'
+import { keptOthers, openKeepsake } from '#replica/keepsake.ts'
 import type { Member } from '#replica/types.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
@@ -16,6 +16,7 @@ import type { Mounter } from './disk.ts'
 import type { SimNode } from './node.ts'
 import { settingsOf } from './rolling.ts'
 import type { World } from './world.ts'
+import { OracleError } from './oracle.ts'
 import { WatchedLog, WatchedState, type Watcher } from './watch.ts'
 
 export const clusterId = 'simulated'
@@ -77,7 +78,10 @@ export class Life implements Mounter {
       const settings = settingsOf(world.plan, this.#node.random)
       if (settings !== world.plan.settings) world.count('mixed-settings')
       const options = { directory, clusterId, disk: disk.mount(this), compression: false, cacheBytes: 0 }
-      const log = await openLogStore({ ...options, tailBytesMax: this.#node.tailBytesMax, logger: this.#logger() })
+      const keepsake = await openKeepsake(options.disk, directory)
+      const repairable = keptOthers(keepsake, this.id)
+      const log = await openLogStore({ ...options, tailBytesMax: this.#node.tailBytesMax, logger: this.#logger(), repairable })
+      this.#noteSalvage(log)
       const state = await openStateStore({ ...options, repairable: true, logger: this.#logger() })
       const watcher = this.#watcher()
       watcher.guard(() => world.oracle.reopened(this.#node.oracleId, this.#node.promised, log, state))
@@ -104,7 +108,7 @@ export class Life implements Mounter {
         random: { bytes: (length) => Uint8Array.from({ length }, () => this.#node.random.below(256)) },
         logger: this.#logger(),
         settings,
-        keepsake: await openKeepsake(options.disk, directory),
+        keepsake,
         formats: this.formats,
         // The machine takes some time for whatever it does.
         defer: (task) => void world.scheduler.after(this.#node.random.between(1, 40), () => this.run(task)),
@@ -118,6 +122,19 @@ export class Life implements Mounter {
       if (isHoldfastError(error)) this.#fail(error.code, error.message)
       else world.fail(error)
     }
+  }
+
+  /** A damaged log was cut back: what it had promised beyond is its peers' to give back, and it has no vote until then. */
+  #noteSalvage(log: LogStore): void {
+    const world = this.#world
+    const { promised } = this.#node
+    const { fence } = log
+    if (fence === null || fence.term <= promised.hardState.term) return
+    if (!this.#node.damaged && !this.#node.troubled) world.fail(new OracleError(`healthy log cut: ${this.id}: ${fence.reason}`))
+    world.count('log-salvaged')
+    world.count('damage-detected')
+    world.trace('salvaged', this.id, '', fence.term, log.lastIndex())
+    promised.end = null
   }
 
   #watcher(): Watcher {

@@ -65,6 +65,11 @@ export class SimNode {
     return this.life?.state?.damage !== null && this.life?.state?.damage !== undefined
   }
 
+  /** Its log lost what it had acknowledged, and it has no say until it has that again. */
+  get fenced(): boolean {
+    return this.life?.log?.fence !== null && this.life?.log?.fence !== undefined
+  }
+
   get up(): boolean {
     return this.life !== null
   }

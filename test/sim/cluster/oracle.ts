@@ -39,9 +39,11 @@ export class ClusterOracle {
   }
 
   /** Everything that leaves a node passes here. Persist before send; one leader a term; a new leader holds all that was ever committed. */
-  sent(id: string, message: Message, promised: Promised, log: LogReader): void {
+  sent(id: string, message: Message, promised: Promised, log: LogReader & Pick<LogStore, 'fence'>): void {
     const { type, to, term, reject } = message
     const from = id
+    if (log.fence !== null && hasSay(message))
+      fail('no vote without its log', `${from} lost what it acknowledged, and sends ${JSON.stringify(message)}`)
     const speaksOfTerm = type !== MessageType.preVote && !(type === MessageType.preVoteReply && reject !== true)
     if (speaksOfTerm && promised.hardState.term < term)
       fail('persist before send', `${from} speaks of term ${term} in ${JSON.stringify(message)}`)
@@ -224,6 +226,14 @@ export class ClusterOracle {
     parts.push(describeMembership(membership), `${applied}/${appliedTerm}`, String(leaderTimeMs))
     return parts.join(' ')
   }
+}
+
+/** Votes, asks for votes, leads. */
+function hasSay({ type, reject }: Message): boolean {
+  if (type === MessageType.voteReply || type === MessageType.preVoteReply) return reject !== true
+  return [MessageType.vote, MessageType.preVote, MessageType.append, MessageType.heartbeat, MessageType.timeoutNow].some(
+    (each) => each === type,
+  )
 }
 
 function readCommand(data: Uint8Array): Command {

@@ -38,6 +38,9 @@ export class WatchedLog implements LogStore {
   get hardState(): HardState {
     return this.#inner.hardState
   }
+  get fence(): LogStore['fence'] {
+    return this.#inner.fence
+  }
   firstIndex(): number {
     return this.#inner.firstIndex()
   }
@@ -68,8 +71,10 @@ export class WatchedLog implements LogStore {
       const index = first.index - 1
       promised.end = { index, term: inner.term(index) ?? 0 }
     }
+    const fenced = inner.fence !== null
     await inner.append(hardState, entries)
     if (!alive()) return
+    if (fenced && inner.fence === null) this.#watcher.count('log-repaired')
     if (hardState !== null) {
       guard(() => oracle.core.persisted(id, hardState))
       promised.hardState = hardState
@@ -88,7 +93,9 @@ export class WatchedLog implements LogStore {
 
   async reset(meta: SnapshotMeta): Promise<void> {
     this.#watcher.promised.end = null
+    const fenced = this.#inner.fence !== null
     await this.#inner.reset(meta)
+    if (fenced && this.#inner.fence === null) this.#watcher.count('log-repaired')
     this.#watcher.trace('reset', meta.term, meta.index)
   }
 

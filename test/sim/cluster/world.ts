@@ -5,7 +5,7 @@
  * bounded time (liveness), while the rest stays dead.
  */
 import { isHoldfastError } from '#base/errors.ts'
-import { isJoint, membersOf, type Membership } from '#raft/index.ts'
+import { emptyMembership, isJoint, membersOf, type Membership } from '#raft/index.ts'
 import { directoryOp, emptyDirectory, updateDirectory } from '#replica/directory.ts'
 import type { Member } from '#replica/types.ts'
 import { openStateStore } from '#store/state.ts'
@@ -49,6 +49,7 @@ export class World {
   #failed = false
   readonly #trace = new Hash()
   #damageDue: number[] = []
+  #mending: SimNode[] = []
   /** Ids whose disk was replaced: no one may let them in again. */
   readonly #wiped = new Set<string>()
   #quiet = false
@@ -116,7 +117,8 @@ export class World {
     const excused = node.damaged || node.troubled || refusedRightly(this, node, code)
     if (!excused) this.fail(new OracleError(`healthy disk refused: ${node.id}: ${code} ${reason}`))
     const corrupt = code === 'ERR_STORE_CORRUPT'
-    if (corrupt && node.damaged && !node.troubled) {
+    // Found while it ran: the next start mends it, or is refused.
+    if (corrupt && node.damaged && !node.troubled && !node.life?.replica) {
       node.lost = true
       this.count('damage-detected')
     }
@@ -284,7 +286,9 @@ export class World {
   #survives(gone: readonly string[], changed: (voters: readonly string[]) => readonly string[] = (voters) => voters): boolean {
     const dead = new Set([
       ...gone,
-      ...[...this.nodes.values()].filter((node) => node.lost || node.damaged || this.#wiped.has(node.id)).map(({ id }) => id),
+      ...[...this.nodes.values()]
+        .filter((node) => node.lost || node.damaged || node.fenced || this.#wiped.has(node.id))
+        .map(({ id }) => id),
     ])
     return this.#memberships().every((membership) =>
       [membership.voters, membership.votersOutgoing, [...membership.voters, ...membership.learners]].every((half) => {
@@ -435,8 +439,10 @@ export class World {
       return 0
     }
     this.#handOverToTheDying(core)
+    // Whose log lost something helps nobody into office. It must get that back from the others all the same.
+    this.#mending = [...this.nodes.values()].filter((node) => node.fenced && !core.includes(node) && this.random.chance(0.7))
     for (const node of this.nodes.values()) {
-      if (core.includes(node)) continue
+      if (core.includes(node) || this.#mending.includes(node)) continue
       this.count('minority-lost')
       node.kill('kill')
       node.lost = true
@@ -498,7 +504,9 @@ export class World {
   /** A majority of every membership that may be in force, drawn at random; null where there is none any more. */
   #drawCore(): SimNode[] | null {
     // Nor one whose state is gone until a peer sends it: who could may not be drawn.
-    const usable = [...this.nodes.values()].filter((node) => !node.lost && !node.damaged && !node.stateless && !this.#wiped.has(node.id))
+    const usable = [...this.nodes.values()].filter(
+      (node) => !node.lost && !node.damaged && !node.stateless && !node.fenced && !this.#wiped.has(node.id),
+    )
     const order = this.random.shuffled(usable)
     // A learner may be promoted at any moment: one more voter, with whom the core must still be a majority.
     const halves = this.#memberships().flatMap(({ voters, votersOutgoing, learners }) => [
@@ -550,6 +558,13 @@ export class World {
     return core.every((node) => !members.includes(node.id) || (node.life?.state?.meta.applied ?? 0) >= goal)
   }
 
+  /** Members whose logs were cut have them back, and vote again. */
+  #mended(): boolean {
+    const members = membersOf(this.#serving([...this.nodes.values()])?.life?.state?.meta.membership ?? emptyMembership)
+    const open = this.#mending.filter((node) => members.includes(node.id) && node.up && node.fenced)
+    return open.length === 0
+  }
+
   /** Once every member is there and understands the next level, it is raised. */
   #raised(core: readonly SimNode[]): boolean {
     const state = this.#serving(core)?.life?.state
@@ -566,7 +581,7 @@ export class World {
       const leader = this.#serving(core)
       const status = leader?.life?.replica?.status()
       // Whoever lost its state, or was told that it is wrong, has it back: the others had it.
-      const whole = core.every((node) => node.life?.replica?.status().repair === null)
+      const whole = core.every((node) => node.life?.replica?.status().repair === null) && this.#mended()
       return (
         status !== undefined && whole && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex) && this.#raised(core)
       )
