@@ -12,6 +12,7 @@ import { membersCommand } from './operator/members.ts'
 import { autopilotCommands } from './operator/autopilot.ts'
 import { generateRootCommand } from './operator/generate-root.ts'
 import { raftCommands } from './operator/raft.ts'
+import { recoverCommand } from './operator/recover.ts'
 import { rekeyCommand } from './operator/rekey.ts'
 import { sealCommands } from './operator/seal.ts'
 import { snapshotCommands } from './operator/snapshot.ts'
@@ -37,6 +38,7 @@ export const commands: readonly Command[] = [
   generateRootCommand,
   membersCommand,
   ...raftCommands,
+  recoverCommand,
   ...autopilotCommands,
   ...snapshotCommands,
   ...localCommands,

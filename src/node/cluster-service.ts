@@ -12,6 +12,7 @@ import type { Granter } from './granting.ts'
 import { fetchChallenge, joinByChallenge, joinByToken, type Joiner, type LeaderAddress } from './joining.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { Birth } from './lifecycle.ts'
+import { lastRecovery } from './recovery.ts'
 
 const stepDownTimeoutMs = 5_000
 /** Comparisons of the members' states for one request, while some can't be compared yet. */
@@ -52,6 +53,10 @@ export class NodeCluster implements ClusterService {
 
   status(): ReplicaStatus | null {
     return this.#options.replica.attached ? this.#options.replica.status() : null
+  }
+
+  lastRecovery(): Readonly<Record<string, unknown>> | null {
+    return lastRecovery(this.#options.joiner.dataDir)
   }
 
   withoutMajorityMs(): number {

@@ -1,6 +1,6 @@
 /** Stores, transport and replica, wired to each other: this node's part in its cluster. */
 import type { Clock } from '#base/clock.ts'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
@@ -70,7 +70,9 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     const keepsake = await openKeepsake(nodeDisk, directory)
     // Where nobody else has what a damaged log lost, it is refused as it lies there.
     const repairable = keptOthers(keepsake, nodeId)
-    const logStore = await openLogStore({ directory, clusterId, logger: log, repairable })
+    const logStore = await openLogStore({ directory, clusterId, logger: log, repairable }).catch((error: unknown) => {
+      throw repairable ? error : withoutPeers(error)
+    })
     opened.push(() => logStore.close())
     const state = await openStateStore({ directory, clusterId, logger: log, repairable: true })
     opened.push(() => state.close())
@@ -113,4 +115,13 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     await Promise.allSettled(opened.map((close) => close()))
     throw error
   }
+}
+
+/** No member is known that could have what the log lost. */
+function withoutPeers(error: unknown): unknown {
+  if (!isHoldfastError(error, 'ERR_STORE_CORRUPT')) return error
+  return new HoldfastError('ERR_STORE_CORRUPT', error.message, {
+    hint: "no other member is known that has what this one lost: keep a copy of the folder, then restore a snapshot into a new cluster, or go on without what is lost by 'operator raft recover' (docs/recovery.md)",
+    cause: error,
+  })
 }

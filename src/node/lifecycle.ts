@@ -18,6 +18,7 @@ import { syncFolder } from './data-folder.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
 import { forgetJoiningKey, type Joined } from './joining.ts'
 import type { LateReplica } from './late-replica.ts'
+import { consumePlan, planIn, recover } from './recovery.ts'
 
 const certificateDays = 365
 
@@ -99,8 +100,17 @@ export class Birth {
         },
       )
     }
+    await this.#recover(identity)
     await this.#open(identity, false, 1, this.#knownMembers())
     return true
+  }
+
+  /** An operator has left a list of members: the majority of before is lost for good. */
+  async #recover(identity: Identity): Promise<void> {
+    const { dataDir, formats, clock, log } = this.#options
+    const plan = planIn(dataDir)
+    if (plan === null) return
+    consumePlan(dataDir, await recover({ dataDir, identity, formats, log }, plan), clock.nowMs())
   }
 
   /**

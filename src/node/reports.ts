@@ -43,6 +43,11 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_quorum', 'Whether this node reaches a majority.', status.hasQuorum ? 1 : 0)
   gauge('holdfast_store_failed', 'Whether the store has failed.', status.failed === null ? 0 : 1)
   gauge('holdfast_state_repair', 'Whether the state is being fetched again from the other nodes.', status.repair === null ? 0 : 1)
+  gauge(
+    'holdfast_log_repair',
+    'Whether the log lacks what it may have acknowledged: the node has no vote until it has that again.',
+    status.logRepair === null ? 0 : 1,
+  )
   gauge('holdfast_raft_term', 'The current term.', status.term)
   gauge('holdfast_raft_commit_index', 'Highest committed index known here.', status.commit)
   gauge('holdfast_raft_applied_index', 'Highest applied index.', status.applied)

@@ -9,7 +9,7 @@ import { systemClock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
-import { systemRandom } from '#base/random.ts'
+import { randomUuid, systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { openFileSink } from '#audit/file-sink.ts'
 import { createAuthMethods } from '#auth/index.ts'
@@ -51,6 +51,7 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { lockoutSettings } from './lockout-settings.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
+import { auditRecovery } from './recovery.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
@@ -180,6 +181,7 @@ function writePidFile(path: string): () => void {
 
 async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {
   const resumed = await house.birth.resume()
+  if (resumed) await auditRecovery(config.raft.path, house.audit, randomUuid(systemRandom), systemClock.nowMs())
   // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
   house.keeper.start()
   if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))

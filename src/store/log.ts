@@ -268,6 +268,12 @@ class LevelLogStore implements LogStore {
     })
   }
 
+  forgive(): Promise<void> {
+    return this.#guarded(async () => {
+      if (this.#fence.current !== null) await this.#fence.write(null)
+    })
+  }
+
   close(): Promise<void> {
     return this.#writes.run(async () => {
       if (this.#closed) return

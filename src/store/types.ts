@@ -21,6 +21,8 @@ export interface LogStore extends LogReader {
   compact(index: number): Promise<void>
   /** Drops the whole log; the next entry is meta.index+1. */
   reset(meta: SnapshotMeta): Promise<void>
+  /** Lifts the fence although what was lost is not back: an operator has said that nobody has it any more. */
+  forgive(): Promise<void>
   /** Bytes held in memory and on disk (approximate), for status. */
   stats(): { readonly entries: number; readonly bytes: number }
   close(): Promise<void>

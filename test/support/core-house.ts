@@ -88,6 +88,7 @@ export async function openHouse(nodes = 1) {
       },
       cluster: {
         status: () => replica.status(),
+        lastRecovery: () => null,
         withoutMajorityMs: () => (replica.status().hasQuorum ? 0 : 60_000),
         activeSinceMs: () => clock.nowMs(),
         join: async () => ({ joined: true }),

@@ -34,7 +34,8 @@ function readPaths(cluster: ClusterService): PathDef[] {
           voter: member.voter,
           format_levels: status.memberFormats[member.id] ?? null,
         }))
-        return answer({ config: { index: status.commit, servers, format_level: status.level } })
+        const recovery = cluster.lastRecovery()
+        return answer({ config: { index: status.commit, servers, format_level: status.level }, ...(recovery === null ? {} : { recovery }) })
       }),
     }),
   ]

@@ -80,6 +80,8 @@ export interface JoinTokenInfo {
 export interface ClusterService {
   /** null before this node has a replica (not initialised, not joined). */
   status(): ReplicaStatus | null
+  /** What the last recovery from a lost majority did to this node's stores, as it is kept in the data folder; null: there was none. */
+  lastRecovery(): Readonly<Record<string, unknown>> | null
   /** How long this node has been without a majority, ms; 0 while it has one. An election under way counts too. */
   withoutMajorityMs(): number
   /** When this node began to lead, ms since the epoch; null when it does not. */

@@ -99,6 +99,10 @@ export class WatchedLog implements LogStore {
     this.#watcher.trace('reset', meta.term, meta.index)
   }
 
+  forgive(): Promise<void> {
+    return this.#inner.forgive()
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }
