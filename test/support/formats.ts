@@ -39,6 +39,7 @@ import { decodeRun, decodeSchedule, encodeStoredRecord } from '#snapshots/schedu
 import { AckFile } from '#store/ack.ts'
 import { decodeBase, encodeBase } from '#store/base.ts'
 import { nodeDisk } from '#store/disk.ts'
+import { decodeFence, encodeFence } from '#store/fence.ts'
 import { openHardState } from '#store/hardstate.ts'
 import { chainOrigin, clusterTag, decodeRecord, encodeRecord } from '#store/record.ts'
 import { openSlots } from '#store/slots.ts'
@@ -400,9 +401,19 @@ export const formats: readonly Format[] = [
     newer: raise(17, allBefore),
   },
   {
+    name: 'fence',
+    version: 1,
+    where: '`fence.0`, `fence.1`, in slots',
+    kind: 'local',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeFence({ term: 9, reason: 'log: expected an entry at index 5, got a hole' }),
+    read: (bytes) => decodeFence(bytes),
+    newer: raise(1),
+  },
+  {
     name: 'slot',
     version: 1,
-    where: '`hardstate.0`, `hardstate.1`, `members.0`, `members.1`',
+    where: '`hardstate.0`, `hardstate.1`, `members.0`, `members.1`, `fence.0`, `fence.1`',
     kind: 'local',
     unknown: 'ERR_UPGRADE_REQUIRED',
     sample: () => fileOf('x.0', async (folder) => (await openSlots(nodeDisk, folder, 'x')).write(Buffer.from('payload'))),

@@ -22,6 +22,7 @@ export const faultRows: FaultRows = {
   'lost file': ['lost-file'],
   'truncated tail': ['truncated-tail'],
   'damage detected': ['damage-detected'],
+  'a damaged log, repaired from peers': ['log-salvaged', 'log-repaired'],
   'fsync error, then a clean page': ['fsync-error'],
   'disk full': ['disk-full'],
   'EIO on read': ['read-error'],
