@@ -8,6 +8,7 @@ import { leadershipTransfer, replaceMember } from './members.ts'
 import { asymmetricPartition, bridgePartition, symmetricPartition } from './partitions.ts'
 import { pause } from './pause.ts'
 import { lag, restartAll, sealedRestart } from './restarts.ts'
+import { snapshotSaved } from './snapshot.ts'
 import type { FaultKind } from './types.ts'
 
 export const faultKinds: readonly FaultKind[] = [
@@ -29,5 +30,6 @@ export const faultKinds: readonly FaultKind[] = [
   sealedRestart,
   replaceMember,
   lag,
+  snapshotSaved,
   leadershipTransfer,
 ]

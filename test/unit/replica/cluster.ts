@@ -10,7 +10,7 @@ import type { FormatRange } from '#base/formats.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { startReplica, type Peers, type ReplicaSettings, type StartedReplica } from '#replica/index.ts'
-import { openKeepsake } from '#replica/keepsake.ts'
+import { keptOthers, openKeepsake } from '#replica/keepsake.ts'
 import type { Member, Proposal } from '#replica/types.ts'
 import type { Message } from '#raft/types.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
@@ -62,7 +62,8 @@ export class TestCluster {
   async start(id: string, bootstrap = false, options: NodeOptions = {}): Promise<StartedReplica> {
     const directory = join(this.folder, id)
     const level = options.level === undefined ? {} : { level: options.level }
-    const log = await openLogStore({ directory, clusterId, ...level })
+    const keepsake = await openKeepsake(nodeDisk, directory)
+    const log = await openLogStore({ directory, clusterId, repairable: keptOthers(keepsake, id), ...level })
     const stateLevel = options.stateLevel === undefined ? {} : { level: options.stateLevel }
     const state = await openStateStore({ directory, clusterId, repairable: true, ...stateLevel }).catch(async (error: unknown) => {
       // A file that the garbage collector closes ends the test run.
@@ -82,7 +83,7 @@ export class TestCluster {
       random: systemRandom,
       logger: silentLogger,
       settings: { ...this.#settings, ...options.settings },
-      keepsake: await openKeepsake(nodeDisk, directory),
+      keepsake,
       ...(options.formats === undefined ? {} : { formats: options.formats }),
       ...(bootstrap ? { bootstrap: this.member(id) } : { knownMembers: [this.member('a')] }),
     })
