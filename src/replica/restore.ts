@@ -191,7 +191,7 @@ export class Restore {
       ...options,
       formats,
       // Members and level are the cluster's own.
-      leaveOut: (key) => (key[0] ?? 0) < firstCallerKeyByte || leaveOut(key),
+      leaveOut: (key, value) => (key[0] ?? 0) < firstCallerKeyByte || leaveOut(key, value),
       onProgress: (bytes) => {
         if (this.#host.term() !== term) throw leadershipLost()
         onProgress?.(bytes)

@@ -401,7 +401,7 @@ class LevelStateStore implements StateStore {
   async #fillStaged(
     generation: Generation,
     stream: AsyncIterable<Uint8Array>,
-    { formats = releasedFormats, leaveOut = () => false, add = [], onProgress }: StageOptions,
+    { formats = releasedFormats, leaveOut = () => false, add = () => [], onProgress }: StageOptions,
   ): Promise<Pick<StagedState, 'digest' | 'pairs' | 'bytes'>> {
     let expected: Uint8Array = emptyMeta.digest
     const [all, kept] = [new StateDigest(), new StateDigest()]
@@ -428,7 +428,7 @@ class LevelStateStore implements StateStore {
         for (const [key, value] of pairs) {
           const element = expand(key, value)
           all.add(element)
-          if (!leaveOut(key)) keep(key, value, element)
+          if (!leaveOut(key, value)) keep(key, value, element)
         }
         if (batchBytes >= receiveBatchBytes) await flush()
         onProgress?.(totals.bytes)
@@ -436,7 +436,7 @@ class LevelStateStore implements StateStore {
       formats,
     )
     if (!all.equals(expected)) throw refuseStream("expected its state's digest, got other pairs")
-    for (const { key, value } of add) if (value !== null) keep(key, value, expand(key, value))
+    for (const { key, value } of add()) if (value !== null) keep(key, value, expand(key, value))
     await flush()
     await syncLevelFiles(this.#disk, this.#generations.path(generation.number))
     return { digest: kept.bytes(), ...totals }

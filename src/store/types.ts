@@ -128,9 +128,9 @@ export interface StageOptions {
   /** By default what this release understands. */
   readonly formats?: FormatRange
   /** Pairs that are left out. */
-  readonly leaveOut?: (key: Uint8Array) => boolean
-  /** Pairs that come beside those of the stream, none of which it may have, once all of that is here and agrees with its digest. */
-  readonly add?: readonly Op[]
+  readonly leaveOut?: (key: Uint8Array, value: Uint8Array) => boolean
+  /** Asked once all of the stream is here and agrees with its digest: pairs that come beside its own. What it throws refuses the stream. */
+  readonly add?: () => readonly Op[]
   /** Told of each piece that is stored. */
   readonly onProgress?: (bytes: number) => void
 }

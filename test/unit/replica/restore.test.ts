@@ -33,7 +33,7 @@ afterEach(async () => {
 async function staged(leader: StartedReplica): Promise<StagedState> {
   const { stream, release } = source.snapshot()
   try {
-    return await leader.stage(stream, { add: [{ key: key('added'), value: bytes('beside') }] })
+    return await leader.stage(stream, { add: () => [{ key: key('added'), value: bytes('beside') }] })
   } finally {
     release()
   }
@@ -87,11 +87,12 @@ test('a node that was killed meanwhile, and one that could not store it, have th
 test('an open node that stored nothing waits for the state of one that has, and serves nothing meanwhile', async () => {
   const [a, , c] = await cluster.grow('a', 'b', 'c')
   await write(a!, { gone: 'soon' })
-  const { stage } = cluster.states.get('c')!
-  cluster.states.get('c')!.stage = () => Promise.reject(new HoldfastError('ERR_BUSY', 'not now'))
+  const held = cluster.states.get('c')!
+  const stage = held.stage.bind(held)
+  held.stage = () => Promise.reject(new HoldfastError('ERR_BUSY', 'not now'))
   const { stored } = await restore(a!)
   expect([...stored].sort()).toEqual(['a', 'b'])
-  cluster.states.get('c')!.stage = stage
+  held.stage = stage
   expect(c!.status().applied).toBeLessThan(a!.status().applied)
   await expectRestored(a!, ['a', 'b', 'c'])
 })
