@@ -42,7 +42,7 @@ import { buildRound, type ApplyRound } from './rounds.ts'
 import { SleepWatch } from './sleepwatch.ts'
 import { TermGuard } from './term-guard.ts'
 import { Scrubber } from './scrub.ts'
-import { decodeHeader, OutgoingSnapshots, receiveSnapshot, type SnapshotJudge } from './snapshots.ts'
+import { decodeHeader, OutgoingSnapshots, receiveSnapshot, type SnapshotHeader, type SnapshotJudge } from './snapshots.ts'
 import type { AppliedChange } from './types.ts'
 import { AppliedWaiters } from './waiters.ts'
 
@@ -299,7 +299,10 @@ export class Driver {
     const { term } = this
     if (!this.#termGuard.admits(message.term, term))
       return this.#disbelieve(from, 'expected a term that elections can have led to, got a far higher one')
-    if (message.type === MessageType.append) this.chain.admit(from, this.restore.checkable(message.entries ?? []))
+    if (message.type === MessageType.append) {
+      this.chain.admit(from, this.restore.checkable(message.entries ?? []))
+      this.restore.expect(message.entries ?? [])
+    }
     const { authenticator } = this.chain
     if (authenticator === null || message.type !== MessageType.readIndexReply || message.reject === true) return true
     const { proof } = value as { readonly proof?: Uint8Array }
@@ -352,7 +355,7 @@ export class Driver {
     this.#receiving = true
     try {
       const { state, clusterId, logger } = this.options
-      const decoded = decodeHeader(header, this.formats)
+      const decoded = this.#snapshotHeader(header)
       if (decoded.staged !== undefined) return await this.restore.receive(from, decoded, body, this.formats)
       const accept: SnapshotJudge = {
         header: ({ proof, term: claimed, incarnation }) => {
@@ -375,6 +378,15 @@ export class Driver {
       while (this.#persisting !== null) await this.#persisting
     } finally {
       this.#receiving = false
+    }
+  }
+
+  /** One of another release ends this node's part, as its body would. */
+  #snapshotHeader(header: Uint8Array): SnapshotHeader {
+    try {
+      return decodeHeader(header, this.formats)
+    } catch (error) {
+      throw isHoldfastError(error, 'ERR_UPGRADE_REQUIRED') ? this.fail(error) : error
     }
   }
 

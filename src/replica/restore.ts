@@ -95,13 +95,17 @@ export class Restore {
     const [first] = entries
     if (first === undefined) return
     if (first.index <= this.#expectedAt) this.#expectedAt = 0
-    this.#expect(entries)
+    this.expect(entries)
   }
 
-  #expect(entries: readonly Entry[]): void {
+  /** Takes note of entries that may get into the log: on an open node they were looked at, or what they stand behind was. */
+  expect(entries: readonly Entry[]): void {
+    if (this.#expectedAt <= this.#host.options.state.meta.applied) this.#expectedAt = this.#orderIn(entries) ?? 0
+  }
+
+  #orderIn(entries: readonly Entry[]): number | null {
     const { applied } = this.#host.options.state.meta
-    if (this.#expectedAt > applied) return
-    this.#expectedAt = entries.find((entry) => entry.index > applied && isRestore(entry))?.index ?? 0
+    return entries.find((entry) => entry.index > applied && isRestore(entry))?.index ?? null
   }
 
   /**
@@ -109,9 +113,8 @@ export class Restore {
    * stands behind an order is of the next one, under keys that come with it. That is checked when it is applied, as on a sealed node.
    */
   checkable(entries: readonly Entry[]): readonly Entry[] {
-    this.#expect(entries)
     const { applied } = this.#host.options.state.meta
-    const end = this.#expectedAt > applied ? this.#expectedAt : Infinity
+    const end = this.#expectedAt > applied ? this.#expectedAt : (this.#orderIn(entries) ?? Infinity)
     return end === Infinity && (entries[0]?.index ?? 0) > applied ? entries : entries.filter(({ index }) => index > applied && index <= end)
   }
 
@@ -228,10 +231,10 @@ export class Restore {
     const { level, incarnation } = this.#host.directory()
     const proof = this.#host.chain.signStaged(id, digest)
     const header = { clusterId, term, index: Math.max(1, state.meta.applied), proof, incarnation, staged: { id, digest } }
-    const { stream, release } = state.stagedStream(level)
+    const sending = state.stagedStream(level)
     logger.info({ peer: to }, 'sending the state that is to be restored')
     try {
-      await peers.sendSnapshot(to, encodeHeader(header, level), stream)
+      await peers.sendSnapshot(to, encodeHeader(header, level), sending.stream)
       return true
     } catch (error) {
       logger.warn(
@@ -240,7 +243,7 @@ export class Restore {
       )
       return false
     } finally {
-      release()
+      sending.release()
     }
   }
 

@@ -292,7 +292,7 @@ class LevelStateStore implements StateStore {
         return info
       } catch (error) {
         await this.#discard(generation)
-        throw isHoldfastError(error) ? error : refuseStream('could not be stored', error)
+        throw isHoldfastError(error) ? error : storeFailed('state: what is to be restored could not be stored', error)
       }
     } finally {
       this.#receiving = false

@@ -43,7 +43,8 @@ const put = (cluster: LocalCluster, node: LocalNode, key: string, value: string)
 async function value(cluster: LocalCluster, node: LocalNode, key: string, token = cluster.rootToken): Promise<unknown> {
   const { status, body } = await call(cluster, node, 'GET', `secret/data/${key}`, undefined, token)
   if (status !== 200) return status
-  return ((body?.['data'] as Record<string, unknown>)['data'] as Record<string, unknown>)['value']
+  const data = body?.['data'] as { readonly data: Readonly<Record<string, unknown>> } | undefined
+  return data?.data['value']
 }
 
 const settles = (what: string, cluster: LocalCluster, node: LocalNode, key: string, wanted: unknown, token = cluster.rootToken) =>

@@ -31,11 +31,11 @@ afterEach(async () => {
 })
 
 async function staged(leader: StartedReplica): Promise<StagedState> {
-  const { stream, release } = source.snapshot()
+  const sent = source.snapshot()
   try {
-    return await leader.stage(stream, { add: () => [{ key: key('added'), value: bytes('beside') }] })
+    return await leader.stage(sent.stream, { add: () => [{ key: key('added'), value: bytes('beside') }] })
   } finally {
-    release()
+    sent.release()
   }
 }
 
@@ -166,9 +166,9 @@ test('too few members have stored it, or a leader is lost before it calls for it
 
 test('the stream is damaged: nothing is staged', async () => {
   const [a] = await cluster.grow('a')
-  const { stream, release } = source.snapshot()
-  const pieces = await Array.fromAsync(stream)
-  release()
+  const sent = source.snapshot()
+  const pieces = await Array.fromAsync(sent.stream)
+  sent.release()
   const whole = Buffer.concat(pieces)
   whole[whole.length - 60] = (whole[whole.length - 60] ?? 0) ^ 1
   const streamed = async function* (data: Uint8Array): AsyncGenerator<Uint8Array> {
