@@ -22,7 +22,7 @@ export interface RestorerOptions {
   /** null while this node belongs to no cluster. */
   readonly target: () => Pick<StartedReplica, 'stage' | 'discard' | 'restore'> | null
   readonly replica: Pick<Replica, 'nodeId' | 'status'>
-  readonly barrier: Pick<BarrierControl, 'sealed' | 'derivedKey' | 'opensKeyring'>
+  readonly barrier: Pick<BarrierControl, 'sealed' | 'derivedKey' | 'opensKeyring' | 'rotate'>
   readonly seal: Pick<SealManager, 'records'>
   readonly clock: Clock
   readonly log: Logger
@@ -88,6 +88,7 @@ export class SnapshotRestorer {
       const timeMs = Math.max(clock.nowMs(), header.leaderTimeMs)
       const result = await replica.restore(staged, { incarnation: header.incarnation, timeMs })
       log.warn({ ...origin, sha256, ...result }, 'a snapshot was restored: the cluster begins a new incarnation')
+      await this.#rotate()
       return { header, ...result, bytes, sha256, sealed: barrier.sealed, warnings: this.#warnings(header) }
     } catch (error) {
       // Surely not called for: it is in nobody's way, but takes room.
@@ -121,6 +122,20 @@ export class SnapshotRestorer {
       // Within blocks that are as they were written: made so, or put together by somebody.
       if (isHoldfastError(error, 'ERR_FRAME') || isHoldfastError(error, 'ERR_STORE_CORRUPT')) throw damaged(0, file.position, error.message)
       throw error
+    }
+  }
+
+  /** What was restored may be so elsewhere too, under the same keys: from here on this cluster seals under one that no other has. */
+  async #rotate(): Promise<void> {
+    const { barrier, log } = this.#options
+    if (barrier.sealed) return
+    try {
+      await barrier.rotate('a snapshot was restored')
+    } catch (error) {
+      log.warn(
+        { error: isHoldfastError(error) ? error.message : 'unknown' },
+        'the keyring was not rotated after the restore: do so with operator rotate',
+      )
     }
   }
 
