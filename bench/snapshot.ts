@@ -1,5 +1,5 @@
 /**
- * Saving a snapshot of one node that holds many secrets, over its API: seconds, megabytes, and how far the server's memory rises above its rest (sampled
+ * Saving and restoring a snapshot of one node that holds many secrets, over its API: seconds, megabytes, and how far the server's memory rises above its rest (sampled
  * every 20 ms, and the kernel's own high-water mark, which is reset before); with writes going on, and without.
  *
  *   node bench/snapshot.ts [--secrets 100000] [--bytes 400] [--connections 64]
@@ -90,7 +90,25 @@ interface Save {
   readonly kernel_peak_above_idle_mib: number
 }
 
-async function save(path: string): Promise<Save> {
+function save(path: string): Promise<Save> {
+  return measured(path, async (pool, headers) => {
+    const answer = await pool.request({ method: 'GET', path: '/v1/sys/storage/raft/snapshot', headers, bodyTimeout: 0 })
+    if (answer.statusCode !== 200) throw new Error(`save: expected 200, got ${answer.statusCode}`)
+    await pipeline(answer.body, createWriteStream(path))
+  })
+}
+
+/** Until it is answered, by when the state is replaced. */
+function restore(path: string): Promise<Save> {
+  return measured(path, async (pool, headers) => {
+    const body = createReadStream(path, { highWaterMark: 256 * 1_024 })
+    const answer = await pool.request({ method: 'POST', path: '/v1/sys/storage/raft/snapshot', headers, body, headersTimeout: 0 })
+    const text = await answer.body.text()
+    if (answer.statusCode !== 200) throw new Error(`restore: expected 200, got ${answer.statusCode}: ${text}`)
+  })
+}
+
+async function measured(path: string, work: (pool: Pool, headers: Record<string, string>) => Promise<void>): Promise<Save> {
   await delay(restMs)
   resetPeak()
   const idle = statusMib('VmRSS')
@@ -98,9 +116,7 @@ async function save(path: string): Promise<Save> {
   const sampler = setInterval(() => (peak = Math.max(peak, statusMib('VmRSS'))), 20)
   const { pool, headers } = poolOf()
   const started = performance.now()
-  const answer = await pool.request({ method: 'GET', path: '/v1/sys/storage/raft/snapshot', headers, bodyTimeout: 0 })
-  if (answer.statusCode !== 200) throw new Error(`save: expected 200, got ${answer.statusCode}`)
-  await pipeline(answer.body, createWriteStream(path))
+  await work(pool, headers)
   const seconds = (performance.now() - started) / 1_000
   clearInterval(sampler)
   const kernelPeak = statusMib('VmHWM')
@@ -155,6 +171,7 @@ try {
   const writing = write()
   const busy = await save(join(dir, 'busy.snap'))
   const writes = await writing.stop()
+  const restored = await restore(quietPath)
   const verifyStarted = performance.now()
   const summary = await inspectSnapshotFile(createReadStream(quietPath, { highWaterMark: 256 * 1_024 }))
   recordFigures('snapshot-save', `node bench/snapshot.ts --secrets ${secrets} --bytes ${bytes}`, {
@@ -166,6 +183,7 @@ try {
     again,
     while_writing: busy,
     writes,
+    restored,
     verify_seconds: +((performance.now() - verifyStarted) / 1_000).toFixed(2),
     load_average: Number(execFileSync('cat', ['/proc/loadavg'], { encoding: 'utf8' }).split(' ')[0]),
   })

@@ -21,6 +21,8 @@ export const bareNames = {
   /** PGP-encrypted shares that a rekey was asked to keep, in a box under a key of the keyring. */
   unsealKeysBackup: 'core/unseal-keys-backup',
   recoveryKeysBackup: 'core/recovery-keys-backup',
+  /** From which snapshot the state was restored last; in the clear, so that a node that is sealed can say so. */
+  restored: 'core/restored',
 } as const
 
 const classPrefix = new Uint8Array([KeyClass.bare])

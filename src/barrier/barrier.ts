@@ -524,6 +524,17 @@ class ReplicatedBarrier implements BarrierControl {
     return equalSecrets(this.#opened().rootKey, rootKey)
   }
 
+  opensKeyring(record: Uint8Array): boolean {
+    const { rootKey } = this.#opened()
+    try {
+      Keyring.decode(record, rootKey).wipe()
+      return true
+    } catch (error) {
+      if (isHoldfastError(error, 'ERR_DECRYPT')) return false
+      throw error
+    }
+  }
+
   readBare(name: string): Uint8Array | null {
     const view = this.#viewIfAny()
     if (view === null) return null

@@ -54,6 +54,8 @@ export class OpenedKeys {
   readonly #namespaceIds: SecretBytes
   #keyring: Keyring
   #closed = false
+  /** Views before this index are of a state that a restore or a snapshot has replaced. */
+  #replacedAt = 0
 
   /** Takes ownership of `rootKey` and `keyring`. */
   constructor(options: {
@@ -129,15 +131,29 @@ export class OpenedKeys {
     }
     this.#keyring.wipe()
     this.#keyring = keyring
-    if (replaced) this.#envelope.forget()
+    if (!replaced) return
+    this.#replacedAt = view.meta.applied
+    this.#envelope.forget()
   }
 
   /** Opens the record that `view` has at `key`. The caller owns the value. @throws ERR_DECRYPT. */
   open(view: StateView, key: Uint8Array, record: Uint8Array): Uint8Array {
     const term = envelopeTerm(record)
     // A view can be ahead of the feed: a value of a term that we have yet to hear of comes with the keyring that has it.
-    if (term !== undefined && this.#keyring.termKey(term) === undefined) this.reload(view, false)
+    if (term !== undefined && this.#keyring.termKey(term) === undefined) this.#catchUp(view)
     return this.#envelope.open(this.#keyring, key, record)
+  }
+
+  /**
+   * A view of before a restore may have terms that were added since the snapshot was saved. Taken over, they would seal what nobody could open: the restored state
+   * does not have them.
+   */
+  #catchUp(view: StateView): void {
+    if (view.meta.applied < this.#replacedAt)
+      throw new HoldfastError('ERR_CONFLICT', 'the state was replaced by a restored snapshot while it was read', {
+        hint: 'send the request again',
+      })
+    this.reload(view, false)
   }
 
   /** The names of `namespace` as of `view`. */

@@ -120,6 +120,8 @@ export interface BarrierControl extends Barrier {
   changeSeal(change: SealChange): Promise<void>
   /** Whether `rootKey` is the one that is in use, in constant time. @throws ERR_SEALED. */
   isRootKey(rootKey: Uint8Array): boolean
+  /** Whether the root key that is in use opens `keyring`, the record of another state. @throws ERR_SEALED. */
+  opensKeyring(keyring: Uint8Array): boolean
   /** The bare record `name` as this node has it, sealed or not; null when absent. */
   readBare(name: string): Uint8Array | null
   /** A key of its own for `label`, the same over rotations for as long as the cluster lives. The caller owns it. @throws ERR_SEALED. */

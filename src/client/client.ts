@@ -167,10 +167,13 @@ export class Client implements AsyncDisposable {
 
   /**
    * Sends what `open` gives as the body. Bounded in silence, as `download`. Tried at the next address as `raw` does, with a stream that is opened anew; with
-   * `call.retry` false, once. @throws as `raw`, and what the stream throws.
+   * `call.retry` false, once. `quietMsMax` instead of `timeoutMs` where the answer may take longer. @throws as `raw`, and what the stream throws.
    */
-  async upload(call: Omit<Call, 'body'>, open: () => AsyncIterable<Uint8Array>): Promise<RawAnswer> {
-    const watch = new QuietWatch(this.#tools.clock, this.#timeoutMs)
+  async upload(
+    { quietMsMax = this.#timeoutMs, ...call }: Omit<Call, 'body'> & { readonly quietMsMax?: number },
+    open: () => AsyncIterable<Uint8Array>,
+  ): Promise<RawAnswer> {
+    const watch = new QuietWatch(this.#tools.clock, quietMsMax)
     const signal = call.signal === undefined ? watch.signal : AbortSignal.any([watch.signal, call.signal])
     const prepared = prepare(this.options, call)
     const exchangeOnce: Sending['exchange'] = (address, one, until) => exchangeUpload(this.#agent, address, one, open(), watch, until)

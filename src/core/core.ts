@@ -17,7 +17,7 @@ import { readFields } from './fields.ts'
 import { LeaderJobs } from './jobs.ts'
 import { fences, Keeping } from './keeping.ts'
 import { MountReader, mountTable, newMount } from './mounts.ts'
-import { onceLimits, replay, type OnceKey } from './once.ts'
+import { nodeName, onceLimits, replay, type OnceKey } from './once.ts'
 import { lockoutJob } from './lockout-job.ts'
 import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
@@ -102,7 +102,10 @@ class CoreRunner implements Core {
       log: deps.log,
     }
     this.#slots = new SlotPool(deps.boot, onceLimits.slotsPerNodeMax)
-    const members = (): readonly string[] => deps.replica.status().members.map(({ id }) => id)
+    const members = (): readonly string[] => {
+      const status = deps.replica.status()
+      return status.members.map(({ id }) => nodeName(id, status.incarnation))
+    }
     const { barrier, lockout } = deps
     const jobs = [...deps.jobs, ...onceJobs({ barrier, members }), ...(lockout ? [lockoutJob({ barrier, lockout })] : [])]
     this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)

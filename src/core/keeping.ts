@@ -25,16 +25,16 @@ export const fences = (trace: Trace, error: unknown): boolean =>
 
 export class Keeping {
   readonly once = new Once()
-  readonly #deps: Pick<CoreDeps, 'barrier' | 'tokens' | 'nodeId' | 'log'>
+  readonly #deps: Pick<CoreDeps, 'barrier' | 'replica' | 'tokens' | 'nodeId' | 'log'>
 
-  constructor(deps: Pick<CoreDeps, 'barrier' | 'tokens' | 'nodeId' | 'log'>) {
+  constructor(deps: Pick<CoreDeps, 'barrier' | 'replica' | 'tokens' | 'nodeId' | 'log'>) {
     this.#deps = deps
   }
 
   /** null for a request that nobody can repeat. @throws ERR_SEALED. */
   keyOf(request: Request): OnceKey | null {
     const hashed = request.retryId === undefined || request.token === null ? null : this.#deps.tokens.hash(request.token)
-    return onceKeyOf(request, this.#deps.nodeId, hashed)
+    return onceKeyOf(request, this.#deps.nodeId, hashed, this.#deps.replica.status().incarnation)
   }
 
   /**

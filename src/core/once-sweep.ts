@@ -6,7 +6,7 @@
  */
 import type { Barrier, ReadView } from '#barrier/types.ts'
 import type { LeaderJob } from './jobs.ts'
-import { decodeKept, nodeName, onceLimits, onceSection } from './once.ts'
+import { decodeKept, onceLimits, onceSection } from './once.ts'
 
 const sweepEveryMs = 10_000
 const idleEveryMs = 60_000
@@ -36,7 +36,7 @@ export function onceJobs({ barrier, members }: OnceSweepOptions): readonly Leade
     {
       name: "removed nodes' requests",
       everyMs: idleEveryMs,
-      run: () => pass((view) => removedNodes(view, new Set(members().map(nodeName)))),
+      run: () => pass((view) => removedNodes(view, new Set(members()))),
     },
     { name: 'idle answers', everyMs: idleEveryMs, run: () => dropIdle(barrier) },
   ]

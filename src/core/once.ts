@@ -3,7 +3,7 @@
  *
  *   client/HASH         by the client's own id (X-Holdfast-Request-Id) and token; kept for `keptMs` by the leader's clock
  *   due/MINUTE/HASH     of those, by the minute in which they may go
- *   node/NODE/SLOT      of requests that another node forwarded, by its slots (slots.ts); overwritten by the slot's next request
+ *   node/NODE/SLOT      of requests that another node forwarded in this life of the cluster, by its slots (slots.ts); overwritten by the slot's next request
  *
  * Whoever evaluates a request reads its record in the request's own transaction. So of two that run at the same time one meets a conflict, is
  * evaluated again, and finds what the other did; and a record is there exactly if the write is, on every leader.
@@ -89,7 +89,7 @@ export interface Done {
  * The key of a request that asks for it: with a client's id, or a ticket. null for all others. `tokenHash` is the hash of its token,
  * null for what can't be a token.
  */
-export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | null): OnceKey | null {
+export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | null, incarnation: number = 1): OnceKey | null {
   const { retryId, ticket, repeated = false } = request
   const undoneId = request.undone === true ? request.id : null
   if (retryId === undefined && ticket === undefined) return null
@@ -97,7 +97,15 @@ export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | 
   const sender = ticket === undefined ? null : { node, ticket }
   if (retryId === undefined) {
     // A sending node sends nothing else under its ticket: nothing to compare.
-    return { path: `node/${nodeName(node)}/${ticket!.slot}`, fingerprint: '', byClient: false, sender, repeated, undoneId, counted: false }
+    return {
+      path: `node/${nodeName(node, incarnation)}/${ticket!.slot}`,
+      fingerprint: '',
+      byClient: false,
+      sender,
+      repeated,
+      undoneId,
+      counted: false,
+    }
   }
   const hash = createHash('sha256')
     .update(JSON.stringify([tokenHash, retryId]))
@@ -105,8 +113,12 @@ export function onceKeyOf(request: Request, nodeId: string, tokenHash: string | 
   return { path: `client/${hash}`, fingerprint: fingerprintOf(request), byClient: true, sender, repeated, undoneId, counted: false }
 }
 
-/** A node's id as a folder of the table. */
-export const nodeName = (node: string): string => Buffer.from(node).toString('base64url')
+/**
+ * A node's id as a folder of the table. After a restore it is another one: what the snapshot has there may be of a namesake in another cluster, whose runs
+ * say nothing of this node's.
+ */
+export const nodeName = (node: string, incarnation: number = 1): string =>
+  Buffer.from(incarnation > 1 ? `${node}\0${incarnation}` : node).toString('base64url')
 
 /** What makes two requests the same: all that the core is asked, but not by whom (that is in the key), nor from where. */
 function fingerprintOf({ operation, namespace, path, query, wrapTtlSeconds, body, rawBody }: Request): string {

@@ -12,7 +12,7 @@ import type { Connection, ForwardingRules } from './connection.ts'
 import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
-import { oversizeDiscardFactor, uploadDurationMsMax, uploadLingerMs } from './limits.ts'
+import { oversizeDiscardFactor, uploadAnswerMsMax, uploadDurationMsMax, uploadLingerMs } from './limits.ts'
 import {
   checkPatchType,
   isForm,
@@ -224,8 +224,10 @@ export class Exchange implements InFlightRequest {
       nowMonotonicMs: clock.monotonicMs(),
       onBegin: () => (this.abortAtMs = this.expireAtMs = clock.monotonicMs() + uploadDurationMsMax),
       onEnd: () => {
-        this.abortAtMs = clock.monotonicMs() + limits.requestDurationMsMax
+        this.abortAtMs = clock.monotonicMs() + uploadAnswerMsMax
         this.expireAtMs = this.abortAtMs + limits.requestGraceMs
+        // Neither side has anything to send meanwhile; the next request on it has its own limit again.
+        this.#in.socket.setTimeout(uploadAnswerMsMax + limits.requestGraceMs)
       },
     })
     this.#upload = upload

@@ -61,6 +61,8 @@ export const sweepMs = 1_000
 /** How long a closed connection's unread input is thrown away, so that the client reads our last answer before a reset. */
 export const lingerMs = 500
 /** From the moment that the core begins to read an upload to its end. */
+/** How long the answer to one may take once all of it is here: a restore sends it on to the other nodes. */
+export const uploadAnswerMsMax = 3_600_000
 export const uploadDurationMsMax = 24 * 3_600_000
 /** How long the rest of an upload is thrown away, once its answer is given. */
 export const uploadLingerMs = 2_000

@@ -11,7 +11,7 @@ import { encodeStored, parseStored } from '#core/storage.ts'
 import type { JoinTokenInfo } from '#engines/sys/types.ts'
 import type { Replica } from '#replica/types.ts'
 import type { SealRecords } from '#seal/types.ts'
-import { issueNodeCertificate, type ClusterCa } from '#transport/certificates.ts'
+import { createClusterCa, issueNodeCertificate, type ClusterCa } from '#transport/certificates.ts'
 import { makeChallenge, verifyChallengeAnswer } from '#transport/join-challenge.ts'
 import { parseJoinRequest } from '#transport/join-parse.ts'
 import { makeJoinToken, sealJoinAnswer, verifyJoinRequest, type JoinAnswer, type JoinRequest } from '#transport/join.ts'
@@ -31,6 +31,8 @@ interface StoredToken {
   readonly nonVoter: boolean
   /** The MAC of the request that used it: the same request may be answered again (its answer may have been lost), no other. */
   readonly usedBy: string | null
+  /** Of the cluster: those of a snapshot are void where it is restored. */
+  readonly incarnation: number
 }
 
 export interface GranterOptions {
@@ -51,8 +53,28 @@ export class Granter {
 
   /** Writes what the founder of a cluster leaves behind the barrier: the authority, and its own id. */
   found(transaction: Transaction, ca: ClusterCa, nodeId: string, fingerprint: string): void {
-    transaction.put(clusterSection, 'ca', encodeStored(ca))
+    this.#keepCa(transaction, ca)
     transaction.put(nodeIdSection, encodeName(nodeId), encodeStored({ fingerprint }))
+  }
+
+  #keepCa(transaction: Transaction, ca: ClusterCa): void {
+    transaction.put(clusterSection, 'ca', encodeStored({ ...ca, clusterId: this.#options.replica.status().clusterId }))
+  }
+
+  /**
+   * The authority of this cluster. One that came with another cluster's snapshot certifies nobody here: who has that cluster's keys could make nodes of this one.
+   * A new one takes its place; members are known by their keys' fingerprints, whoever has certified them.
+   */
+  async #ca(transaction: Transaction): Promise<ClusterCa> {
+    const { clusterId } = this.#options.replica.status()
+    const stored = await transaction.get(clusterSection, 'ca')
+    if (stored === null)
+      throw new HoldfastError('ERR_INTERNAL', "expected the cluster's certificate authority behind the barrier, got nothing")
+    const { clusterId: of, ...ca } = parseStored<ClusterCa & { readonly clusterId: string }>(stored, "the cluster's certificate authority")
+    if (of === clusterId) return ca
+    const fresh = await createClusterCa({ clusterId, nowMs: transaction.nowMs, random: this.#options.random })
+    this.#keepCa(transaction, fresh)
+    return fresh
   }
 
   /** A one-time token, shown once. @throws ERR_BUSY when too many are open. */
@@ -70,6 +92,7 @@ export class Granter {
           expiresMs,
           nonVoter: options.nonVoter,
           usedBy: null,
+          incarnation: this.#options.replica.status().incarnation,
         }
         transaction.put(tokenSection, encodeName(made.id), encodeStored(stored))
         return { id: made.id, token: made.token, expiresMs }
@@ -86,8 +109,9 @@ export class Granter {
       for (const name of await transaction.list(tokenSection, '', { limit: tokensMax })) {
         const stored = await transaction.get(tokenSection, name)
         if (stored === null) continue
-        const { expiresMs, nonVoter, usedBy } = parseStored<StoredToken>(stored, 'a join token')
-        if (expiresMs > transaction.nowMs) found.push({ id: decodeName(name), expiresMs, nonVoter, used: usedBy !== null })
+        const { expiresMs, nonVoter, usedBy, incarnation } = parseStored<StoredToken>(stored, 'a join token')
+        if (expiresMs > transaction.nowMs && incarnation === this.#options.replica.status().incarnation)
+          found.push({ id: decodeName(name), expiresMs, nonVoter, used: usedBy !== null })
       }
       return found
     })
@@ -160,7 +184,7 @@ export class Granter {
   /** A new certificate for the key of a member, whom the caller has recognised by it. @throws ERR_SEALED, ERR_NOT_LEADER, ERR_NO_LEADER */
   renew(nodeId: string, publicKeyPem: string): Promise<string> {
     return this.#options.barrier.transact(async (transaction) => {
-      const issued = await this.#issue(transaction, await readCa(transaction), nodeId, publicKeyPem)
+      const issued = await this.#issue(transaction, await this.#ca(transaction), nodeId, publicKeyPem)
       return issued.certificatePem
     })
   }
@@ -185,14 +209,16 @@ export class Granter {
       using processKey = this.#options.barrier.derivedKey(challengeKeyLabel)
       return { key: verifyChallengeAnswer(request, { processKey, nowMs: this.#options.clock.nowMs() }), nonVoter: false }
     }
-    return this.#options.barrier.transact((transaction) => useToken(transaction, request, request.token_id))
+    return this.#options.barrier.transact((transaction) =>
+      useToken(transaction, request, request.token_id, this.#options.replica.status().incarnation),
+    )
   }
 
   async #certify(
     transaction: Transaction,
     request: JoinRequest,
   ): Promise<{ caCertificatePem: string; certificatePem: string; fingerprint: string }> {
-    const ca = await readCa(transaction)
+    const ca = await this.#ca(transaction)
     const issued = await this.#issue(transaction, ca, request.node_id, request.csr)
     const name = encodeName(request.node_id)
     const known = await transaction.get(nodeIdSection, name)
@@ -206,13 +232,6 @@ export class Granter {
   }
 }
 
-async function readCa(transaction: Transaction): Promise<ClusterCa> {
-  const stored = await transaction.get(clusterSection, 'ca')
-  if (stored === null)
-    throw new HoldfastError('ERR_INTERNAL', "expected the cluster's certificate authority behind the barrier, got nothing")
-  return parseStored<ClusterCa>(stored, "the cluster's certificate authority")
-}
-
 /** Ids come from outside and may hold a '/': a storage path segment may not. */
 const encodeName = (name: string): string => Buffer.from(name).toString('base64url')
 const decodeName = (name: string): string => Buffer.from(name, 'base64url').toString()
@@ -224,11 +243,17 @@ const refused = (got: string): HoldfastError =>
     hint: 'make a new one with operator raft join-token',
   })
 
-async function useToken(transaction: Transaction, request: JoinRequest, id: string): Promise<{ key: SecretBytes; nonVoter: boolean }> {
+async function useToken(
+  transaction: Transaction,
+  request: JoinRequest,
+  id: string,
+  incarnation: number,
+): Promise<{ key: SecretBytes; nonVoter: boolean }> {
   const stored = await transaction.get(tokenSection, encodeName(id))
   if (stored === null) throw refused('one that is unknown, used or revoked')
   const token = parseStored<StoredToken>(stored, 'a join token')
   if (token.expiresMs <= transaction.nowMs) throw refused('one that has expired')
+  if (token.incarnation !== incarnation) throw refused('one of before a snapshot was restored')
   const key = new SecretBytes(new Uint8Array(Buffer.from(token.key, 'base64')))
   try {
     verifyJoinRequest(request, key)

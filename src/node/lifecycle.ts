@@ -15,7 +15,7 @@ import type { Member } from '#replica/types.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { openConsensus, type Consensus } from './consensus.ts'
 import { syncFolder } from './data-folder.ts'
-import type { ReplicaSettings } from '#replica/index.ts'
+import type { ReplicaSettings, StartedReplica } from '#replica/index.ts'
 import { forgetJoiningKey, type Joined } from './joining.ts'
 import type { LateReplica } from './late-replica.ts'
 import { consumePlan, planIn, recover } from './recovery.ts'
@@ -64,6 +64,11 @@ export class Birth {
   /** null before there is a cluster. */
   get state(): Consensus['state'] | null {
     return this.#consensus?.state ?? null
+  }
+
+  /** What restores a snapshot here; null before there is a cluster. */
+  get restoring(): Pick<StartedReplica, 'stage' | 'discard' | 'restore'> | null {
+    return this.#consensus?.replica ?? null
   }
 
   get identity(): Identity | null {

@@ -33,6 +33,7 @@ import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
+import { SnapshotRestorer } from '#snapshots/restorer.ts'
 import { SnapshotSaver } from '#snapshots/saver.ts'
 import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
@@ -311,6 +312,7 @@ function assemble(
     clock,
     log,
   })
+  const restorer = new SnapshotRestorer({ target: () => birth.restoring, replica, barrier, seal, clock, log })
   const schedules = new SnapshotSchedules({
     barrier,
     replica,
@@ -331,7 +333,11 @@ function assemble(
     identity,
     tokens,
     wrapping,
-    snapshots: saver,
+    snapshots: {
+      save: () => saver.save(),
+      check: (stream) => saver.check(stream),
+      restore: (stream, options) => restorer.restore(stream, options),
+    },
     snapshotFolder: config.snapshot_folder,
     barrier,
     engines: mountable,

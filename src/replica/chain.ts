@@ -14,7 +14,7 @@
 import { HoldfastError } from '#base/errors.ts'
 import type { Entry, MembershipChange } from '#raft/types.ts'
 import type { LogStore, StateMeta, StateStore } from '#store/types.ts'
-import { macBytes, sameBytes, type Authenticator, type Scope } from './authenticator.ts'
+import { isProven, macBytes, macOf, sameBytes, type Authenticator, type Scope } from './authenticator.ts'
 import { signedParts, writeMacs } from './command.ts'
 import { signedChange, withMacs } from './entries.ts'
 import { isGenuine, linkOf, origin, signLink, type Link } from './links.ts'
@@ -46,6 +46,8 @@ export class CommandChain {
   /** The `chain` of a meta record whose unchecked part was found right. */
   #checked: Uint8Array | null = null
   #remembered: RememberedState[] = []
+  /** The life of the cluster that a genuine order to restore begins, while this node can't carry it out itself. */
+  #awaited: number | null = null
 
   constructor(options: ChainOptions) {
     this.#options = options
@@ -218,24 +220,51 @@ export class CommandChain {
    * The meta record of a snapshot that a peer sent with `proof`, as this node may keep it.
    * @throws ERR_PEER_REFUSED when the proof speaks of another state, there is none, or (on an unsealed node) it does not hold.
    */
-  received(from: string, meta: StateMeta, proof: Uint8Array | null): StateMeta {
-    this.expectProof(from, proof)
+  received(from: string, meta: StateMeta, proof: Uint8Array | null, incarnation?: number): StateMeta {
+    const holds = this.expectProof(from, proof, incarnation)
     if (proof === null || !speaksOf(proof, meta)) throw refusedSnapshot(from, 'expected the state that its proof speaks of, got another')
     const { tip } = markFrom(meta.chain)
-    if (this.#authenticator !== null) return { ...meta, chain: tip }
+    if (holds) return { ...meta, chain: tip }
     return { ...meta, chain: encodeMark({ tip, base: { index: meta.applied, tip, proof } }) }
   }
 
   /**
    * Before a snapshot's body is read. A sealed node can't tell whether a proof holds, and finds out when it is opened. Without any it would put a state that
    * nobody could ever check in the place of one that it can check itself, and could never be opened again if the sender is lost.
+   * Of a later life of the cluster too: whoever was away while a snapshot was restored is brought there.
+   * @returns whether it was found to hold; false: that is to be checked, under the keys that come with the state (`expectChecked`)
    * @throws ERR_PEER_REFUSED
    */
-  expectProof(from: string, proof: Uint8Array | null): void {
+  expectProof(from: string, proof: Uint8Array | null, incarnation?: number): boolean {
     const authenticator = this.#authenticator
-    if (authenticator === null && proof !== null) return
-    if (authenticator === null || proof === null || !isStateProof(proof, authenticator, this.#options.scope()))
-      throw refusedSnapshot(from, 'expected a proof of an unsealed node that has checked it, got none that holds')
+    if (authenticator === null && proof !== null) return false
+    const scope = this.#options.scope()
+    const life = Math.max(scope.incarnation, incarnation ?? 0)
+    if (authenticator !== null && proof !== null && isStateProof(proof, authenticator, { ...scope, incarnation: life })) return true
+    // An order that this node has checked says that the state is another's from here on, and its keys perhaps too.
+    if (proof !== null && this.#awaited !== null && this.#awaited === incarnation) return false
+    if (life > scope.incarnation)
+      throw refusedSnapshot(from, 'expected a state under the keys that this node has, got one of a later incarnation of the cluster', {
+        hint: 'if a snapshot of other keys was restored while this node was away: seal it, or restart it, so that it takes over the state; then unseal it',
+      })
+    throw refusedSnapshot(from, 'expected a proof of an unsealed node that has checked it, got none that holds')
+  }
+
+  /** Until a state of this life of the cluster is here, its proof is checked only then. Null: no more. */
+  awaitRestored(incarnation: number | null): void {
+    this.#awaited = incarnation
+  }
+
+  /** The MAC of what is staged: by it an unsealed node knows that an unsealed leader asks for it. Null on a sealed one. */
+  signStaged(id: string, digest: Uint8Array): Uint8Array | null {
+    const authenticator = this.#authenticator
+    return authenticator === null ? null : macOf(authenticator, 'staged', this.#options.scope(), [id, digest])
+  }
+
+  /** A sealed node can't tell, and is called upon only once it has been opened. */
+  isStagedByLeader(id: string, digest: Uint8Array, proof: Uint8Array | null): boolean {
+    const authenticator = this.#authenticator
+    return authenticator === null || isProven(authenticator, 'staged', this.#options.scope(), [id, digest], proof)
   }
 
   // Checking what was taken while sealed.
@@ -285,8 +314,8 @@ function unprovenState(message: string): HoldfastError {
   })
 }
 
-function refusedSnapshot(from: string, message: string): HoldfastError {
+function refusedSnapshot(from: string, message: string, { hint }: { readonly hint?: string } = {}): HoldfastError {
   return new HoldfastError('ERR_PEER_REFUSED', `snapshot of '${from}': ${message}`, {
-    hint: 'a sealed leader can vouch for nothing: unseal a node that is further ahead',
+    hint: hint ?? 'a sealed leader can vouch for nothing: unseal a node that is further ahead',
   })
 }

@@ -3,7 +3,7 @@
  *
  *   version 1 (2 at level 1) | MAC 32 | MAC of the command or membership change before 32 | header length 4 | header | (section length 4 | section)*
  *
- * The header is msgpack [timeMs, directory update | null, checkpoint | null]; a section is msgpack [section, [key, value | null, ...]]. The MAC is over the
+ * The header is msgpack [timeMs, directory update | null, checkpoint | null], and where a restore is ordered (restore.ts) fourth [id, digest, incarnation]; a section is msgpack [section, [key, value | null, ...]]. The MAC is over the
  * hashes of header and sections, not over their bytes: one day a section that a follower may not have is replaced by its hash, and the chain still
  * verifies (architecture, decision 12). Both MACs zero: signed by nobody.
  */
@@ -22,6 +22,8 @@ const macAt = 1
 const prevAt = macAt + macBytes
 const headAt = prevAt + macBytes
 const lengthBytes = 4
+/** msgpack's list of four: the header of a command that orders a restore, and of no other. */
+const restoreHead = 0x94
 
 export interface Command {
   /** The leader's clock at evaluation. */
@@ -30,12 +32,25 @@ export interface Command {
   readonly directory: DirectoryUpdate | null
   /** What a leader says of a state that it had (proofs.ts); absent or null in all but few. */
   readonly checkpoint?: Uint8Array | null
+  /** With this command the whole state is replaced by one that a majority has staged (restore.ts); absent or null in all but those. */
+  readonly restore?: RestoreOrder | null
+}
+
+/** What is to take the state's place. */
+export interface RestoreOrder {
+  readonly id: string
+  /** Of what is staged. */
+  readonly digest: Uint8Array
+  /** Of the cluster from then on. */
+  readonly incarnation: number
 }
 
 /** Encodes a command, unsigned, for the log of a cluster at `level`; the buffer is the caller's, and must not change once it is signed and proposed. */
 export function encodeCommand(command: Command, level: number = firstLevel): Uint8Array {
-  const { timeMs, directory, checkpoint = null } = command
-  const parts = [packr.pack(laidOut([timeMs, directory === null ? null : encodeUpdate(directory, level), checkpoint], level))]
+  const { timeMs, directory, checkpoint = null, restore = null } = command
+  const row: unknown[] = [timeMs, directory === null ? null : encodeUpdate(directory, level), checkpoint]
+  if (restore !== null) row.push([restore.id, restore.digest, restore.incarnation])
+  const parts = [packr.pack(laidOut(row, level))]
   for (const { section, ops } of command.sections) parts.push(packr.pack([section, ops.flatMap(({ key, value }) => [key, value ?? null])]))
   const out = Buffer.alloc(parts.reduce((sum, part) => sum + lengthBytes + part.length, headAt))
   out[0] = versionAt(commandVersion, level)
@@ -46,6 +61,11 @@ export function encodeCommand(command: Command, level: number = firstLevel): Uin
     at += lengthBytes + part.length
   }
   return out
+}
+
+/** Whether `data`, a command, orders a restore; in few steps, since every entry that comes is asked. */
+export function ordersRestore(data: Uint8Array): boolean {
+  return data[headAt + lengthBytes] === restoreHead
 }
 
 /** What a command's MAC is over, beside its place in the log: its version, and the hashes of its parts in their order. Null when it has no such parts. */
@@ -90,14 +110,21 @@ export function decodeCommand(data: Uint8Array, formats: FormatRange = releasedF
   const [head, ...sections] = partsOf(data) ?? []
   const record = head === undefined ? null : unpack(head)
   if (!Array.isArray(record)) throw malformed('a header')
-  const [timeMs, directory, checkpoint] = laidOut(record as unknown[], level)
+  const [timeMs, directory, checkpoint, restore] = laidOut(record as unknown[], level)
   if (typeof timeMs !== 'number' || !Number.isFinite(timeMs)) throw malformed('a time')
   return {
     timeMs,
     sections: sections.map((section) => sectionFrom(unpack(section))),
     directory: directory instanceof Uint8Array ? decodeUpdate(directory, formats) : null,
     checkpoint: checkpoint instanceof Uint8Array ? checkpoint : null,
+    ...(restore === undefined ? {} : { restore: orderFrom(restore) }),
   }
+}
+
+function orderFrom(row: unknown): RestoreOrder {
+  const [id, digest, incarnation] = Array.isArray(row) ? (row as unknown[]) : []
+  if (typeof id !== 'string' || !(digest instanceof Uint8Array) || typeof incarnation !== 'number') throw malformed('an order to restore')
+  return { id, digest: Uint8Array.from(digest), incarnation }
 }
 
 function sectionFrom(row: unknown): SectionBatch {

@@ -25,10 +25,10 @@ import { Announced } from './announced.ts'
 import { ReplicaCheck } from './check.ts'
 import { isProven, macOf, type Authenticator, type Scope } from './authenticator.ts'
 import { CommandChain } from './chain.ts'
-import { encodeCommand } from './command.ts'
+import { decodeCommand, encodeCommand, ordersRestore } from './command.ts'
 import { ConflictWindow } from './conflicts.ts'
 import { checkFrom, encodeCheck, RecentStates, type CheckMessage, type DigestAnswer } from './digests.ts'
-import { emptyDirectory, readDirectory, type Directory } from './directory.ts'
+import { directoryOp, emptyDirectory, levelOp, readDirectory, type Directory } from './directory.ts'
 import { encodeHint, hintFrom, isUseful, reachable, type MembersHint } from './hints.ts'
 import { encodeFormats, formatsFrom, Levels } from './levels.ts'
 import { encodeMessage, messageFrom } from './messages.ts'
@@ -39,11 +39,12 @@ import { Proposals } from './proposals.ts'
 import { ReadRounds } from './reads.ts'
 import { logReader, type Beginning } from './recover.ts'
 import { beingRepaired, differingState, StateRepair } from './repair.ts'
+import { isRestore, Restore, whileRestoring } from './restore.ts'
 import { buildRound, type ApplyRound } from './rounds.ts'
 import { SleepWatch } from './sleepwatch.ts'
 import { TermGuard } from './term-guard.ts'
 import { Scrubber } from './scrub.ts'
-import { OutgoingSnapshots, receiveSnapshot, type SnapshotJudge } from './snapshots.ts'
+import { decodeHeader, OutgoingSnapshots, receiveSnapshot, type SnapshotHeader, type SnapshotJudge } from './snapshots.ts'
 import type { AppliedChange } from './types.ts'
 import { AppliedWaiters } from './waiters.ts'
 
@@ -77,6 +78,8 @@ export class Driver {
   /** Members as of the applied index. */
   directory: Directory = emptyDirectory
   failure: HoldfastError | null = null
+  /** Views before this index are of a state that a restore has replaced. */
+  restoredAt = 0
   /** Neither failed nor stopped: inputs are taken. */
   running = true
   onChange: (change: AppliedChange) => void = () => {}
@@ -108,6 +111,7 @@ export class Driver {
   readonly check: ReplicaCheck
   readonly repair: StateRepair
   readonly scrubber: Scrubber
+  readonly restore: Restore
   /** What the last scrub found. */
   #suspect: HoldfastError | null = null
   /** In a row. */
@@ -132,7 +136,10 @@ export class Driver {
     this.conflicting = new AppliedWaiters(state.meta.applied)
     this.conflicts = new ConflictWindow(settings.conflictKeysMax, state.meta.applied)
     this.chain = new CommandChain({ log, state, scope: () => this.#scope() })
-    this.outgoing = new OutgoingSnapshots(state, options.peers, options.clusterId, options.logger, (meta) => this.chain.prove(meta))
+    this.outgoing = new OutgoingSnapshots(state, options.peers, options.clusterId, options.logger, (meta) => ({
+      proof: this.chain.prove(meta),
+      incarnation: this.#scope().incarnation,
+    }))
     const electionMs = settings.electionTicks * settings.tickMs
     const start = (context: number): void => this.input(() => this.raft.readIndex(context))
     this.reads = new ReadRounds(
@@ -158,6 +165,19 @@ export class Driver {
     this.check = this.#newCheck(2 * electionMs)
     this.repair = this.#newRepair(beginning.damage)
     this.scrubber = this.#newScrubber()
+    this.restore = new Restore({
+      options,
+      chain: this.chain,
+      term: () => this.#term,
+      leader: () => this.#leader,
+      directory: () => this.directory,
+      changed: () => {
+        this.#tellSealed()
+        this.onStatus()
+      },
+      resume: () => this.#startApplying(),
+      askTicks: settings.electionTicks,
+    })
     if (state.damage === null) this.#recent.note(state.meta)
     // Until the barrier says otherwise, and hands down what it takes to sign and to check.
     this.raft.setSealed(true)
@@ -165,6 +185,11 @@ export class Driver {
     if (log.fence === null) return
     if (!hasOthers(this.raft.status().membership, options.nodeId)) throw nobodyHasIt(log.fence)
     this.raft.setVoteless(true)
+  }
+
+  /** Why this node's state can't be served: it is damaged, or a restore has replaced it and it is not here yet. Null: it can. */
+  get unfit(): HoldfastError | null {
+    return this.repair.reason ?? this.restore.awaiting
   }
 
   get role(): Role {
@@ -185,6 +210,7 @@ export class Driver {
   start(): void {
     const { log, state } = this.options
     this.#announced.scan(log, Math.max(state.meta.applied, this.#handed))
+    this.restore.scan(log)
     this.#loadDirectory()
     this.#arm()
     this.schedule()
@@ -209,6 +235,7 @@ export class Driver {
       }
     }
     this.#tellSealed()
+    this.restore.retry()
   }
 
   /** Signs a command and appends it. `begins`: it is the first of an initialisation, and nothing before it counts. */
@@ -217,9 +244,11 @@ export class Driver {
       const { ready, lastIndex, term: current } = this.raft.status()
       // The core says why not.
       if (!ready || current !== term) return this.raft.propose(term, [data])
+      if (this.restore.pending) return whileRestoring
       const mac = this.chain.signCommand(data, { index: lastIndex + 1, term }, begins)
       const result = this.raft.propose(term, [data])
       if (result.ok) this.chain.appended(term, mac)
+      if (result.ok && ordersRestore(data)) this.restore.ordered(result.index)
       return result
     })
   }
@@ -229,6 +258,7 @@ export class Driver {
     return this.input(() => {
       const { ready, lastIndex, term } = this.raft.status()
       if (!ready) return this.raft.proposeMembership(change)
+      if (this.restore.pending) return whileRestoring
       const signed = this.chain.signChange(change, { index: lastIndex + 1, term })
       const result = this.raft.proposeMembership(signed.change)
       if (result.ok) this.chain.appended(term, signed.mac)
@@ -277,7 +307,10 @@ export class Driver {
     const { term } = this
     if (!this.#termGuard.admits(message.term, term))
       return this.#disbelieve(from, 'expected a term that elections can have led to, got a far higher one')
-    if (message.type === MessageType.append) this.chain.admit(from, message.entries ?? [])
+    if (message.type === MessageType.append) {
+      this.chain.admit(from, this.restore.checkable(message.entries ?? []))
+      this.restore.expect(message.entries ?? [])
+    }
     const { authenticator } = this.chain
     if (authenticator === null || message.type !== MessageType.readIndexReply || message.reject === true) return true
     const { proof } = value as { readonly proof?: Uint8Array }
@@ -330,27 +363,38 @@ export class Driver {
     this.#receiving = true
     try {
       const { state, clusterId, logger } = this.options
+      const decoded = this.#snapshotHeader(header)
+      if (decoded.staged !== undefined) return await this.restore.receive(from, decoded, body, this.formats)
       const accept: SnapshotJudge = {
-        header: ({ proof, term: claimed }) => {
+        header: ({ proof, term: claimed, incarnation }) => {
           if (!this.#termGuard.admits(claimed, this.term))
             throw new HoldfastError('ERR_PEER_REFUSED', 'snapshot: expected a term that elections can have led to')
-          this.chain.expectProof(from, proof)
+          this.chain.expectProof(from, proof, incarnation)
         },
-        meta: (received, proof) => this.chain.received(from, received, proof),
+        meta: (received, { proof, incarnation }) => this.chain.received(from, received, proof, incarnation),
       }
-      const { term, meta } = await receiveSnapshot(state, clusterId, header, body, accept, this.formats).catch((error: unknown) => {
+      const { term, meta } = await receiveSnapshot(state, clusterId, decoded, body, accept, this.formats).catch((error: unknown) => {
         // It will never be able to read what the cluster writes: better told now than at each try.
         throw isHoldfastError(error, 'ERR_UPGRADE_REQUIRED') ? this.fail(error) : error
       })
       this.checkRunning()
       logger.info({ peer: from, index: meta.index }, 'received a snapshot')
-      if (this.repair.reason !== null) return await this.#repairWith(from, term, meta)
+      if (this.unfit !== null) return await this.#repairWith(from, term, meta)
       this.input(() => this.raft.snapshotReceived(from, term, meta))
       // Until the core has had it installed, or let it lie, no other may take its place.
       this.#pump()
       while (this.#persisting !== null) await this.#persisting
     } finally {
       this.#receiving = false
+    }
+  }
+
+  /** One of another release ends this node's part, as its body would. */
+  #snapshotHeader(header: Uint8Array): SnapshotHeader {
+    try {
+      return decodeHeader(header, this.formats)
+    } catch (error) {
+      throw isHoldfastError(error, 'ERR_UPGRADE_REQUIRED') ? this.fail(error) : error
     }
   }
 
@@ -538,6 +582,7 @@ export class Driver {
 
   #startPersist(persist: Persist): void {
     if (this.#announced.note(persist.entries)) this.#tellPeers()
+    this.restore.note(persist.entries)
     this.#persisting = this.#persist(persist)
       .catch((error: unknown) => void this.fail(error))
       .finally(() => {
@@ -595,8 +640,12 @@ export class Driver {
     this.#recent.clear()
     this.#recent.note(this.options.state.meta)
     this.repair.installed(applied)
+    const { incarnation } = this.directory
     this.#loadDirectory()
+    this.restore.installed(applied, this.directory.incarnation !== incarnation)
     this.onChange({ index: applied, leaderTimeMs, keys: 'everything' })
+    // Of a later life of the cluster, and taken on trust: whoever is open with its keys checks it before anybody is served from it.
+    this.chain.expectChecked(this.options.state.meta)
     this.proposals.overtaken(applied)
     this.conflicting.advance(applied)
     this.reads.advance(applied)
@@ -605,7 +654,7 @@ export class Driver {
 
   #startApplying(): void {
     if (this.#applying === null && !this.#installing && this.running) this.#refill()
-    if (this.#applying !== null || this.#installing || !this.running || this.#queue.length === 0 || this.repair.reason !== null) return
+    if (this.#applying !== null || this.#installing || !this.running || this.#queue.length === 0 || this.unfit !== null) return
     this.#applying = this.#applyAll()
       .catch((error: unknown) => void this.fail(error))
       .finally(() => {
@@ -618,17 +667,57 @@ export class Driver {
   async #applyAll(): Promise<void> {
     const { state } = this.options
     while (this.running && !this.#installing && this.repair.reason === null && this.#queue.length > 0) {
+      const [first] = this.#queue
+      if (first !== undefined && isRestore(first)) {
+        if (!(await this.#applyRestore(first))) return
+        this.#noteApplied()
+        continue
+      }
       const entries = this.#takeRound()
       const round = buildRound(entries, state.meta, this.directory, this.formats)
       if (!(await this.#keptMembersOf(round))) return void this.#queue.unshift(...entries)
       if (!(await this.#applyRound(entries, round))) return void this.#queue.unshift(...entries)
       if (!this.running) return
-      this.#recent.note(state.meta)
-      this.raft.applied(round.meta.applied)
-      this.#noteReady()
-      this.#noteCheckpoint()
-      this.schedule()
+      this.#noteApplied()
     }
+  }
+
+  #noteApplied(): void {
+    const { meta } = this.options.state
+    this.#recent.note(meta)
+    this.raft.applied(meta.applied)
+    this.#noteReady()
+    this.#noteCheckpoint()
+    this.restore.outdated()
+    this.schedule()
+  }
+
+  /** Replaces the state as `entry` orders. False where this node must wait: until it is opened, or has the state from another. */
+  async #applyRestore(entry: Entry): Promise<boolean> {
+    const { state } = this.options
+    const command = decodeCommand(entry.data, { min: this.formats.min, max: this.directory.level })
+    const order = command.restore ?? null
+    if (order === null)
+      throw new HoldfastError('ERR_STORE_CORRUPT', `entry ${entry.index}: expected an order to restore, got another command`)
+    // Checks it, while that is possible: afterwards the keys may be others.
+    const chain = this.chain.authenticator === null ? null : this.chain.follow([entry], state.meta)
+    if (!this.restore.mayCarryOut(entry, order, chain !== null) || chain === null) return false
+    const directory = { ...this.directory, incarnation: order.incarnation }
+    const leaderTimeMs = Math.max(state.meta.leaderTimeMs, command.timeMs)
+    const meta = { ...state.meta, applied: entry.index, appliedTerm: entry.term, leaderTimeMs, chain }
+    this.#queue.shift()
+    await state.restore([directoryOp(directory), levelOp(directory.level)], meta, () => this.#showRestored(entry))
+    return this.running
+  }
+
+  #showRestored({ index, term }: Entry): void {
+    if (!this.running) return
+    this.options.logger.warn({ index }, 'a snapshot was restored: the whole state is replaced')
+    // What was evaluated on the state before is sealed under its keys, and means other mounts.
+    this.conflicts.reset(index)
+    this.restoredAt = index
+    this.proposals.applied(index, term)
+    this.#showSnapshot()
   }
 
   /** False when the state can't be read any more, and is given up. */
@@ -691,6 +780,9 @@ export class Driver {
       bytes += this.#queue[count]?.data.length ?? 0
       if (bytes > applyBytesMax && count > 0) break
       if (count > 0 && (this.#queue[count - 1]?.index ?? 0) % checkpointEntries === 0) break
+      // An order to restore is a round of its own.
+      const entry = this.#queue[count]
+      if (count > 0 && entry !== undefined && isRestore(entry)) break
     }
     return this.#queue.splice(0, count)
   }
@@ -777,8 +869,10 @@ export class Driver {
   #hearCheck(from: string, message: CheckMessage): void {
     if (message.kind !== 'state-wanted') this.check.receive(from, message)
     else if (
-      this.repair.reason === null &&
+      this.unfit === null &&
       this.options.state.meta.applied >= message.index &&
+      // It would be refused, and the refusal taken for a fault of this disk.
+      this.chain.prove(this.options.state.meta) !== null &&
       this.directory.members.some(({ id }) => id === from)
     )
       this.#sendState(from)
@@ -798,7 +892,7 @@ export class Driver {
 
   /** A node whose state can't be served must not lead, and proposes nothing: to the core it is sealed. */
   #tellSealed(): void {
-    if (this.running) this.input(() => this.raft.setSealed(this.chain.authenticator === null || this.repair.reason !== null))
+    if (this.running) this.input(() => this.raft.setSealed(this.chain.authenticator === null || this.unfit !== null))
   }
 
   /** A snapshot has arrived that this node asked for. */
@@ -812,7 +906,8 @@ export class Driver {
       this.#pump()
       while (this.#persisting !== null) await this.#persisting
     }
-    if (!this.running || this.repair.reason === null || !held()) return
+    if (!this.running || this.unfit === null || !held()) return
+    if (meta.index < this.restore.awaitedIndex) return
     await this.#install(meta.index, async () => {
       this.#queue = []
       this.#queued = meta.index
@@ -917,6 +1012,7 @@ export class Driver {
       this.#termGuard.tick()
       this.check.tick()
       this.repair.tick()
+      this.restore.tick()
       this.scrubber.tick()
       this.onTick()
     } catch (error) {

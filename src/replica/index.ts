@@ -4,7 +4,7 @@ import { assert } from '#base/assert.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import { Role, type NodeId } from '#raft/types.ts'
-import type { StateView } from '#store/types.ts'
+import type { StagedState, StageOptions, StateView } from '#store/types.ts'
 import type { Authenticator } from './authenticator.ts'
 import { encodeCommand } from './command.ts'
 import { Compactor } from './compactor.ts'
@@ -19,6 +19,13 @@ import type { AppliedChange, Member, Proposal, Replica, ReplicaStatus, VerifyRep
 
 export type { PeerAddress, Peers, ReplicaOptions, ReplicaSettings } from './options.ts'
 
+export interface RestoreResult {
+  readonly index: number
+  readonly incarnation: number
+  /** Members that had stored it before it was called for; the others fetch it. */
+  readonly stored: readonly NodeId[]
+}
+
 /** A replica, and where the transport hands in what arrives. */
 export interface StartedReplica extends Replica {
   /** A decoded raft message from an authenticated peer. Malformed ones are logged and dropped. */
@@ -28,6 +35,20 @@ export interface StartedReplica extends Replica {
   onUnreachable(peer: NodeId): void
   /** Leader only: replaces the record of a member (its addresses, a renewed key). */
   updateMember(member: Member): Promise<void>
+  /**
+   * Leader only. Stores a state stream, of this cluster or another, beside the state, checked but for who made it; in place of what was stored so before. What
+   * lies under keys of this room is left out. @throws ERR_FRAME, ERR_BUSY, ERR_NOT_LEADER
+   */
+  stage(stream: AsyncIterable<Uint8Array>, options?: Pick<StageOptions, 'leaveOut' | 'add' | 'onProgress'>): Promise<StagedState>
+  /** Forgets what was staged under `id`. */
+  discard(id: string): Promise<void>
+  /**
+   * Leader only. Has what was staged stored by the other members, at least a majority, and then puts it in the place of the state, on all of them. Resolves
+   * when it is so here; nothing is replaced where it throws anything but ERR_OUTCOME_UNKNOWN.
+   * @param after the new incarnation is above this one, and above the cluster's own
+   * @throws ERR_NOT_LEADER; ERR_NO_MAJORITY when too few members have stored it; ERR_BUSY; ERR_OUTCOME_UNKNOWN
+   */
+  restore(staged: StagedState, after: { readonly incarnation: number; readonly timeMs: number }): Promise<RestoreResult>
   /** `handOver: false` skips handing leadership over, as a crash would. */
   stop(options?: { readonly handOver?: boolean }): Promise<void>
 }
@@ -119,7 +140,7 @@ class NodeReplica implements StartedReplica {
       ready: alive && ready,
       hasQuorum: alive && quorumActive,
       failed: failure === null ? null : failure.message,
-      repair: this.#driver.repair.reason?.message ?? null,
+      repair: this.#driver.unfit?.message ?? null,
       logRepair: this.#options.log.fence?.reason ?? null,
       members: directory.members.length > 0 ? directory.members : (this.#options.knownMembers ?? []),
       peers,
@@ -133,8 +154,8 @@ class NodeReplica implements StartedReplica {
 
   async readIndex(timeoutMs: number): Promise<{ readonly index: number; readonly leaderTimeMs: number }> {
     this.#checkOpen()
-    const { reason } = this.#driver.repair
-    if (reason !== null) throw beingRepaired(reason)
+    const { unfit } = this.#driver
+    if (unfit !== null) throw beingRepaired(unfit)
     return this.#driver.reads.request(this.#options.clock.monotonicMs(), timeoutMs)
   }
 
@@ -156,6 +177,10 @@ class NodeReplica implements StartedReplica {
       await conflicting.wait(conflict)
       throw new HoldfastError('ERR_CONFLICT', 'something that was read has changed since', { hint: 'evaluate the request again' })
     }
+    if (proposal.viewIndex < this.#driver.restoredAt)
+      throw new HoldfastError('ERR_CONFLICT', 'the state that was read was replaced by a restored snapshot', {
+        hint: 'evaluate the request again',
+      })
     checkProposal(proposal)
     const data = encodeCommand({ timeMs: proposal.timeMs, sections: proposal.sections, directory: null }, this.#driver.directory.level)
     const result = this.#driver.propose(proposal.term, data, proposal.begins ?? false)
@@ -245,6 +270,38 @@ class NodeReplica implements StartedReplica {
   scrub(): void {
     this.#checkOpen()
     this.#driver.scrubber.request()
+  }
+
+  async stage(
+    stream: AsyncIterable<Uint8Array>,
+    options: Pick<StageOptions, 'leaveOut' | 'add' | 'onProgress'> = {},
+  ): Promise<StagedState> {
+    this.#checkOpen()
+    if (!this.#driver.raft.status().ready) throw notLeader(this.#driver.term)
+    const id = Buffer.from(this.#options.random.bytes(16)).toString('hex')
+    return this.#driver.restore.stage(id, this.#driver.term, stream, options, this.#driver.formats)
+  }
+
+  async discard(id: string): Promise<void> {
+    await this.#driver.restore.discard(id)
+  }
+
+  async restore(staged: StagedState, after: { readonly incarnation: number; readonly timeMs: number }): Promise<RestoreResult> {
+    this.#checkOpen()
+    const driver = this.#driver
+    if (!driver.raft.status().ready || driver.term !== staged.term) throw notLeader(staged.term)
+    const stored = await driver.restore.spread(staged, () => driver.raft.status().membership)
+    this.#checkOpen()
+    const incarnation = Math.max(after.incarnation, this.status().incarnation) + 1
+    const { id, digest } = staged
+    const data = encodeCommand(
+      { timeMs: after.timeMs, sections: [], directory: null, restore: { id, digest, incarnation } },
+      driver.directory.level,
+    )
+    const result = driver.propose(staged.term, data)
+    if (!result.ok) throw refusal(result)
+    const { index } = await driver.proposals.add(result.index, result.term)
+    return { index, incarnation, stored }
   }
 
   stop(options: { readonly handOver?: boolean } = {}): Promise<void> {

@@ -18,10 +18,16 @@ export interface SnapshotHeader {
   readonly index: number
   /** That an unsealed node has checked the state (proofs.ts); null from a sealed one. */
   readonly proof: Uint8Array | null
+  /** The life of the cluster that the state belongs to; absent: the receiver's. */
+  readonly incarnation?: number
+  /** It is to be staged for a restore (restore.ts), and `proof` says that an unsealed leader asks for that. */
+  readonly staged?: { readonly id: string; readonly digest: Uint8Array }
 }
 
-export function encodeHeader({ clusterId, term, index, proof }: SnapshotHeader, level: number = firstLevel): Uint8Array {
-  return packr.pack([versionAt(headerVersion, level), ...laidOut([clusterId, term, index, proof], level)])
+export function encodeHeader(header: SnapshotHeader, level: number = firstLevel): Uint8Array {
+  const { clusterId, term, index, proof, incarnation = null, staged } = header
+  const row = [clusterId, term, index, proof, incarnation, staged === undefined ? null : [staged.id, staged.digest]]
+  return packr.pack([versionAt(headerVersion, level), ...laidOut(row, level)])
 }
 
 /** @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for a version outside `formats`. */
@@ -29,12 +35,20 @@ export function decodeHeader(bytes: Uint8Array, formats: FormatRange = releasedF
   const record = bytes.length <= headerBytesMax ? unpack(bytes) : null
   const [version, ...row] = Array.isArray(record) ? (record as unknown[]) : []
   const level = levelOf('snapshot header', headerVersion, version, formats)
-  const [clusterId, term, index, proof] = laidOut(row, level ?? firstLevel)
+  const [clusterId, term, index, proof, incarnation, staged] = laidOut(row, level ?? firstLevel)
   const counts = [term, index].every((count) => typeof count === 'number' && Number.isSafeInteger(count) && count > 0)
   if (level === null || typeof clusterId !== 'string' || !counts) {
     throw new HoldfastError('ERR_FRAME', 'snapshot header: expected a version with cluster, term and index, got something else')
   }
-  return { clusterId, term: term as number, index: index as number, proof: proof instanceof Uint8Array ? proof : null }
+  const [id, digest] = Array.isArray(staged) ? (staged as unknown[]) : []
+  return {
+    clusterId,
+    term: term as number,
+    index: index as number,
+    proof: proof instanceof Uint8Array ? proof : null,
+    ...(typeof incarnation === 'number' ? { incarnation } : {}),
+    ...(typeof id === 'string' && digest instanceof Uint8Array ? { staged: { id, digest: Uint8Array.from(digest) } } : {}),
+  }
 }
 
 function unpack(bytes: Uint8Array): unknown {
@@ -53,10 +67,16 @@ export class OutgoingSnapshots {
   readonly #logger: Logger
   readonly #sending = new Map<NodeId, { readonly index: number; readonly arrived: Promise<boolean> }>()
 
-  readonly #prove: (meta: StateMeta) => Uint8Array | null
+  readonly #vouch: (meta: StateMeta) => { readonly proof: Uint8Array | null; readonly incarnation: number }
 
-  constructor(state: StateStore, peers: Peers, clusterId: string, logger: Logger, prove: (meta: StateMeta) => Uint8Array | null) {
-    this.#prove = prove
+  constructor(
+    state: StateStore,
+    peers: Peers,
+    clusterId: string,
+    logger: Logger,
+    vouch: (meta: StateMeta) => { readonly proof: Uint8Array | null; readonly incarnation: number },
+  ) {
+    this.#vouch = vouch
     this.#state = state
     this.#peers = peers
     this.#clusterId = clusterId
@@ -76,8 +96,7 @@ export class OutgoingSnapshots {
     const under = this.#sending.get(to)
     if (under !== undefined) return under.arrived
     const snapshot = this.#state.snapshot(level)
-    const proof = this.#prove(this.#state.meta)
-    const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index, proof }, level)
+    const header = encodeHeader({ clusterId: this.#clusterId, term, index: snapshot.meta.index, ...this.#vouch(this.#state.meta) }, level)
     const arrived = this.#stream(to, header, snapshot).finally(() => {
       snapshot.release()
       this.#sending.delete(to)
@@ -103,23 +122,22 @@ export interface SnapshotJudge {
   /** Before anything of the body is read. */
   header(header: SnapshotHeader): void
   /** All of it is here and agrees with its digest. Returns the record as it is to be kept. */
-  meta(meta: StateMeta, proof: Uint8Array | null): StateMeta
+  meta(meta: StateMeta, header: SnapshotHeader): StateMeta
 }
 
 /** Stores a peer's snapshot beside the state. @throws ERR_FRAME; ERR_UPGRADE_REQUIRED for one of a version outside `formats` */
 export async function receiveSnapshot(
   state: StateStore,
   clusterId: string,
-  header: Uint8Array,
+  header: SnapshotHeader,
   body: AsyncIterable<Uint8Array>,
   judge: SnapshotJudge,
   formats: FormatRange,
 ): Promise<{ readonly term: number; readonly meta: SnapshotMeta }> {
-  const decoded = decodeHeader(header, formats)
-  const { clusterId: cluster, term, index, proof } = decoded
+  const { clusterId: cluster, term, index } = header
   if (cluster !== clusterId) throw new HoldfastError('ERR_FRAME', 'snapshot: expected one of this cluster, got that of another')
-  judge.header(decoded)
-  const meta = await state.receive(body, formats, (received) => judge.meta(received, proof))
+  judge.header(header)
+  const meta = await state.receive(body, formats, (received) => judge.meta(received, header))
   if (meta.index !== index) throw new HoldfastError('ERR_FRAME', `snapshot: expected the state at ${index}, got ${meta.index}`)
   return { term, meta }
 }

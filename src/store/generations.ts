@@ -10,6 +10,8 @@ import { storeCorrupt } from './errors.ts'
 import { namesIn, readIfThere, syncDirectory } from './files.ts'
 
 const currentName = 'current'
+/** Beside a generation's folder: it waits to be called for by a restore. What it says is the state store's. It goes with the folder. */
+const stagedSuffix = '.staged'
 /** Beside a generation's folder: it is not to be used. It goes with the folder. */
 const condemnedSuffix = '.condemned'
 const folderPattern = /^g(\d{1,15})$/
@@ -21,6 +23,8 @@ export class Generations {
   current: number
   /** Why the generation in use is not to be used; null: no reason is known. */
   damage: string | null = null
+  /** The generation that is staged, and what was noted of it; null: none. */
+  staged: { readonly number: number; readonly note: Uint8Array } | null = null
   #newest: number
 
   private constructor(disk: Disk, directory: string, current: number, newest: number) {
@@ -63,12 +67,17 @@ export class Generations {
     }
     // Without a pointer nothing is removed: a lost pointer must not cost the evidence as well.
     if (pointer !== null) {
-      for (const name of folders) if (name !== `g${current}`) await disk.rm(join(directory, name), { recursive: true, force: true })
+      const staged = folders.find((name) => name !== `g${current}` && names.includes(`${name}${stagedSuffix}`))
+      for (const name of folders)
+        if (name !== `g${current}` && name !== staged) await disk.rm(join(directory, name), { recursive: true, force: true })
       for (const name of names.filter((each) => each.endsWith(condemnedSuffix)))
         if (name !== `g${current}${condemnedSuffix}`) await disk.rm(join(directory, name), { force: true })
+      for (const name of names.filter((each) => each.endsWith(stagedSuffix)))
+        if (name !== `${staged}${stagedSuffix}`) await disk.rm(join(directory, name), { force: true })
     }
     await disk.rm(join(directory, `${currentName}.tmp`), { force: true })
     const generations = new Generations(disk, directory, current, pointer === null ? newest : current)
+    await generations.#readStaged(folders)
     const condemned = await readIfThere(disk, join(directory, `g${current}${condemnedSuffix}`))
     if (condemned !== null) generations.damage = `state: expected a sound one, got one that was given up: ${condemned.toString('utf8')}`
     return generations
@@ -84,6 +93,37 @@ export class Generations {
       await handle.close()
     }
     await syncDirectory(this.#disk, this.#directory)
+  }
+
+  async #readStaged(folders: readonly string[]): Promise<void> {
+    for (const name of folders) {
+      const number = Number(name.slice(1))
+      const note = number === this.current ? null : await readIfThere(this.#disk, join(this.#directory, `${name}${stagedSuffix}`))
+      if (note === null) continue
+      this.staged = { number, note }
+      this.#newest = Math.max(this.#newest, number)
+    }
+  }
+
+  /** Durably notes that `generation`, whose files are already durable, waits to be called for. */
+  async stage(generation: number, note: Uint8Array): Promise<void> {
+    const path = join(this.#directory, `g${generation}${stagedSuffix}`)
+    const handle = await this.#disk.open(`${path}.tmp`, 'w', 0o600)
+    try {
+      await handle.writeFile(Buffer.from(note))
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await this.#disk.rename(`${path}.tmp`, path)
+    await syncDirectory(this.#disk, this.#directory)
+    this.staged = { number: generation, note }
+  }
+
+  /** What was staged is in use, or gone. */
+  async unstage(generation: number): Promise<void> {
+    if (this.staged?.number === generation) this.staged = null
+    await this.#disk.rm(join(this.#directory, `g${generation}${stagedSuffix}`), { force: true })
   }
 
   path(generation: number): string {

@@ -20,7 +20,8 @@ import { checkLevelFiles, checkLiveTables } from './levelcheck.ts'
 import { Mutex } from './mutex.ts'
 import { decodeMeta, emptyMeta, encodeMeta } from './statemeta.ts'
 import { decodeSnapshot, encodeSnapshot, refuseStream, type Pair } from './stream.ts'
-import type { Op, ScrubResult, StateMeta, StateStore, StateView } from './types.ts'
+import { decodeStaged, encodeStaged } from './staged.ts'
+import type { Op, ScrubResult, StagedState, StageOptions, StateMeta, StateStore, StateView } from './types.ts'
 import { SharedView } from './view.ts'
 
 export interface StateStoreOptions {
@@ -98,6 +99,7 @@ class LevelStateStore implements StateStore {
   #off: Element | null = null
   #received: { readonly generation: Generation; readonly meta: StateMeta } | null = null
   #receiving = false
+  #staged: { readonly generation: Generation; readonly info: StagedState } | null = null
   #failure: HoldfastError | null = null
   #closed = false
 
@@ -139,7 +141,9 @@ class LevelStateStore implements StateStore {
     try {
       const stored = await generation.level.get(metaKey)
       if (stored === undefined) throw storeCorrupt('state: expected a meta record, got none')
-      return new LevelStateStore(options, generations, generation, decodeMeta(options.clusterId, stored))
+      const store = new LevelStateStore(options, generations, generation, decodeMeta(options.clusterId, stored))
+      await store.#openStaged()
+      return store
     } catch (error) {
       await generation.level.close().catch(() => {})
       throw error
@@ -236,14 +240,116 @@ class LevelStateStore implements StateStore {
       )
       await this.#generations.activate(received.generation.number)
       this.#received = null
-      const old = this.#generation
-      old.replaced = true
-      this.#generation = received.generation
-      this.#elements.clear()
-      this.#off = null
-      this.damage = null
-      this.#show(received.meta, onVisible)
-      await this.#retire(old)
+      await this.#takeOver(received.generation, received.meta, onVisible)
+    })
+  }
+
+  /** `generation` is what `current` names by now. */
+  async #takeOver(generation: Generation, meta: StateMeta, onVisible: (() => void) | undefined): Promise<void> {
+    const old = this.#generation
+    old.replaced = true
+    this.#generation = generation
+    this.#elements.clear()
+    this.#off = null
+    this.damage = null
+    this.#show(meta, onVisible)
+    await this.#retire(old)
+  }
+
+  get staged(): StagedState | null {
+    return this.#staged?.info ?? null
+  }
+
+  /** What can't be read is removed: whoever is called upon to restore it fetches the state from those who have it. */
+  async #openStaged(): Promise<void> {
+    const { staged } = this.#generations
+    if (staged === null) return
+    const info = decodeStaged(staged.note)
+    try {
+      if (info === null) throw storeCorrupt('state: expected a note of what is staged, got something else')
+      const path = this.#generations.path(staged.number)
+      await checkLevelFiles(this.#disk, path, { repairTornLogs: false, logger: this.#logger })
+      this.#staged = { generation: await openGeneration(this.#options, this.#generations, staged.number, false), info }
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_STORE_CORRUPT')) throw error
+      this.#logger.warn({ reason: error.message }, 'a staged state is damaged, and is removed')
+      await this.#generations.unstage(staged.number)
+      await this.#generations.remove(staged.number)
+    }
+  }
+
+  async stage(as: Pick<StagedState, 'id' | 'term'>, stream: AsyncIterable<Uint8Array>, options: StageOptions = {}): Promise<StagedState> {
+    if (this.#receiving) throw new HoldfastError('ERR_BUSY', 'another snapshot is being received')
+    this.#checkUsable()
+    this.#receiving = true
+    try {
+      await this.discardStaged()
+      const generation = await openGeneration(this.#options, this.#generations, this.#generations.next(), true)
+      try {
+        const info = { ...as, ...(await this.#fillStaged(generation, stream, options)) }
+        await this.#generations.stage(generation.number, encodeStaged(info))
+        this.#staged = { generation, info }
+        return info
+      } catch (error) {
+        await this.#discard(generation)
+        throw isHoldfastError(error) ? error : storeFailed('state: what is to be restored could not be stored', error)
+      }
+    } finally {
+      this.#receiving = false
+    }
+  }
+
+  stagedStream(level: number = firstLevel): { readonly stream: AsyncIterable<Uint8Array>; release(): void } {
+    const staged = this.#staged
+    if (staged === null) throw new HoldfastError('ERR_INTERNAL', 'expected a staged state, got none')
+    const { generation, info } = staged
+    generation.views += 1
+    const meta = { ...emptyMeta, digest: info.digest }
+    const shared = new SharedView(generation.level, meta, () => {
+      this.#views.delete(shared)
+      generation.views -= 1
+      this.#retire(generation).catch((error: unknown) => this.#logger.warn({ error: String(error) }, 'a staged state could not be removed'))
+    })
+    this.#views.add(shared)
+    const view = shared.take()
+    shared.drop()
+    const header = { clusterId: this.#options.clusterId, meta: encodeMeta(this.#options.clusterId, meta) }
+    return { stream: encodeSnapshot(header, view.entriesFrom(firstDataKey, endOfKeys), level), release: () => view.release() }
+  }
+
+  restore(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
+    return this.#guarded(async () => {
+      const staged = this.#staged
+      assert(staged !== null, 'restore expected a staged state, got none')
+      assert(meta.applied > this.#meta.applied, `restore expected an index above ${this.#meta.applied}, got ${meta.applied}`)
+      const { generation, info } = staged
+      const sum = new StateDigest(info.digest)
+      const batch: LevelOp[] = []
+      for (const { key, value } of ops) {
+        assert(value !== null && (key[0] ?? 0) >= firstOpenKeyByte, 'restore expected pairs beside those that are staged')
+        // Whatever an attempt that a crash ended has written here: what is staged has none of these, and its digest counts none.
+        sum.add(expand(key, value))
+        batch.push({ type: 'put', key, value })
+      }
+      const next = { ...meta, digest: sum.bytes() }
+      batch.push({ type: 'put', key: metaKey, value: encodeMeta(this.#options.clusterId, next) })
+      await generation.level.batch(batch)
+      await syncLevelFiles(this.#disk, this.#generations.path(generation.number))
+      await this.#generations.activate(generation.number)
+      this.#staged = null
+      await this.#takeOver(generation, next, onVisible)
+      await this.#generations.unstage(generation.number)
+    })
+  }
+
+  discardStaged(): Promise<void> {
+    return this.#guarded(async () => {
+      const staged = this.#staged
+      if (staged === null) return
+      this.#staged = null
+      await this.#generations.unstage(staged.generation.number)
+      staged.generation.replaced = true
+      await this.#retire(staged.generation)
     })
   }
 
@@ -284,10 +390,56 @@ class LevelStateStore implements StateStore {
       if (this.#closed) return
       this.#closed = true
       this.#current = null
-      const held = new Set([this.#generation, ...(this.#received === null ? [] : [this.#received.generation])])
+      const beside = [this.#received, this.#staged].filter((each) => each !== null)
+      const held = new Set([this.#generation, ...beside.map(({ generation }) => generation)])
       for (const view of this.#views) view.close()
       for (const generation of held) await generation.level.close()
     })
+  }
+
+  /** Writes a verified stream into `generation`, and makes it durable: the pairs alone, without a record of how far they are applied. */
+  async #fillStaged(
+    generation: Generation,
+    stream: AsyncIterable<Uint8Array>,
+    { formats = releasedFormats, leaveOut = () => false, add = () => [], onProgress }: StageOptions,
+  ): Promise<Pick<StagedState, 'digest' | 'pairs' | 'bytes'>> {
+    let expected: Uint8Array = emptyMeta.digest
+    const [all, kept] = [new StateDigest(), new StateDigest()]
+    const totals = { pairs: 0, bytes: 0 }
+    let batch: LevelOp[] = []
+    let batchBytes = 0
+    const flush = async (): Promise<void> => {
+      await generation.level.batch(batch)
+      batch = []
+      batchBytes = 0
+    }
+    const keep = (key: Uint8Array, value: Uint8Array, element: Element): void => {
+      if ((key[0] ?? 0) < firstOpenKeyByte) throw refuseStream('expected only replicated keys, got one of the store itself')
+      batch.push({ type: 'put', key, value })
+      kept.add(element)
+      totals.pairs += 1
+      totals.bytes += key.length + value.length
+      batchBytes += key.length + value.length
+    }
+    await decodeSnapshot(
+      stream,
+      (header) => (expected = decodeMeta(header.clusterId, header.meta).digest),
+      async (pairs: Pair[]) => {
+        for (const [key, value] of pairs) {
+          const element = expand(key, value)
+          all.add(element)
+          if (!leaveOut(key, value)) keep(key, value, element)
+        }
+        if (batchBytes >= receiveBatchBytes) await flush()
+        onProgress?.(totals.bytes)
+      },
+      formats,
+    )
+    if (!all.equals(expected)) throw refuseStream("expected its state's digest, got other pairs")
+    for (const { key, value } of add()) if (value !== null) keep(key, value, expand(key, value))
+    await flush()
+    await syncLevelFiles(this.#disk, this.#generations.path(generation.number))
+    return { digest: kept.bytes(), ...totals }
   }
 
   /** Writes a verified stream into `generation`, and makes it durable. */

@@ -89,6 +89,22 @@ export interface StateStore {
    * are released (they hold the old generation's folder). `onVisible` as in `apply`.
    */
   install(meta: SnapshotMeta, onVisible?: () => void): Promise<void>
+  /** The state that lies durably beside this one until a restore puts it in its place, also after a restart; null: none. */
+  readonly staged: StagedState | null
+  /**
+   * Writes a snapshot stream, of this cluster or another, beside the state and verifies it, in place of what was staged before. Nothing is replaced yet.
+   * @throws ERR_FRAME; ERR_BUSY; ERR_UPGRADE_REQUIRED for one of a version outside `formats`
+   */
+  stage(as: Pick<StagedState, 'id' | 'term'>, stream: AsyncIterable<Uint8Array>, options?: StageOptions): Promise<StagedState>
+  /** Streams what is staged, as `snapshot` does the state; its meta record has nothing but the digest. */
+  stagedStream(level?: number): { readonly stream: AsyncIterable<Uint8Array>; release(): void }
+  /**
+   * Puts what is staged, with `ops` in it, in the state's place, under `meta` (but for its digest): a crash at any step leaves the old state and what is
+   * staged, or the new one. `onVisible` as in `apply`.
+   */
+  restore(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void>
+  /** Does nothing when nothing is staged. */
+  discardStaged(): Promise<void>
   /** Gives this state up, durably: `damage` is `reason` until a snapshot is installed, also after a restart. */
   condemn(reason: HoldfastError): Promise<void>
   /**
@@ -100,6 +116,28 @@ export interface StateStore {
   /** After a scrub that found other pairs than the digest says: makes the digest that of those pairs. False when there is nothing of the kind to do. */
   amend(): Promise<boolean>
   close(): Promise<void>
+}
+
+/** What is staged, and how it is told from any other. */
+export interface StagedState {
+  readonly id: string
+  /** The leader's term in which it was staged: only in this one may it be called for. */
+  readonly term: number
+  /** Of its pairs. */
+  readonly digest: Uint8Array
+  readonly pairs: number
+  readonly bytes: number
+}
+
+export interface StageOptions {
+  /** By default what this release understands. */
+  readonly formats?: FormatRange
+  /** Pairs that are left out. */
+  readonly leaveOut?: (key: Uint8Array, value: Uint8Array) => boolean
+  /** Asked once all of the stream is here and agrees with its digest: pairs that come beside its own. What it throws refuses the stream. */
+  readonly add?: () => readonly Op[]
+  /** Told of each piece that is stored. */
+  readonly onProgress?: (bytes: number) => void
 }
 
 export interface ScrubResult {

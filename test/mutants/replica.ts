@@ -184,7 +184,7 @@ export const replicaMutants: readonly Mutant[] = [
     id: 'differing-leader-stays',
     failures: [25],
     file: 'src/replica/driver.ts',
-    find: 'this.raft.setSealed(this.chain.authenticator === null || this.repair.reason !== null)',
+    find: 'this.raft.setSealed(this.chain.authenticator === null || this.unfit !== null)',
     replace: 'this.raft.setSealed(this.chain.authenticator === null)',
     breaks: "a leader whose state differs from the majority's goes on leading, and nobody is served",
     killedBy: { test: 'test/unit/replica/check.test.ts::a leader that differs hands over first, and is repaired as any follower' },

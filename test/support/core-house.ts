@@ -114,6 +114,7 @@ export async function openHouse(nodes = 1) {
       snapshots: {
         save: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
         check: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
+        restore: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
       },
       snapshotFolder: '/var/backups',
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },

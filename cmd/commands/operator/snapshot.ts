@@ -1,14 +1,17 @@
-/** operator raft snapshot: save, inspect, verify. */
+/** operator raft snapshot: save, inspect, verify, restore. */
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { systemClock } from '#base/clock.ts'
+import { systemRandom } from '#base/random.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import { damageOf } from '#snapshots/blocks.ts'
 import { openSnapshotFile, type FileSeal } from '#snapshots/file.ts'
 import { sealOf, type SnapshotFileHeader } from '#snapshots/header.ts'
 import { inspectSnapshotFile, type SnapshotSummary, type Tally } from '#snapshots/inspect.ts'
 import { accepted } from '#client/answer.ts'
+import type { Client } from '#client/client.ts'
 import { firstArg } from '../../cli/common.ts'
 import type { Row } from '../../cli/output.ts'
 import { Progress, sizeText } from '../../cli/progress.ts'
@@ -16,6 +19,9 @@ import { RefusedError, UsageError, type Command, type CommandContext } from '../
 
 const savePath = 'sys/storage/raft/snapshot'
 const verifyPath = 'sys/storage/raft/snapshot/verify'
+const forcePath = 'sys/storage/raft/snapshot-force'
+/** Once all of it was sent, the leader has the other nodes store it. */
+const restoreQuietMsMax = 3_600_000
 /** Of `verify`: 0 is whole. What is asked wrongly ends with 1 as everywhere. */
 const verifyCodes = { whole: 0, damaged: 1, unknown: 2 } as const
 
@@ -231,6 +237,57 @@ async function verifyOnline(context: CommandContext): Promise<number> {
   }
 }
 
+/** The leader takes it: what follows of a restore is its to do. Where it says that another leads by now, that is the error. */
+async function restore(context: CommandContext): Promise<void> {
+  const { open: openInput, total } = inputOf(context)
+  const force = context.flags.bool('force')
+  // Damage is found before a byte of it is sent; standard input can be read only once.
+  if (firstArg(context) !== '-') await summaryOf(context, 'checked').catch(refusedFile)
+  const client = await leaderClient(context)
+  const progress = new Progress(context.io, 'sent', total)
+  let sent = 0
+  const counted = async function* (): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const piece of openInput()) {
+      sent += piece.length
+      progress.at(sent)
+      yield piece
+    }
+    progress.end()
+    context.output.note(`sent ${sizeText(sent)}; the nodes store and check it`)
+  }
+  const request = { method: 'POST', path: force ? forcePath : savePath, idempotent: false, retry: false } as const
+  try {
+    const answer = await client.upload({ ...request, quietMsMax: restoreQuietMsMax }, counted)
+    const secret = accepted(answer, { method: 'POST', url: request.path })
+    const data = secret?.data
+    if (!data) throw new RefusedError('the server answered nothing: look at its log, and at sys/seal-status')
+    const { snapshot: of, ...done } = data as { readonly snapshot?: Record<string, unknown> }
+    await context.output.rows(
+      [...Object.entries(done), ...Object.entries(of ?? {}).map(([name, value]): Row => [`snapshot_${name}`, value])],
+      data,
+    )
+    context.output.warnings(secret)
+  } finally {
+    progress.end()
+  }
+}
+
+const refusedFile = (error: unknown): never => {
+  if (isHoldfastError(error)) throw new RefusedError(`nothing was sent: ${error.message}`, error.hint)
+  throw error
+}
+
+/** A client of the node that leads, wherever the one that was asked has sent us. */
+async function leaderClient(context: CommandContext): Promise<Client> {
+  const client = await context.client()
+  const leader = (await client.raw({ method: 'GET', path: 'sys/leader' })).json as Readonly<Record<string, unknown>> | null
+  const address = leader?.['leader_address']
+  if (leader?.['is_self'] === true || typeof address !== 'string' || address === '') return client
+  context.output.note(`the leader is asked: ${address}`)
+  const { Client: Made } = await import('#client/client.ts')
+  return new Made({ ...client.options, addresses: [address] }, { clock: systemClock, random: systemRandom })
+}
+
 const sealText = (header: SnapshotFileHeader): string => {
   const seal = sealOf(header)
   if (seal === null) return 'none'
@@ -310,5 +367,19 @@ export const snapshotCommands: readonly Command[] = [
     examples: ['holdfast operator raft snapshot verify backup.snap', 'holdfast operator raft snapshot verify -online backup.snap'],
     flags: { online: { type: 'bool', description: 'Send it to the cluster to be checked by its MAC too.' } },
     run: verify,
+  },
+  {
+    ...common,
+    path: ['operator', 'raft', 'snapshot', 'restore'],
+    synopsis: "Replace the cluster's whole state by that of a snapshot file",
+    description:
+      'Into the cluster that saved it, or into another that is initialised and unsealed. What was written since the snapshot is lost, and all tokens are those of then; the nodes stay the members that they are. Nothing is replaced before the file was found whole, saved by this cluster, and sealed as it is now. -force leaves out the last two: afterwards the cluster is sealed, and takes the unseal shares (or KMS, HSM) of when the snapshot was saved; and whoever could write to where the file lay has chosen what is restored. "-" reads standard input.',
+    examples: [
+      'holdfast operator raft snapshot restore backup.snap',
+      'holdfast operator raft snapshot restore -force backup.snap',
+      'ssh vault-backup cat backup.snap | holdfast operator raft snapshot restore -',
+    ],
+    flags: { force: { type: 'bool', description: 'Also where it is sealed otherwise, or was saved by another cluster.' } },
+    run: restore,
   },
 ]

@@ -1,8 +1,9 @@
-/** `storage/raft/snapshot`: the state as a file, saved and checked on the node that is asked. */
+/** `storage/raft/snapshot`: the state as a file, saved and checked on the node that is asked, and restored by the leader. */
 import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { sealOf, type SnapshotFileHeader } from '#snapshots/header.ts'
+import type { Restored } from '#snapshots/restorer.ts'
 import type { Proof, Saving } from '#snapshots/saver.ts'
 import { answer, path, reads } from './table.ts'
 import type { SystemServices } from './types.ts'
@@ -15,6 +16,7 @@ const nothing = new Uint8Array(0)
 export interface SnapshotService {
   save(): Promise<Saving>
   check(stream: AsyncIterable<Uint8Array>): Promise<Proof>
+  restore(stream: AsyncIterable<Uint8Array>, options: { readonly force: boolean }): Promise<Restored>
 }
 
 export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {
@@ -23,9 +25,19 @@ export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {
     path(
       'storage/raft/snapshot',
       "The cluster's state as a snapshot file.",
-      flags,
-      { read: reads('Save', () => save(snapshots)) },
-      'The answer is the file itself, made while it is sent. Any node that is open can be asked; it waits until it has every write that was acknowledged before.',
+      { ...flags, uploadBytesMax },
+      {
+        read: reads('Save', () => save(snapshots)),
+        update: reads('Restore', (context) => restore(snapshots, context, false)),
+      },
+      'Saving, the answer is the file itself, made while it is sent. Any node that is open can be asked; it waits until it has every write that was acknowledged before. Restoring, the body of the request is the file, and the leader must be asked: once it was found whole, saved by this cluster and sealed as this cluster is now, it takes the place of the whole state, on every node.',
+    ),
+    path(
+      'storage/raft/snapshot-force',
+      'Restores a snapshot that is sealed otherwise, or was saved by another cluster.',
+      { ...flags, uploadBytesMax },
+      { update: reads('Restore', (context) => restore(snapshots, context, true)) },
+      'As a restore by storage/raft/snapshot, but neither seal nor MAC are compared. Afterwards the cluster is sealed by what the snapshot was sealed by: unseal it with the shares, or the key, of when it was saved.',
     ),
     path(
       'storage/raft/snapshot/verify',
@@ -45,6 +57,24 @@ async function save(snapshots: SnapshotService): Promise<LogicalResponse> {
     // As the peers name it, though ours is no gzip: its type is what tools match on, and they hand the bytes on as they are.
     raw: { contentType: 'application/gzip', body: nothing, stream: saving },
     headers: { 'content-disposition': `attachment; filename="${name}"`, 'x-holdfast-snapshot-index': String(index) },
+  }
+}
+
+async function restore(snapshots: SnapshotService, { request }: HandlerContext, force: boolean): Promise<LogicalResponse> {
+  if (request.upload === undefined)
+    throw new HoldfastError('ERR_BAD_REQUEST', 'expected a snapshot file as the body of the request, got none')
+  const source = request.upload[Symbol.asyncIterator]()
+  try {
+    const restored = await snapshots.restore({ [Symbol.asyncIterator]: () => ({ next: () => source.next() }) }, { force })
+    const { index, incarnation, stored, bytes, sha256, warnings, sealed } = restored
+    const data = { index, incarnation, stored, bytes, sha256, sealed, snapshot: headerAnswer(restored.header) }
+    return { ...answer(data), ...(warnings.length === 0 ? {} : { warnings }) }
+  } catch (error) {
+    // A client that still sends may not look for its answer.
+    for (let next = await source.next(); next.done !== true;) next = await source.next()
+    throw error
+  } finally {
+    await source.return?.()
   }
 }
 

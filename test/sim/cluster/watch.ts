@@ -198,6 +198,23 @@ export class WatchedState implements StateStore {
     })
   }
 
+  // Restoring (docs/internals/snapshot-restore.md): no world of the simulator asks for it yet.
+  get staged(): StateStore['staged'] {
+    return this.#inner.staged
+  }
+  stage(...args: Parameters<StateStore['stage']>): ReturnType<StateStore['stage']> {
+    return this.#inner.stage(...args)
+  }
+  stagedStream(level?: number): ReturnType<StateStore['stagedStream']> {
+    return this.#inner.stagedStream(level)
+  }
+  restore(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
+    return this.#inner.restore(ops, meta, onVisible)
+  }
+  discardStaged(): Promise<void> {
+    return this.#inner.discardStaged()
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }
