@@ -1,9 +1,11 @@
 /** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, and what was unmounted. */
 import type { Barrier } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import { MountReader } from './mounts.ts'
+import { namespaceRemovalJob } from './namespace-removal.ts'
 import { clearRevoked } from './revoked.ts'
 import { sweepStep } from './sweep.ts'
 
@@ -15,11 +17,12 @@ const stepsPerPassMax = 32
 interface HouseServices {
   readonly barrier: Barrier
   readonly tokens: TokenStore
+  readonly namespaces: NamespaceStore
   readonly identity: Pick<IdentityStore, 'tidyStep'>
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, identity }: HouseServices): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, namespaces, identity }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
@@ -31,6 +34,7 @@ export function houseJobs({ barrier, tokens, identity }: HouseServices): readonl
       everyMs: sweepEveryMs,
       run: () => repeat(() => barrier.transact((transaction) => identity.tidyStep(transaction))),
     },
+    namespaceRemovalJob({ barrier, namespaces, tokens }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
 }
@@ -39,7 +43,7 @@ export function houseJobs({ barrier, tokens, identity }: HouseServices): readonl
 export function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader): Promise<boolean> {
   return barrier.transact(async (transaction) => {
     const { entries, more } = await tokens.tidyStep(transaction)
-    if (entries.length > 0) await clearRevoked(transaction, await mounts.read(transaction, 'root'), entries)
+    if (entries.length > 0) await clearRevoked(transaction, (id) => mounts.read(transaction, id), entries)
     return more
   })
 }

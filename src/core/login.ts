@@ -2,6 +2,7 @@
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
 import type { Transaction } from '#barrier/types.ts'
+import type { LoginAlias } from '#identity/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
 import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
@@ -81,17 +82,11 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
   const identity =
     login.alias === null || deps.identity === undefined
       ? null
-      : await deps.identity.login(transaction, {
-          name: login.alias.name,
-          mountAccessor: mount.accessor,
-          mountType: mount.type,
-          local: mount.local,
-          ...(login.alias.metadata === undefined ? {} : { metadata: login.alias.metadata }),
-          ...(login.alias.groups === undefined ? {} : { groupAliases: login.alias.groups }),
-        })
+      : await deps.identity.login(transaction, loginAlias(mount, login.alias), mount.namespaceId)
   const { token, entry } = await deps.tokens.create(transaction, {
     parent: null,
     policies,
+    namespaceId: mount.namespaceId,
     path: request.path,
     displayName: displayNameOf(mount, login.displayName),
     ttlSeconds: granted.ttlSeconds,
@@ -108,6 +103,15 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
   const inherited = identity === null ? [] : ((await deps.policies.identityPolicies?.(transaction, entry)) ?? identity.policies)
   return { auth: authResponse(entry, token, transaction.nowMs, inherited), warnings: granted.warnings }
 }
+
+const loginAlias = (mount: MountEntry, alias: NonNullable<Login['alias']>): LoginAlias => ({
+  name: alias.name,
+  mountAccessor: mount.accessor,
+  mountType: mount.type,
+  local: mount.local,
+  ...(alias.metadata === undefined ? {} : { metadata: alias.metadata }),
+  ...(alias.groups === undefined ? {} : { groupAliases: alias.groups }),
+})
 
 /** `userpass-alice` for a mount at `auth/userpass/`. */
 const displayNameOf = (mount: MountEntry, name: string): string => {
@@ -150,9 +154,9 @@ export interface RenewalTerms {
  */
 export async function renewalTerms(context: HandlerContext, token: TokenEntry): Promise<RenewalTerms | null> {
   if (token.login === undefined) return null
-  const { mounts, engineOf } = scopeOf(context)
+  const { mountsOf, engineOf } = scopeOf(context)
   const { mountUuid, internal } = token.login
-  const mount = mounts.entries.find((entry) => entry.uuid === mountUuid)
+  const mount = (await mountsOf(token.namespaceId)).entries.find((entry) => entry.uuid === mountUuid)
   if (!mount) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
   const storage = transactionStorage(transactionOf(context), { namespace: mount.namespaceId, mount: mount.uuid })
   const params = await engineOf(mount)?.renewLogin?.({ storage, mount, token, internal, nowMs: context.nowMs, context })

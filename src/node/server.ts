@@ -27,6 +27,7 @@ import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
 import { createIdentityStore } from '#identity/store.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
@@ -247,6 +248,7 @@ function assemble(
   const tokens = createTokenStore({ random })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
+  const namespaces = createNamespaceStore({ random })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
   const lockout = new UserLockout({ term: () => replica.status().term, settingsFor: (type) => lockoutSettings(config.userLockouts, type) })
@@ -326,6 +328,7 @@ function assemble(
     rekey: holders.rekey,
     rootGeneration: holders.rootGeneration,
     policies,
+    namespaces,
     identity,
     tokens,
     wrapping,
@@ -354,13 +357,14 @@ function assemble(
     replica,
     tokens,
     policies,
+    namespaces,
     identity,
     lockout,
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier, tokens, identity }), schedules.job],
+    jobs: [...houseJobs({ barrier, tokens, namespaces, identity }), schedules.job],
     clock,
     random,
     log,

@@ -15,6 +15,7 @@ import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { createIdentityStore } from '#identity/store.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createShareHolders } from '#node/share-holders.ts'
@@ -56,6 +57,7 @@ export async function openHouse(nodes = 1) {
     tokens.setKey(new Uint8Array(32).fill(9))
     const identity = createIdentityStore({ random: systemRandom })
     const policies = createPolicyStore({ identity })
+    const namespaces = createNamespaceStore({ random: systemRandom })
     const wrapping = createWrapping({ tokens })
     const cost = { memoryKib: 8, passes: 1, parallelism: 1 }
     const passwords = createPasswordHasher({ clock, random: systemRandom, atOnceMax: 2, cost })
@@ -107,6 +109,7 @@ export async function openHouse(nodes = 1) {
       },
       ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       policies,
+      namespaces,
       identity,
       tokens,
       wrapping,
@@ -132,13 +135,14 @@ export async function openHouse(nodes = 1) {
       replica,
       tokens,
       policies,
+      namespaces,
       identity,
       lockout,
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier, tokens, identity }),
+      jobs: houseJobs({ barrier, tokens, namespaces, identity }),
       clock,
       random: systemRandom,
       log: silentLogger,

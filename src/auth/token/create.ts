@@ -81,10 +81,11 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
   const policies = choosePolicies(context, parent, sudo, shape.role)
   const ttl = chooseTtl(context, parent, sudo, shape.role, policies)
   const orphan = shape.orphan || noParent
-  const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan ? '' : parent.entityId)
+  const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan || isForeign(context, parent) ? '' : parent.entityId)
   const suffix = text(context, 'display_name')
   const { token, entry } = await tokens.create(transactionOf(context), {
     parent: orphan ? null : parent,
+    namespaceId: context.mount.namespaceId,
     policies,
     path: `auth/${context.mount.path}${context.path}`,
     displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
@@ -124,6 +125,7 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
   if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
   if (role) return rolePolicies(asked ?? [], role, withoutDefault)
+  if (isForeign(context, parent)) return foreignPolicies(asked ?? [], sudo, withoutDefault)
   const isRoot = parent.policies.includes('root')
   if (!asked || asked.length === 0) {
     const inherited = sanitizePolicyNames(parent.policies, !withoutDefault && !isRoot)
@@ -134,6 +136,21 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created without parent token being root')
   const beyond = wanted.filter((name) => name !== 'default' && !parent.policies.includes(name))
   if (beyond.length > 0 && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent')
+  return wanted
+}
+
+/** A token of a namespace above makes one here. */
+const isForeign = (context: HandlerContext, parent: TokenEntry): boolean => parent.namespaceId !== context.mount.namespaceId
+
+/** Its own policies are of its own namespace: here the same names stand for others, so it has none to hand on. */
+function foreignPolicies(asked: readonly string[], sudo: boolean, withoutDefault: boolean): string[] {
+  const wanted = sanitizePolicyNames(asked, !withoutDefault)
+  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a non-root namespace')
+  if (wanted.some((name) => name !== 'default') && !sudo) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent', {
+      hint: 'the policies of a token of another namespace are not those of this one: sudo is needed to give any',
+    })
+  }
   return wanted
 }
 
@@ -173,7 +190,7 @@ function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, r
     periodSeconds: role?.periodSeconds || period,
     explicitMaxTtlSeconds: shorter(seconds('explicit_max_ttl'), role?.explicitMaxTtlSeconds ?? 0),
   }
-  const isRoot = policies.includes('root')
+  const isRoot = policies.includes('root') && context.mount.namespaceId === 'root'
   const endless = isRoot && request.ttlSeconds === 0 && request.periodSeconds === 0 && request.explicitMaxTtlSeconds === 0
   if (endless) {
     // An expiring root token must not make itself immortal through a child.

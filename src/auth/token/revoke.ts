@@ -9,7 +9,7 @@ import { accessorField, byAccessor, named, self, text, tokenField } from './fiel
 
 export function revokePaths({ tokens }: AuthServices): PathDef[] {
   const clear = async (context: HandlerContext, { entries }: Revoked): Promise<null> => {
-    await clearRevoked(transactionOf(context), scopeOf(context).mounts, entries)
+    await clearRevoked(transactionOf(context), scopeOf(context).mountsOf, entries)
     return null
   }
   const path = (
@@ -57,7 +57,7 @@ export function revokePaths({ tokens }: AuthServices): PathDef[] {
       { sudo: true },
     ),
     path('tidy', 'Delete tokens that have ended, a bounded number of them; the leader does so by itself too.', {}, async (context) => {
-      const revoked = await tokens.tidyStep(transactionOf(context))
+      const revoked = await tokens.tidyStep(transactionOf(context), undefined, context.mount.namespaceId)
       await clear(context, revoked)
       return { warnings: ['Tidy operation successfully started. Any information from the operation will be printed to the server logs.'] }
     }),

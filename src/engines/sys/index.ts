@@ -8,6 +8,8 @@ import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
 import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
+import { namespaceLockPaths } from './namespace-lock.ts'
+import { namespacePaths } from './namespaces.ts'
 import { policyPaths } from './policies.ts'
 import { raftPaths } from './raft.ts'
 import { rekeyPaths } from './rekey.ts'
@@ -39,6 +41,8 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...toolPaths(),
     ...wrappingPaths(services),
     ...lockedUserPaths(services),
+    ...namespacePaths(services),
+    ...namespaceLockPaths(services),
   ]
   return {
     type: 'system',

@@ -9,6 +9,7 @@ import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { RootGeneration } from '#seal/generate-root.ts'
@@ -127,6 +128,7 @@ export interface SystemServices {
   readonly rekey: RekeyService
   readonly rootGeneration: RootGeneration
   readonly policies: PolicyStore
+  readonly namespaces: NamespaceStore
   /** Whose aliases go with the mount that they belong to. */
   readonly identity: Pick<IdentityStore, 'dropMount'>
   readonly tokens: SystemTokens
