@@ -6,6 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { LeaseDef, LeaseGrant } from './lease-types.ts'
 import type { Login, LoginDef, LoginRenewal, RenewedLogin } from './login-types.ts'
 import type { Ticket } from './slots.ts'
 
@@ -170,6 +171,8 @@ export interface LogicalResponse {
   readonly auth?: AuthResponse
   /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
   readonly login?: Login
+  /** What is given out is lent: the core registers it in the handler's own transaction, and answers `leaseId`, `renewable` and `leaseSeconds`. */
+  readonly lease?: LeaseGrant
   readonly warnings?: readonly string[]
   readonly leaseId?: string
   readonly renewable?: boolean
@@ -278,6 +281,8 @@ export interface EngineDef {
    * renewed any more (the account is gone, its policies are others). Absent: renewed as it was made.
    */
   readonly renewLogin?: (renewal: LoginRenewal) => Promise<RenewedLogin>
+  /** How what it lends is taken back and prolonged, by the type that `LeaseGrant` names. */
+  readonly leases?: Readonly<Record<string, LeaseDef>>
   /** Checks options at mount and tune; throws ERR_BAD_REQUEST. */
   readonly checkOptions?: (options: Readonly<Record<string, string>> | null) => void
   /** Jobs that only the leader runs, each pass one or more transactions of its own. */
