@@ -108,6 +108,7 @@ class CoreRunner implements Core {
       policies: deps.policies,
       identity: deps.identity,
       lockout: deps.lockout,
+      leasing: deps.leasing,
       wrapping: deps.wrapping,
       once: this.#keeping.once,
       registry: this.registry,
@@ -119,8 +120,12 @@ class CoreRunner implements Core {
     this.#slots = new SlotPool(deps.boot, onceLimits.slotsPerNodeMax)
     const members = (): readonly string[] => deps.replica.status().members.map(({ id }) => id)
     const { barrier, lockout } = deps
-    const jobs = [...deps.jobs, ...onceJobs({ barrier, members }), ...(lockout ? [lockoutJob({ barrier, lockout })] : [])]
-    this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)
+    const jobs = [
+      ...deps.jobs,
+      ...onceJobs({ barrier, members }),
+      ...(lockout ? [lockoutJob({ barrier, lockout, namespaces: this.#namespaces })] : []),
+    ]
+    this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts, this.#namespaces)
   }
 
   async handle(request: Request): Promise<CoreResponse> {
@@ -172,10 +177,12 @@ class CoreRunner implements Core {
 
   startJobs(): void {
     this.#jobs.start()
+    this.#deps.leasing?.expirer.start()
   }
 
-  stopJobs(): Promise<void> {
-    return this.#jobs.stop()
+  async stopJobs(): Promise<void> {
+    await this.#deps.leasing?.expirer.stop()
+    await this.#jobs.stop()
   }
 
   onSealed(): void {

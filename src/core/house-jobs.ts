@@ -1,4 +1,4 @@
-/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, and what was unmounted. */
+/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
 import type { Barrier } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
@@ -6,12 +6,13 @@ import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import { MountReader } from './mounts.ts'
 import { namespaceRemovalJob } from './namespace-removal.ts'
+import { NamespaceRounds } from './namespace-rounds.ts'
 import { clearRevoked } from './revoked.ts'
 import { sweepStep } from './sweep.ts'
 
 const tidyEveryMs = 10_000
 const sweepEveryMs = 5_000
-/** Bounds one pass: what is left waits for the next. */
+/** Bounds one pass, of one namespace: what is left waits for the next. */
 const stepsPerPassMax = 32
 
 interface HouseServices {
@@ -27,22 +28,22 @@ export function houseJobs({ barrier, tokens, namespaces, identity }: HouseServic
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
   }
+  const everywhere = (name: string, everyMs: number, step: (namespaceId: string) => Promise<boolean>): LeaderJob => {
+    const rounds = new NamespaceRounds(barrier, namespaces)
+    return { name, everyMs, run: () => rounds.pass((id) => repeat(() => step(id))) }
+  }
   return [
-    { name: 'tidy tokens', everyMs: tidyEveryMs, run: () => repeat(() => tidyTokens(barrier, tokens, mounts)) },
-    {
-      name: 'tidy identity',
-      everyMs: sweepEveryMs,
-      run: () => repeat(() => barrier.transact((transaction) => identity.tidyStep(transaction))),
-    },
+    everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
+    everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
     namespaceRemovalJob({ barrier, namespaces, tokens }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
 }
 
-/** One bounded step; true when more is left. Also behind `auth/token/tidy`. */
-export function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader): Promise<boolean> {
+/** One bounded step in one namespace; true when more is left there. */
+function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader, namespaceId: string): Promise<boolean> {
   return barrier.transact(async (transaction) => {
-    const { entries, more } = await tokens.tidyStep(transaction)
+    const { entries, more } = await tokens.tidyStep(transaction, undefined, namespaceId)
     if (entries.length > 0) await clearRevoked(transaction, (id) => mounts.read(transaction, id), entries)
     return more
   })

@@ -10,7 +10,8 @@ const fields = {
 } as const
 
 function ownPath(context: HandlerContext): string {
-  if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
+  // Of a token of a namespace above nothing would take it away here when that token ends.
+  if (context.token?.namespaceId !== context.mount.namespaceId) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
   const path = (context.fields.path as string | undefined) ?? ''
   return path === '' ? context.token.idHash : `${context.token.idHash}/${path}`
 }

@@ -1,5 +1,9 @@
 /** Namespaces through a whole core: finding them, what is of each, deleting, locking. */
 import { beforeEach, describe, expect, test } from 'vitest'
+import { systemRandom } from '#base/random.ts'
+import { removalStep } from '#core/namespace-removal.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
+import { createTokenStore } from '#tokens/store.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 
 let house: Awaited<ReturnType<typeof openHouse>>
@@ -172,5 +176,125 @@ describe('tokens', () => {
     expect(child.body.auth.policies).toEqual(['default'])
     await write('', 'auth/token/revoke', { token: above })
     expect((await read('team', 'auth/token/lookup-self', child.body.auth.client_token as string)).status).toBe(403)
+  })
+})
+
+describe('deleting', () => {
+  const sections = (position = 0): Set<string> =>
+    new Set(
+      house.cluster
+        .node(position)
+        .dump()
+        .map(([key]) => Buffer.from(key.subarray(0, 17)).toString('hex')),
+    )
+
+  /** As many kinds of things as there are, in namespace `path`. */
+  async function fill(path: string): Promise<string> {
+    await write(path, 'sys/mounts/kv', { type: 'kv' })
+    await write(path, 'sys/auth/userpass', { type: 'userpass' })
+    for (let at = 0; at < 40; at += 1) await write(path, `kv/deep/${at % 4}/${at}`, { at })
+    await write(path, 'sys/policies/acl/all', { policy: 'path "*" { capabilities = ["create","read","update","delete","list"] }' })
+    await write(path, 'sys/roles/r', { policies: ['all'] })
+    await write(path, 'auth/userpass/users/alice', { password: 'a long one', token_policies: ['all'] })
+    const login = await write(path, 'auth/userpass/login/alice', { password: 'a long one' }, null)
+    const token = login.body.auth.client_token as string
+    await write(path, 'identity/group', { name: 'g', member_entity_ids: [login.body.auth.entity_id] })
+    await write(path, 'cubbyhole/mine', { value: 'x' }, token)
+    await write(path, 'auth/token/create', { policies: ['all'] })
+    for (let at = 0; at < 6; at += 1) await write(path, 'auth/userpass/login/mallory', { password: 'wrong' }, null)
+    await ask({ operation: 'update', namespace: path, path: 'sys/wrapping/wrap', body: { a: 1 }, wrapTtlSeconds: 60 })
+    return token
+  }
+
+  const services = (position: number) => {
+    const tokens = createTokenStore({ random: systemRandom })
+    tokens.setKey(new Uint8Array(32).fill(9))
+    return { barrier: house.at(position), namespaces: createNamespaceStore({ random: systemRandom }), tokens }
+  }
+
+  test('refuses while others lie in it; then nothing reaches it, and nothing of it stays', async () => {
+    const before = sections()
+    await make('team')
+    await make('team/app')
+    const token = await fill('team')
+    const refused = await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team' })
+    expect([refused.status, refused.body.errors]).toEqual([409, ['unable to delete namespace containing child namespaces']])
+    const remover = services(0)
+    await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team/app' })
+    while (await removalStep(remover));
+    const begun = await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team' })
+    expect(begun.body.data).toEqual({ status: 'in-progress' })
+    expect((await read('', 'sys/namespaces/team')).body.data.tainted).toBe(true)
+    expect((await read('team', 'kv/deep/0/0', token)).status).toBe(403)
+    expect((await read('team', 'kv/deep/0/0')).status).toBe(404)
+    expect((await write('', 'sys/namespaces/team')).status).toBe(409)
+    expect((await write('', 'sys/namespaces/api-lock/lock/team')).status).toBe(409)
+    while (await removalStep(remover));
+    expect((await read('', 'sys/namespaces/team')).status).toBe(404)
+    const left = [...sections()].filter((section) => !before.has(section))
+    // The namespaces' own section, with the count of none; what lies in the clear has no section.
+    expect(left.filter((section) => section.startsWith('01')).length).toBeLessThanOrEqual(1)
+    const absent = await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team' })
+    expect([absent.status, absent.body.warnings]).toEqual([200, ['requested namespace does not exist']])
+  })
+
+  test('goes on where it was when another node leads; the path begins anew', async () => {
+    house = await openHouse(3)
+    await make('team')
+    const token = await fill('team')
+    const old = (await read('', 'sys/namespaces/team')).body.data
+    await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team' })
+    const first = services(0)
+    expect(await removalStep(first)).toBe(true)
+    house.cluster.elect('node-2')
+    await expect(removalStep(first)).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })
+    await house.cluster.node(1).appliedUpTo(house.cluster.log.length)
+    const second = services(1)
+    while (await removalStep(second));
+    expect((await read('', 'sys/namespaces/team')).status).toBe(404)
+    await make('team')
+    const fresh = (await read('', 'sys/namespaces/team')).body.data
+    expect(fresh.id).not.toBe(old.id)
+    expect((await read('team', 'auth/token/lookup-self', token)).status).toBe(403)
+    await write('team', 'sys/mounts/kv', { type: 'kv' })
+    expect((await ask({ operation: 'list', namespace: 'team', path: 'kv/' })).status).toBe(404)
+    expect((await ask({ operation: 'list', namespace: 'team', path: 'sys/policies/acl/' })).body.data.keys).toEqual(['default'])
+    expect((await ask({ operation: 'list', namespace: 'team', path: 'identity/entity/id/' })).status).toBe(404)
+    expect((await read('team', 'sys/locked-users')).body.data.total).toBe(0)
+  })
+})
+
+describe('a locked API', () => {
+  test('answers 503 in the namespace and below, to those who may be there, until it is unlocked', async () => {
+    await make('team')
+    await make('team/app')
+    await make('other')
+    const key = (await write('', 'sys/namespaces/api-lock/lock/team')).body.data.unlock_key as string
+    expect((await write('', 'sys/namespaces/api-lock/lock/team')).status).toBe(400)
+    for (const namespace of ['team', 'team/app']) {
+      const answer = await read(namespace, 'sys/mounts')
+      expect([answer.status, answer.body.errors]).toEqual([
+        503,
+        ['API access to this namespace has been locked by an administrator - "team/" must be unlocked to gain access.'],
+      ])
+    }
+    expect((await read('', 'team/app/sys/mounts')).status).toBe(503)
+    expect((await read('team', 'sys/mounts', 's.stranger')).status).toBe(403)
+    expect((await read('other', 'sys/mounts')).status).toBe(200)
+    expect((await read('', 'sys/namespaces/team')).body.data.locked).toBe(true)
+    expect((await write('team', 'sys/namespaces/api-lock/unlock', { unlock_key: 'wrong' })).status).toBe(400)
+    expect((await write('team', 'sys/namespaces/api-lock/unlock', { unlock_key: key })).status).toBe(204)
+    expect((await read('team', 'sys/mounts')).status).toBe(200)
+  })
+
+  test('is unlocked without its key with sudo alone', async () => {
+    await make('team')
+    await write('', 'sys/namespaces/api-lock/lock/team')
+    await write('', 'sys/policies/acl/weak', { policy: 'path "sys/namespaces/api-lock/*" { capabilities = ["update"] }' })
+    const weak = (await write('', 'auth/token/create', { policies: ['weak'] })).body.auth.client_token as string
+    expect((await write('', 'sys/namespaces/api-lock/unlock/team', {}, weak)).status).toBe(400)
+    const done = await write('', 'sys/namespaces/api-lock/unlock/team')
+    expect([done.status, done.body.warnings]).toEqual([200, ['Namespace unlocked using sudo capabilities']])
+    expect((await write('', 'sys/namespaces/api-lock/lock')).status).toBe(400)
   })
 })
