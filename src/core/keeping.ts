@@ -10,7 +10,7 @@ import { answerOfFailure, Once, onceKeyOf, onceSection, type OnceKey } from './o
 import type { CoreResponse, LogicalResponse, Request } from './types.ts'
 
 /** Not this request's end, but that nobody could see to it now: it may succeed at the next try. */
-const passing = (error: unknown): boolean => isHoldfastError(error) && error.status === 503
+const passing = (error: unknown): boolean => isHoldfastError(error) && (error.status === 503 || error.status === 429)
 
 /**
  * Whether the end of a request that writes nothing must be laid down, so that an earlier sending of it is not carried out behind it. Not for

@@ -6,12 +6,15 @@ import type { PasswordHasher } from '#auth/passwords.ts'
 import type { BarrierControl } from '#barrier/types.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
+import type { Limiter } from '#quotas/limiter.ts'
+import type { QuotaStore } from '#quotas/store.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
 import type { SnapshotSaver } from '#snapshots/saver.ts'
 import type { SnapshotSchedules } from '#snapshots/schedules.ts'
 import type { Birth } from './lifecycle.ts'
+import type { QuotaSync } from './quota-sync.ts'
 
 export interface MetricSources {
   readonly replica: LateReplica
@@ -25,11 +28,14 @@ export interface MetricSources {
   readonly schedules: SnapshotSchedules
   readonly passwords: PasswordHasher
   readonly lockout: UserLockout
+  readonly limiter: Limiter
+  readonly quotaSync: QuotaSync
+  readonly quotaStore: QuotaStore
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export async function metricsText(sources: MetricSources): Promise<string> {
-  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout } = sources
+  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, limiter, quotaSync, quotaStore } = sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -64,6 +70,10 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_password_checks_waiting', 'Logins that wait for it.', passwords.queue.waiting)
   gauge('holdfast_password_checks_refused', 'Logins turned away since the start, since too many waited.', passwords.queue.refused)
   gauge('holdfast_lockout_names', 'Names whose wrong tries this leader counts now.', lockout.names)
+  gauge('holdfast_quota_rate_limits', 'Rate limits that hold.', quotaStore.current.rateLimits.size)
+  gauge('holdfast_quota_buckets', 'Clients that are counted now, once for each rate limit.', limiter.size)
+  gauge('holdfast_quota_refused', 'Requests refused by rate limits on this node since the start.', limiter.refused)
+  gauge('holdfast_quota_accounts', 'Of the whole cluster, those that this node counts as the leader.', quotaSync.accounts)
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', sealedHere ?? 0)
   gauge('holdfast_barrier_key_encryptions', 'Of those, under the key that this leader seals with now.', sealedUnderKey ?? 0)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)

@@ -29,6 +29,9 @@ import type { LifecycleService } from '#engines/sys/types.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
+import { QuotaFeed } from '#quotas/feed.ts'
+import { Limiter } from '#quotas/limiter.ts'
+import { QuotaStore } from '#quotas/store.ts'
 import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
 import type { SealManager } from '#seal/types.ts'
@@ -52,6 +55,7 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { lockoutSettings } from './lockout-settings.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
+import { QuotaSync, quotaKind } from './quota-sync.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
@@ -88,6 +92,7 @@ interface House {
   readonly birth: Birth
   readonly cluster: NodeCluster
   readonly renewal: Renewal
+  readonly quotas: { readonly feed: QuotaFeed; readonly sync: QuotaSync }
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
   readonly saver: SnapshotSaver
@@ -196,6 +201,8 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   house.state.draining = true
   house.cluster.stop()
   house.renewal.stop()
+  house.quotas.feed.stop()
+  house.quotas.sync.stop()
   for (const listener of listeners) listener.drain()
   const { role, members } = house.replica.status()
   // Alone there is nobody to send clients to: waiting would help no one. A sealed node has told its health already, and leads no more.
@@ -282,7 +289,8 @@ function assemble(
     onRequest: async (from, kind, body) => {
       if (kind === forwardKind) return forwarding.answer(from, body)
       if (kind === renewKind) return renewal.answer(from, body)
-      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind} or ${renewKind}, got another`)
+      if (kind === quotaKind) return quotaSync.answer(from, body)
+      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind}, ${renewKind} or ${quotaKind}, got another`)
     },
   })
   const forwarding = new Forwarding({
@@ -292,6 +300,18 @@ function assemble(
     transport: () => birth.transport,
     handle: (request) => core.handle(request),
   })
+  const quotaStore = new QuotaStore()
+  const quotaSync = new QuotaSync({
+    barrier,
+    random,
+    replica,
+    transport: () => birth.transport,
+    sealed: () => barrier.sealed,
+    store: quotaStore,
+    clock,
+    log,
+  })
+  const limiter = new Limiter({ cluster: () => quotaSync.cluster(), epochBase: clock.nowMs() * 1_000 })
   const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
   const renewal = new Renewal({
     replica,
@@ -337,6 +357,7 @@ function assemble(
     barrier,
     engines: mountable,
     lockout,
+    quotas: { store: quotaStore },
     auditDevices: () =>
       config.audit.map(({ name, type, description, options }) => ({
         path: name,
@@ -345,7 +366,7 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules, passwords, lockout }),
+    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules, passwords, lockout, limiter, quotaSync, quotaStore }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
@@ -360,6 +381,7 @@ function assemble(
     namespaces,
     identity,
     lockout,
+    quotas: { store: quotaStore, limiter },
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
@@ -371,8 +393,20 @@ function assemble(
     nodeId,
     boot: nextBoot(config.raft.path, clock.nowMs()),
   })
+  const feed = new QuotaFeed({
+    barrier,
+    onApplied: (listener) => replica.onApplied(listener),
+    store: quotaStore,
+    alongside: async (view, namespaceIds) => core.quotas?.alongside(view, namespaceIds),
+    clock,
+    log,
+  })
+  quotaSync.start(limiter)
   barrier.onSealChange((sealed) => {
     forwarding.forget()
+    quotaSync.forget()
+    if (sealed) quotaStore.onSealed()
+    else feed.look()
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
     if (sealed) {
@@ -400,6 +434,7 @@ function assemble(
     birth,
     cluster,
     renewal,
+    quotas: { feed, sync: quotaSync },
     replica,
     audit,
     saver,

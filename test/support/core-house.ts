@@ -17,6 +17,9 @@ import { Forwarding } from '#node/forwarding.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
+import { QuotaFeed } from '#quotas/feed.ts'
+import { Limiter } from '#quotas/limiter.ts'
+import { QuotaStore } from '#quotas/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createShareHolders } from '#node/share-holders.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
@@ -50,6 +53,7 @@ export async function openHouse(nodes = 1) {
   let rootToken = ''
   const house: HouseNode[] = []
   const forwardings = new Map<string, Forwarding>()
+  const quotas: { readonly feed: QuotaFeed; readonly limiter: Limiter; readonly store: QuotaStore }[] = []
   for (let position = 0; position < nodes; position += 1) {
     const barrier = at(position)
     const replica = cluster.node(position)
@@ -64,6 +68,8 @@ export async function openHouse(nodes = 1) {
     const lockout = new UserLockout({ term: () => replica.status().term })
     if (position === 0)
       rootToken = (await barrier.transact((transaction) => bootstrapStorage(transaction, { random: systemRandom, tokens }))).rootToken
+    const quotaStore = new QuotaStore()
+    const limiter = new Limiter({ cluster: () => ({ nodes, inContact: true }), epochBase: position * 1_000_000 })
     const audit: AuditRecord[] = []
     const calls: string[] = []
     const sealStatus = standingSeal()
@@ -121,6 +127,7 @@ export async function openHouse(nodes = 1) {
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
       engines: mountable,
       lockout,
+      quotas: { store: quotaStore },
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
       metricsText: () => 'holdfast_up 1\n',
@@ -138,6 +145,7 @@ export async function openHouse(nodes = 1) {
       namespaces,
       identity,
       lockout,
+      quotas: { store: quotaStore, limiter },
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
@@ -157,10 +165,19 @@ export async function openHouse(nodes = 1) {
       handle: (request) => core.handle(request),
     })
     barrier.onSealChange(() => forwarding.forget())
+    const feed = new QuotaFeed({
+      barrier,
+      onApplied: (listener) => replica.onApplied(listener),
+      store: quotaStore,
+      alongside: async (view, namespaceIds) => core.quotas?.alongside(view, namespaceIds),
+      clock,
+      log: silentLogger,
+    })
+    quotas.push({ feed, limiter, store: quotaStore })
     forwardings.set(replica.nodeId, forwarding)
     house.push(nodeOf(core, rootToken, audit, calls, sealStatus, state))
   }
-  return { clock, cluster, house, node: house[0]!, rootToken, at }
+  return { clock, cluster, house, node: house[0]!, rootToken, at, quotas }
 }
 
 const standingSeal = (): SealStatus => ({

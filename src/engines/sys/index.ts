@@ -11,6 +11,7 @@ import { mountPaths } from './mounts.ts'
 import { namespaceLockPaths } from './namespace-lock.ts'
 import { namespacePaths } from './namespaces.ts'
 import { policyPaths } from './policies.ts'
+import { quotaPaths } from './quotas.ts'
 import { raftPaths } from './raft.ts'
 import { rekeyPaths } from './rekey.ts'
 import { snapshotPaths } from './snapshots.ts'
@@ -41,6 +42,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...toolPaths(),
     ...wrappingPaths(services),
     ...lockedUserPaths(services),
+    ...quotaPaths(services),
     ...namespacePaths(services),
     ...namespaceLockPaths(services),
   ]

@@ -185,7 +185,7 @@ async function checkNoNamespace({ namespaces }: SystemServices, context: Handler
 }
 
 /** The table changes at once; the data, which nothing reaches any more, is deleted in bounded steps by a job of the leader. */
-async function disable({ identity, tokens }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
+async function disable({ identity, tokens, quotas }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
   const transaction = transactionOf(context)
   const { mounts } = scopeOf(context)
   const full = fullPath({ table, path: wantedPath(context) })
@@ -198,6 +198,7 @@ async function disable({ identity, tokens }: SystemServices, context: HandlerCon
     mounts.entries.filter((entry) => entry !== mount),
   )
   scheduleSweep(transaction, { namespace: mount.namespaceId, mount: mount.uuid }, '')
+  await quotas.store.drop(transaction, { mountUuid: mount.uuid })
   if (table === 'auth') tokens.mountGone(transaction, mount.uuid, mount.namespaceId)
   await identity.dropMount(transaction, mount.accessor, mount.namespaceId)
   return null

@@ -11,6 +11,7 @@ import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
+import type { QuotaStore } from '#quotas/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { RootGeneration } from '#seal/generate-root.ts'
 import type { RekeyService } from '#seal/rekey-types.ts'
@@ -134,6 +135,7 @@ export interface SystemServices {
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly lockout: UserLockout
+  readonly quotas: { readonly store: QuotaStore }
   readonly snapshots: SnapshotService
   /** Below which scheduled snapshots may be kept on this node; null: nowhere. */
   readonly snapshotFolder: string | null
