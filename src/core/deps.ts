@@ -12,6 +12,7 @@ import type { CreateToken } from '#tokens/store.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { LeaderJob } from './jobs.ts'
+import type { Leasing } from './leasing.ts'
 import type { UserLockout } from './lockout.ts'
 import type { QuotaService } from './quota-gate.ts'
 import type { CoreResponse, EngineDef, Request } from './types.ts'
@@ -58,6 +59,8 @@ export interface CoreDeps {
   readonly lockout?: UserLockout
   /** Absent: nothing is limited. */
   readonly quotas?: QuotaService
+  /** Its `barrier` must be this one's. Absent: no engine can lend anything, and nothing that is due is ended. */
+  readonly leasing?: Leasing
   /** Absent: a request that asks for wrapping is refused. */
   readonly wrapping?: Wrapping
   readonly audit: Pick<AuditBroker, 'record'>

@@ -19,6 +19,7 @@ import { checkAge } from './consistency.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
 import { newLoginTrace, runLogin, type LoginTrace } from './login.ts'
+import type { Leasing } from './leasing.ts'
 import type { UserLockout } from './lockout.ts'
 import { applyListLimits, filterList } from './lists.ts'
 import type { MountReader, MountTable } from './mounts.ts'
@@ -98,6 +99,7 @@ export interface EvaluateDeps {
   readonly policies: PolicyGate
   readonly identity: IdentityGate | undefined
   readonly lockout: UserLockout | undefined
+  readonly leasing: Leasing | undefined
   readonly quotas: QuotaGate | null
   readonly wrapping: Wrapping | undefined
   readonly once: Once
@@ -215,6 +217,7 @@ export async function evaluate(
   const context = contextOf(checked.read, outside)
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
+  deps.quotas?.lent(place, checked.operation, response)
   const filter = caller.decision(trace.operation)?.listFilter
   const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }

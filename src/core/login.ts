@@ -8,7 +8,9 @@ import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
+import type { LeaseGrant } from './lease-types.ts'
 import type { Login, TokenParams } from './login-types.ts'
+import type { Leasing } from './leasing.ts'
 import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
 import { scopeOf, transactionOf } from './scope.ts'
 import { transactionStorage } from './storage.ts'
@@ -19,6 +21,7 @@ export interface LoginDeps {
   readonly policies: PolicyGate
   readonly identity?: IdentityGate | undefined
   readonly lockout?: UserLockout | undefined
+  readonly leasing?: Leasing | undefined
 }
 
 /** What the login of one request has to do with lockout; outlives its evaluations. */
@@ -62,10 +65,19 @@ export async function runLogin(
 }
 
 async function finish(deps: LoginDeps, context: HandlerContext, response: LogicalResponse | null): Promise<LogicalResponse | null> {
+  if (response?.lease) return lend(deps, context, response, response.lease)
   if (!response?.login) return response
   const { login, ...rest } = response
   const { auth, warnings } = await makeToken(deps, transactionOf(context), context.mount, context.request, login)
   return { ...rest, auth, warnings: [...(rest.warnings ?? []), ...warnings] }
+}
+
+/** What the handler lends is registered with what it wrote. */
+function lend({ leasing }: LoginDeps, context: HandlerContext, response: LogicalResponse, grant: LeaseGrant): LogicalResponse {
+  if (leasing === undefined) throw new HoldfastError('ERR_INTERNAL', 'expected a book of leases')
+  const { lease: _, ...rest } = response
+  const made = leasing.grant(transactionOf(context), context.mount, context.request.path, context.token, grant)
+  return { ...rest, ...made, warnings: [...(rest.warnings ?? []), ...(made.warnings ?? [])] }
 }
 
 type Made = Required<Pick<LogicalResponse, 'auth' | 'warnings'>>

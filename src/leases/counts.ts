@@ -62,7 +62,9 @@ export class LeaseCounts implements LedgerListener {
       }
       const { namespace, folder } = next
       this.#waiting.delete(`${namespace}/${folder}`)
-      const names = await barrier.read({ kind: 'stale' }, (view) => view.list(leaseSection(namespace), folder === '' ? 'id' : `id/${folder}`))
+      const names = await barrier.read({ kind: 'stale' }, (view) =>
+        view.list(leaseSection(namespace), folder === '' ? 'id' : `id/${folder}`),
+      )
       const child = (name: string): string => (folder === '' ? name : `${folder}/${name}`)
       for (const name of names) if (!name.endsWith('/')) this.#add(namespace, child(name), 1)
       const below = names.filter((name) => name.endsWith('/')).map((name) => ({ namespace, folder: child(name.slice(0, -1)) }))

@@ -80,7 +80,10 @@ export async function readDues(
 ): Promise<DuePage> {
   const section = leaseSection(namespace)
   const folders = async (path: string, from: string): Promise<string[]> =>
-    (await view.list(section, path)).filter((name) => name.endsWith('/')).map((name) => name.slice(0, -1)).filter((name) => name >= from)
+    (await view.list(section, path))
+      .filter((name) => name.endsWith('/'))
+      .map((name) => name.slice(0, -1))
+      .filter((name) => name >= from)
   const dues: Due[] = []
   const [lastChunk, lastBucket] = [chunkName(Math.max(0, untilMs)), bucketName(Math.max(0, untilMs))]
   for (const chunk of await folders('due', cursor?.chunk ?? '')) {

@@ -266,7 +266,7 @@ export class Expirer implements LedgerListener {
 
   /** Starts as many as may run, a mount at a time in turn. */
   #dispatch(): void {
-    for (let started = true; started; ) {
+    for (let started = true; started;) {
       started = false
       for (const [mount, queue] of this.#queues) {
         if (this.#runningCount >= expirerLimits.revocationsMax) return
@@ -320,6 +320,9 @@ export class Expirer implements LedgerListener {
     if (isHoldfastError(error, 'ERR_NOT_LEADER') || this.#options.leads() === null || this.#alarmed.has(namespace)) return
     this.#alarmed.add(namespace)
     const text = error instanceof HoldfastError ? error.message : 'internal error'
-    this.#options.log.warn({ namespace, error: text }, 'tokens and leases that are due could not be ended; they are not good, and are tried again')
+    this.#options.log.warn(
+      { namespace, error: text },
+      'tokens and leases that are due could not be ended; they are not good, and are tried again',
+    )
   }
 }

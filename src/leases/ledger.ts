@@ -37,14 +37,14 @@ export class LeaseLedger {
 
   /** `barrier`, but whoever listens learns what is committed through it. */
   watch(barrier: Barrier): Barrier {
-    const ledger = this
+    const transact = <T>(work: (transaction: Transaction) => Promise<T>): Promise<T> => this.#transact(barrier, work)
     return {
       get sealed() {
         return barrier.sealed
       },
       status: () => barrier.status(),
       read: (consistency, work) => barrier.read(consistency, work),
-      transact: (work) => ledger.#transact(barrier, work),
+      transact,
     }
   }
 

@@ -69,7 +69,8 @@ export function decodeLease(namespaceId: string, id: string, bytes: Uint8Array):
   } catch {
     throw new HoldfastError('ERR_STORE_CORRUPT', 'expected a lease to be JSON')
   }
-  if (!checkVersion('lease', formatVersion, parsed.version)) throw new HoldfastError('ERR_STORE_CORRUPT', 'expected a lease with its version')
+  if (!checkVersion('lease', formatVersion, parsed.version))
+    throw new HoldfastError('ERR_STORE_CORRUPT', 'expected a lease with its version')
   const { version: _version, ...rest } = parsed
   return { ...rest, id, namespaceId } as unknown as Lease
 }

@@ -64,10 +64,16 @@ const ownerSection = ({ namespaceId, tokenNamespaceId }: SecretLease) => leaseSe
 /** What clients send as a lease's id may be anything: what can't be one is not there. */
 const isStorable = (path: string): boolean =>
   path.length <= limits.pathBytesMax + 128 &&
-  path.split('/').every((segment) => segment !== '' && segment !== '.' && segment !== '..' && Buffer.byteLength(segment) <= limits.pathSegmentBytesMax)
+  path
+    .split('/')
+    .every((segment) => segment !== '' && segment !== '.' && segment !== '..' && Buffer.byteLength(segment) <= limits.pathSegmentBytesMax)
 
 /** Without slashes at its ends or twice in the middle. */
-const clean = (path: string): string => path.split('/').filter((segment) => segment !== '').join('/')
+const clean = (path: string): string =>
+  path
+    .split('/')
+    .filter((segment) => segment !== '')
+    .join('/')
 
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 const one = Uint8Array.of(1)

@@ -22,11 +22,14 @@ import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { holdfastVersion } from '#core/version.ts'
+import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
 import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
 import { createIdentityStore } from '#identity/store.ts'
+import { LeaseLedger } from '#leases/ledger.ts'
+import { LeaseStore } from '#leases/store.ts'
 import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
 import { QuotaFeed } from '#quotas/feed.ts'
@@ -252,7 +255,8 @@ function assemble(
   const random = systemRandom
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log, ...cacheOptions(config) })
-  const tokens = createTokenStore({ random })
+  const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
+  const tokens = createTokenStore({ random, leases })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
   const namespaces = createNamespaceStore({ random })
@@ -342,6 +346,20 @@ function assemble(
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
+  const leasing = new Leasing({
+    barrier,
+    store: leases,
+    tokens,
+    namespaces,
+    engines: () => mountable,
+    leads: () => {
+      const { role, ready, term } = replica.status()
+      return role === 'leader' && ready && !barrier.sealed ? term : null
+    },
+    clock,
+    random,
+    log,
+  })
   const services: SystemServices = {
     lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
@@ -357,6 +375,7 @@ function assemble(
     barrier,
     engines: mountable,
     lockout,
+    leasing,
     quotas: { store: quotaStore },
     auditDevices: () =>
       config.audit.map(({ name, type, description, options }) => ({
@@ -366,7 +385,22 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules, passwords, lockout, limiter, quotaSync, quotaStore }),
+    metricsText: () =>
+      metricsText({
+        replica,
+        barrier,
+        birth,
+        audit,
+        core,
+        seal: seals.active,
+        saver,
+        schedules,
+        passwords,
+        lockout,
+        limiter,
+        quotaSync,
+        quotaStore,
+      }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
@@ -374,7 +408,8 @@ function assemble(
     random,
   }
   const core: Core = createCore({
-    barrier,
+    barrier: leasing.barrier,
+    leasing,
     replica,
     tokens,
     policies,
@@ -386,7 +421,7 @@ function assemble(
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier, tokens, namespaces, identity }), schedules.job],
+    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity }), schedules.job],
     clock,
     random,
     log,

@@ -6,6 +6,7 @@ import { generateRootPaths } from './generate-root.ts'
 import { keyPaths } from './keys.ts'
 import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
+import { leasePaths } from './leases.ts'
 import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
 import { namespaceLockPaths } from './namespace-lock.ts'
@@ -42,6 +43,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...toolPaths(),
     ...wrappingPaths(services),
     ...lockedUserPaths(services),
+    ...leasePaths(services),
     ...quotaPaths(services),
     ...namespacePaths(services),
     ...namespaceLockPaths(services),

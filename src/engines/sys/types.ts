@@ -7,6 +7,7 @@ import type { Clock } from '#base/clock.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
+import type { Leasing } from '#core/leasing.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
@@ -135,6 +136,7 @@ export interface SystemServices {
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly lockout: UserLockout
+  readonly leasing: Leasing
   readonly quotas: { readonly store: QuotaStore }
   readonly snapshots: SnapshotService
   /** Below which scheduled snapshots may be kept on this node; null: nowhere. */
