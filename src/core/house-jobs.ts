@@ -2,10 +2,11 @@
 import type { Barrier } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
+import type { QuotaStore } from '#quotas/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import { MountReader } from './mounts.ts'
-import { namespaceRemovalJob } from './namespace-removal.ts'
+import { namespaceRemovalJob, type NamespaceDrain } from './namespace-removal.ts'
 import { NamespaceRounds } from './namespace-rounds.ts'
 import { clearRevoked } from './revoked.ts'
 import { sweepStep } from './sweep.ts'
@@ -20,10 +21,12 @@ interface HouseServices {
   readonly tokens: TokenStore
   readonly namespaces: NamespaceStore
   readonly identity: Pick<IdentityStore, 'tidyStep'>
+  /** Absent: there are none. */
+  readonly quotas?: QuotaStore
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, namespaces, identity }: HouseServices): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, namespaces, identity, quotas }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
@@ -35,10 +38,18 @@ export function houseJobs({ barrier, tokens, namespaces, identity }: HouseServic
   return [
     everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
     everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
-    namespaceRemovalJob({ barrier, namespaces, tokens }),
+    namespaceRemovalJob({ barrier, namespaces, tokens, drains: quotas === undefined ? [] : [dropQuotas(quotas)] }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
 }
+
+/** A namespace's quotas lie in the root's section, and go before it does. */
+const dropQuotas =
+  (quotas: QuotaStore): NamespaceDrain =>
+  async (transaction, { id }) => {
+    await quotas.drop(transaction, { namespaceId: id })
+    return false
+  }
 
 /** One bounded step in one namespace; true when more is left there. */
 function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader, namespaceId: string): Promise<boolean> {

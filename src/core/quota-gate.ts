@@ -14,12 +14,38 @@ import type { Quotas, QuotaStore } from '#quotas/store.ts'
 import type { RateQuota } from '#quotas/types.ts'
 import type { MountReader, MountRoute } from './mounts.ts'
 import { operationDef, type EngineRegistry } from './router.ts'
-import type { CoreResponse, HandlerContext, Request } from './types.ts'
+import type { Place } from './place.ts'
+import type { CoreResponse, HandlerContext, LogicalResponse, OperationDef, Request } from './types.ts'
 
 /** What core takes of quotas. */
 export interface QuotaService {
   readonly store: QuotaStore
   readonly limiter: Limiter
+  /** Absent: nobody counts leases, and no number of them is too many. */
+  readonly leases?: LeaseCounter
+}
+
+/** How many leases and tokens there are, by the leader's memory; null while they are being counted, and where this node does not lead. */
+export interface LeaseCounter {
+  /** Of a mount; of the whole namespace for null. */
+  count(namespaceId: string, mountUuid: string | null): number | null
+  /** Of all namespaces. */
+  total(): number | null
+}
+
+/** A login, a token that a token makes, or a secret with a lease; not what is prolonged. */
+function lends({ mount, rest }: MountRoute, { login }: OperationDef, response: LogicalResponse | null): boolean {
+  if (response === null || mount.type === 'system') return false
+  if (response.auth !== undefined) return login !== undefined || (mount.type === 'token' && rest.startsWith('create'))
+  return response.leaseId !== undefined && response.leaseId !== ''
+}
+
+function leasesRefusal(path: string): HoldfastError {
+  const text = `request path ${JSON.stringify(path)}: lease count quota exceeded`
+  return new HoldfastError('ERR_RATE_LIMITED', text, {
+    errors: [`1 error occurred:\n\t* ${text}\n\n`],
+    hint: 'revoke what nobody needs, or raise the quota: sys/quotas/lease-count',
+  })
 }
 
 /** What a request may be, where its namespace says so. Absent keys: as the listener says. */
@@ -118,6 +144,30 @@ export class QuotaGate {
     const verdict = quota && this.#take(quota, request, entityId)
     this.#standings.set(request, { verdict, waits: null })
     if (verdict !== null && !verdict.allowed) throw this.#refusal(request, verdict)
+  }
+
+  /**
+   * A request has lent something: refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
+   * (a new leader) nothing is refused; requests at the same moment may each be the last one.
+   * @throws ERR_RATE_LIMITED.
+   */
+  lent(
+    { line, route, request }: Pick<Place, 'line' | 'route' | 'request'>,
+    operation: OperationDef,
+    response: LogicalResponse | null,
+  ): void {
+    const { leaseCounts } = this.#quotas
+    const { leases } = this.#deps.quotas
+    if (leaseCounts.size === 0 || leases === undefined || route === null || !lends(route, operation, response)) return
+    const namespaces = line.map(({ id }) => id).toReversed()
+    const quota = leaseCounts.match({ namespaces, mountUuid: route.mount.uuid, rest: route.rest }, null)
+    if (quota === null) return
+    // What a namespace inherits counts its own leases; what the root gives to all counts all of them.
+    const counts =
+      quota.mountUuid === null && quota.namespaceId === 'root' && quota.inheritable
+        ? leases.total()
+        : leases.count(namespaces[0]!, quota.mountUuid)
+    if (counts !== null && counts >= quota.leasesMax) throw leasesRefusal(request.path)
   }
 
   #refusal(request: Request, { retryAfterSeconds }: Verdict): HoldfastError {

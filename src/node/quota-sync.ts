@@ -5,6 +5,8 @@
 import type { Clock, Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
+import type { Leasing } from '#core/leasing.ts'
+import type { LeaseCounter } from '#core/quota-gate.ts'
 import { limiterBounds, type Cluster, type Limiter } from '#quotas/limiter.ts'
 import { flowOf } from '#quotas/limits.ts'
 import { Ledger, type Grant, type Report } from '#quotas/shares.ts'
@@ -136,6 +138,12 @@ export class QuotaSync {
     })
   }
 }
+
+/** What lease counts ask of the book of leases. */
+export const leaseCounterOf = (leasing: Pick<Leasing, 'leaseCount' | 'status'>): LeaseCounter => ({
+  count: (namespaceId, mountUuid) => leasing.leaseCount(namespaceId, mountUuid),
+  total: () => (leasing.leaseCount('root', null) === null ? null : leasing.status().leases),
+})
 
 const place = (what: string, from: string, to: string): string => `quota ${what} ${JSON.stringify([from, to])}`
 

@@ -255,3 +255,48 @@ test('a sealed node forgets its quotas', async () => {
   await quotas[0]!.feed.settled()
   expect(quotas[0]!.store.current.rateLimits.size).toBe(0)
 })
+
+test('lease counts: a login or a token too many is refused, and nothing of it stays; what is there can be renewed', async () => {
+  const { node, quota, clock } = await open()
+  await node.write('sys/auth/userpass', { type: 'userpass' })
+  await node.write('auth/userpass/users/alice', { password: 'a long password', token_policies: ['default'] })
+  node.core.startJobs()
+  // The leader counts its leases, a step with each turn of its jobs.
+  for (let turn = 0; turn < 40 && node.leasing.leaseCount('root', null) === null; turn += 1) {
+    clock.advance(1_000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(node.leasing.leaseCount('root', null)).not.toBeNull()
+  await quota('logins', { path: 'auth/userpass', max_leases: 2 }, 'lease-count')
+  const login = () => node.write('auth/userpass/login/alice', { password: 'a long password' }, null)
+  const first = await login()
+  expect(first.status).toBe(200)
+  expect((await login()).status).toBe(200)
+  expect(await login()).toMatchObject({
+    status: 429,
+    body: { errors: ['1 error occurred:\n\t* request path "auth/userpass/login/alice": lease count quota exceeded\n\n'] },
+  })
+  const { client_token: token } = first.body.auth
+  expect((await node.write('auth/token/renew-self', {}, token)).status, 'renewed').toBe(200)
+  expect((await node.write('auth/token/create', { ttl: '1h' })).status, 'another mount').toBe(200)
+  await node.write('auth/token/revoke-self', {}, token)
+  expect((await login()).status, 'one is gone').toBe(200)
+  await quota('all', { max_leases: 1 }, 'lease-count')
+  expect((await node.write('auth/token/create', { ttl: '1h' })).status).toBe(429)
+  await node.core.stopJobs()
+})
+
+test('quotas of a namespace go with it', async () => {
+  const { node, quota, clock, quotas } = await open()
+  await node.write('sys/namespaces/team')
+  await quota('team', { path: 'team', rate: 1 })
+  await quota('rest', { path: 'sys', rate: 100 })
+  await node.remove('sys/namespaces/team')
+  node.core.startJobs()
+  for (let turn = 0; turn < 60 && quotas[0]!.store.current.rateLimits.size > 1; turn += 1) {
+    clock.advance(1_000)
+    for (let i = 0; i < 20; i += 1) await new Promise((resolve) => setImmediate(resolve))
+  }
+  await node.core.stopJobs()
+  expect((await node.list('sys/quotas/rate-limit')).body.data.keys).toEqual(['rest'])
+})
