@@ -58,7 +58,7 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { lockoutSettings } from './lockout-settings.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
-import { QuotaSync, quotaKind } from './quota-sync.ts'
+import { leaseCounterOf, QuotaSync, quotaKind } from './quota-sync.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
@@ -416,12 +416,12 @@ function assemble(
     namespaces,
     identity,
     lockout,
-    quotas: { store: quotaStore, limiter },
+    quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity }), schedules.job],
+    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore }), schedules.job],
     clock,
     random,
     log,

@@ -15,6 +15,7 @@ import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
+import { leaseCounterOf } from '#node/quota-sync.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { LeaseLedger } from '#leases/ledger.ts'
 import { LeaseStore } from '#leases/store.ts'
@@ -166,12 +167,12 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       namespaces,
       identity,
       lockout,
-      quotas: { store: quotaStore, limiter },
+      quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity }),
+      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore }),
       clock,
       random: systemRandom,
       log: silentLogger,
