@@ -10,6 +10,7 @@ import { crc32c } from '@node-rs/crc32'
 import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { sealBox } from '#barrier/aead.ts'
+import { decodeRing, decodeRingState, encodeRingState, ringHead, ringPlace } from '#barrier/ring.ts'
 import { decodeKeyUses, encodeKeyUses } from '#barrier/uses.ts'
 import type { ErrorCode } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
@@ -616,11 +617,38 @@ export const formats: readonly Format[] = [
   {
     name: 'key uses',
     version: 1,
-    where: 'the state, `core/key-uses/TERM`, in a value envelope',
+    where: 'the state, `core/key-uses/TERM` and `core/namespace-key-uses/ID/TERM`, in a value envelope',
     kind: 'cluster',
     unknown: 'ERR_UPGRADE_REQUIRED',
     sample: () => encodeKeyUses(1_234_567),
     read: decodeKeyUses,
+    newer: raise(0),
+  },
+  {
+    name: "namespace's keyring",
+    version: 1,
+    where: 'the state, `core/namespace-keyring/ID`: a head in the clear, and a keyring in an envelope or a box',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => {
+      const keyring = Keyring.create(fixedRandom(), 1_700_000_000_000, 'ab'.repeat(8))
+      return Buffer.concat([ringHead(2, ''), keyring.encode(rootKey, fixedRandom(), ringPlace(keyring.id, ''))])
+    },
+    read: (bytes) => {
+      const { protection, parent, sealed } = decodeRing(bytes)
+      const { version, activeTerm } = Keyring.decode(sealed, rootKey, ringPlace('ab'.repeat(8), parent), 'ab'.repeat(8))
+      return { protection, parent, version, activeTerm }
+    },
+    newer: raise(0),
+  },
+  {
+    name: "namespace's seal",
+    version: 1,
+    where: 'the state, `core/namespace-seal/ID`, in a value envelope',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeRingState({ sealed: true, generation: 7 }),
+    read: decodeRingState,
     newer: raise(0),
   },
   {
