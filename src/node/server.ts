@@ -256,7 +256,7 @@ function assemble(
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log, ...cacheOptions(config) })
   const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
-  const tokens = createTokenStore({ random, leases })
+  const tokens = createTokenStore({ random, leases, incarnation: () => replica.status().incarnation })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
   const namespaces = createNamespaceStore({ random })

@@ -24,6 +24,7 @@ import { randomBase62 } from '#base/random.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
 import { LeaseLedger } from '#leases/ledger.ts'
 import { LeaseStore } from '#leases/store.ts'
+import { batchEntryOf, BatchTokens, type BatchEntry } from './batch.ts'
 import { parseCidr } from './cidr.ts'
 import { createTokenHasher } from './hash.ts'
 import { namespaceOfToken, rootId } from './namespace.ts'
@@ -188,12 +189,16 @@ function checkSizes({ meta = null, policies, displayName }: CreateToken): void {
 export function createTokenStore({
   random,
   leases = new LeaseStore({ random, ledger: new LeaseLedger() }),
+  incarnation = () => 1,
 }: {
   readonly random: RandomSource
   /** Absent: one whose changes nobody hears of. */
   readonly leases?: LeaseStore
+  /** The cluster's present one: batch tokens are bound to it. */
+  readonly incarnation?: () => number
 }): TokenStore {
   const hasher = createTokenHasher()
+  const batch = new BatchTokens({ random, incarnation })
   /** Entries parsed from these very bytes: a changed entry has other bytes, so nothing here can be stale. */
   const parsed = new BoundedLru<string, { readonly bytes: Uint8Array; readonly entry: TokenEntry }>({ weightMax: entriesCachedMax })
 
@@ -278,6 +283,45 @@ export function createTokenStore({
     return { token, idHash }
   }
 
+  /** Nothing is written: all of it is in the token. */
+  function createBatch(transaction: Transaction, params: CreateToken): { token: string; entry: TokenEntry } {
+    const { parent, namespaceId = 'root', meta = null, boundCidrs = [], login, role } = params
+    const impossible = [
+      ['explicit_max_ttl', params.explicitMaxTtlSeconds],
+      ['num_uses', params.numUses],
+      ['period', params.periodSeconds],
+      ['id', params.id === undefined ? 0 : 1],
+    ] as const
+    for (const [name, value] of impossible) {
+      if ((value ?? 0) !== 0) throw new HoldfastError('ERR_BAD_REQUEST', `batch tokens cannot have ${JSON.stringify(name)} set`)
+    }
+    assert(params.ttlSeconds > 0, 'a batch token expected to end: nobody could revoke it')
+    const claims = {
+      parentHash: parent?.idHash ?? null,
+      ...(parent === null || parent.namespaceId === namespaceId ? {} : { parentNamespaceId: parent.namespaceId }),
+      policies: [...params.policies],
+      path: params.path,
+      meta,
+      displayName: params.displayName,
+      entityId: params.entityId ?? '',
+      ...(role === undefined ? {} : { role }),
+      creationTimeMs: transaction.nowMs,
+      creationTtlSeconds: params.ttlSeconds,
+      boundCidrs: [...boundCidrs],
+      ...(login === undefined ? {} : { mountUuid: login.mountUuid }),
+      namespaceId,
+    }
+    const token = batch.seal(claims)
+    return { token, entry: batchEntryOf(hasher.hash(token) ?? '', claims) }
+  }
+
+  async function lookupBatch(view: ReadView, token: string, sealed: BatchEntry): Promise<TokenEntry | null> {
+    const entry = batchEntryOf(hasher.hash(token) ?? '', sealed)
+    if (!(await isGood(view, entry))) return null
+    if (entry.parentHash === null) return entry
+    return (await loadLine(view, parentNamespace(entry), entry.parentHash)) === null ? null : entry
+  }
+
   /** Deletes `roots` and what is below, at most `tokensMax`; marks where children are left. */
   async function deleteTrees(transaction: Transaction, roots: readonly TokenEntry[], tokensMax: number): Promise<Revoked> {
     const queue = [...roots]
@@ -333,7 +377,10 @@ export function createTokenStore({
   }
 
   return {
-    setKey: (key) => hasher.setKey(key),
+    setKey(key) {
+      hasher.setKey(key)
+      batch.setKey(key)
+    },
     hash: (token) => hasher.hash(token),
     lookupHash,
     stored: (view, idHash, namespace) => load(view, namespace, idHash),
@@ -345,6 +392,7 @@ export function createTokenStore({
       assert(ttlSeconds >= 0, 'a token expected to end some time after it was made')
       boundCidrs.forEach(parseCidr)
       await checkParent(transaction, parent)
+      if (params.type === 'batch') return createBatch(transaction, params)
       const { token, idHash } = await newId(transaction, namespaceId, params.id)
       const entry: TokenEntry = {
         idHash,
@@ -381,6 +429,8 @@ export function createTokenStore({
     },
 
     async lookup(view, token) {
+      const sealed = batch.open(token)
+      if (sealed !== null) return lookupBatch(view, token, sealed)
       const idHash = hasher.hash(token)
       return idHash === null ? null : lookupHash(view, idHash, namespaceOfToken(token))
     },

@@ -63,7 +63,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
     const barrier = at(position)
     const replica = cluster.node(position)
     const leases = new LeaseStore({ random: systemRandom, ledger: new LeaseLedger() })
-    const tokens = createTokenStore({ random: systemRandom, leases })
+    const tokens = createTokenStore({ random: systemRandom, leases, incarnation: () => cluster.incarnation })
     tokens.setKey(new Uint8Array(32).fill(9))
     const identity = createIdentityStore({ random: systemRandom })
     const policies = createPolicyStore({ identity })

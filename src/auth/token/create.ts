@@ -73,12 +73,13 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
   if (parent.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot create more tokens')
   // The child could outlive the limit of its parent, or be made again and again.
   if (parent.numUses !== 0) throw new HoldfastError('ERR_BAD_REQUEST', 'restricted use token cannot generate child tokens')
-  checkType(text(context, 'type'))
+  const type = chooseType(text(context, 'type'), shape.role)
   const noParent = optional<boolean>(context, 'no_parent') === true
   if (noParent && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to create orphan token')
   const id = text(context, 'id')
   if (id !== '' && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to specify token id')
   const policies = choosePolicies(context, parent, sudo, shape.role)
+  if (type === 'batch') checkBatch(context, policies)
   const ttl = chooseTtl(context, parent, sudo, shape.role, policies)
   const orphan = shape.orphan || noParent
   const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan || isForeign(context, parent) ? '' : parent.entityId)
@@ -94,7 +95,8 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     periodSeconds: ttl.periodSeconds,
     numUses: fewer(optional<number>(context, 'num_uses') ?? 0, shape.role?.numUses ?? 0),
     meta: optional<Record<string, string>>(context, 'meta') ?? null,
-    renewable: (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
+    type,
+    renewable: type === 'service' && (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
     ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
     entityId,
     ...(id === '' ? {} : { id }),
@@ -112,11 +114,29 @@ async function aliasedEntity({ identity }: AuthServices, context: HandlerContext
   return (await identity.login(transactionOf(context), { name, mountAccessor, mountType, local }, namespaceId)).entityId
 }
 
-function checkType(type: string): void {
-  if (type === '' || type === 'service' || type === 'default' || type === 'default-service') return
-  throw new HoldfastError('ERR_BAD_REQUEST', `type expected "service", got ${JSON.stringify(type.slice(0, 32))}`, {
-    hint: type === 'batch' ? 'batch tokens are not offered by this version' : 'leave it out',
-  })
+/** Before anything is capped or taken from a role: what was asked for in vain is said so. */
+function checkBatch(context: HandlerContext, policies: readonly string[]): void {
+  for (const name of ['explicit_max_ttl', 'num_uses', 'period']) {
+    if ((optional<number>(context, name) ?? 0) !== 0)
+      throw new HoldfastError('ERR_BAD_REQUEST', `batch tokens cannot have ${JSON.stringify(name)} set`)
+  }
+  if (policies.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot be root tokens')
+}
+
+function chooseType(asked: string, role: TokenRole | null): 'service' | 'batch' {
+  const wanted = role?.tokenType === 'service' || role?.tokenType === 'batch' ? role.tokenType : asked || (role?.tokenType ?? '')
+  switch (wanted) {
+    case '':
+    case 'service':
+    case 'default':
+    case 'default-service':
+      return 'service'
+    case 'batch':
+    case 'default-batch':
+      return 'batch'
+    default:
+      throw new HoldfastError('ERR_BAD_REQUEST', "invalid 'token_type' value", { hint: "'service' or 'batch'" })
+  }
 }
 
 /** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says what it gets. */

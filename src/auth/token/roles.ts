@@ -5,6 +5,9 @@ import { isAssignablePolicy } from '#policies/names.ts'
 import { parseCidr } from '#tokens/cidr.ts'
 import { field, optional, text, unassignable } from './fields.ts'
 
+const roleTypes = ['default-service', 'default-batch', 'service', 'batch'] as const
+type TokenRoleType = (typeof roleTypes)[number]
+
 export interface TokenRole {
   readonly name: string
   readonly allowedPolicies: readonly string[]
@@ -22,6 +25,8 @@ export interface TokenRole {
   readonly numUses?: number
   /** Lower-case; absent in roles of before this was kept. */
   readonly allowedEntityAliases?: readonly string[]
+  /** Absent in roles of before this was kept: 'default-service'. */
+  readonly tokenType?: TokenRoleType
 }
 
 const roleName = (context: HandlerContext): string => text(context, 'role_name').toLowerCase()
@@ -48,7 +53,7 @@ const fields = {
   token_bound_cidrs: field('list', 'From where they can be used.'),
   bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
   token_no_default_policy: field('bool', 'They do not get the default policy.'),
-  token_type: field('string', "Only 'service' and its defaults."),
+  token_type: field('string', "'service' or 'batch'; 'default-service' or 'default-batch': what a request does not say otherwise."),
   token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
   allowed_entity_aliases: field(
     'list',
@@ -90,10 +95,6 @@ export function rolePaths(): PathDef[] {
 async function writeRole(context: HandlerContext): Promise<null> {
   const name = roleName(context)
   const present = await readRole(context.storage, name)
-  const type = text(context, 'token_type')
-  if (!['', 'service', 'default', 'default-service'].includes(type)) {
-    throw new HoldfastError('ERR_BAD_REQUEST', `token_type expected "service", got ${JSON.stringify(type.slice(0, 32))}`)
-  }
   const names = (key: string): string[] | undefined => optional<string[]>(context, key)?.map((item) => item.toLowerCase())
   // A negative period would be a token that never ends.
   const positive = (...keys: readonly string[]): number | undefined => {
@@ -120,9 +121,31 @@ async function writeRole(context: HandlerContext): Promise<null> {
     noDefaultPolicy: optional<boolean>(context, 'token_no_default_policy') ?? present?.noDefaultPolicy ?? false,
     numUses: positive('token_num_uses') ?? present?.numUses ?? 0,
     allowedEntityAliases: names('allowed_entity_aliases') ?? present?.allowedEntityAliases ?? [],
+    tokenType: readType(text(context, 'token_type')) ?? present?.tokenType ?? 'default-service',
   }
+  if (role.tokenType === 'batch') checkBatchRole(role)
   context.storage.putJson(storageName(name), role)
   return null
+}
+
+function readType(type: string): TokenRoleType | undefined {
+  if (type === '') return undefined
+  if (type === 'default') return 'default-service'
+  const found = roleTypes.find((known) => known === type)
+  if (found) return found
+  throw new HoldfastError('ERR_BAD_REQUEST', `invalid 'token_type' value ${JSON.stringify(type.slice(0, 32))}`)
+}
+
+/** Its tokens could be nothing of the kind. */
+function checkBatchRole({ orphan, periodSeconds, renewable, explicitMaxTtlSeconds, numUses = 0 }: TokenRole): void {
+  const refuse = (what: string): never => {
+    throw new HoldfastError('ERR_BAD_REQUEST', `'token_type' cannot be 'batch' when role is set to generate ${what}`)
+  }
+  if (!orphan) refuse('non-orphan tokens')
+  if (periodSeconds > 0) refuse('periodic tokens')
+  if (renewable) refuse('renewable tokens')
+  if (explicitMaxTtlSeconds > 0) refuse('tokens with an explicit max TTL')
+  if (numUses > 0) refuse('tokens with limited use count')
 }
 
 function describe(role: TokenRole | null) {
@@ -145,7 +168,7 @@ function describe(role: TokenRole | null) {
         token_no_default_policy: role.noDefaultPolicy,
         token_num_uses: role.numUses ?? 0,
         ...(role.allowedEntityAliases?.length ? { allowed_entity_aliases: role.allowedEntityAliases } : {}),
-        token_type: 'default-service',
+        token_type: role.tokenType ?? 'default-service',
       },
     }
   )

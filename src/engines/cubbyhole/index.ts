@@ -12,6 +12,9 @@ const fields = {
 function ownPath(context: HandlerContext): string {
   // Of a token of a namespace above nothing would take it away here when that token ends.
   if (context.token?.namespaceId !== context.mount.namespaceId) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
+  if (context.token.type === 'batch') {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'cubbyhole operations are only supported by "service" type tokens')
+  }
   const path = (context.fields.path as string | undefined) ?? ''
   return path === '' ? context.token.idHash : `${context.token.idHash}/${path}`
 }

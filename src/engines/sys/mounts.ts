@@ -34,7 +34,9 @@ const tuneFields = {
   listing_visibility: field('string', 'Whether it is listed to those without a token.', { enum: ['', 'hidden', 'unauth'] }),
   passthrough_request_headers: field('list', 'Headers handed to the engine.'),
   allowed_response_headers: field('list', 'Headers that the engine may answer.'),
-  token_type: field('string', 'Type of the tokens that a login method makes.'),
+  token_type: field('string', 'Type of the tokens that a login method makes.', {
+    enum: ['', 'default', 'default-service', 'default-batch', 'service', 'batch'],
+  }),
   force_no_cache: field('bool', 'Accepted and shown.'),
   user_lockout_config: field(
     'map',
