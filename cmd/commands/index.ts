@@ -5,9 +5,11 @@ import { genericCommands } from './generic.ts'
 import { kvDataCommands } from './kv/data.ts'
 import { kvMetadataCommands } from './kv/metadata.ts'
 import { kvVersionCommands } from './kv/versions.ts'
+import { leaseCommands } from './lease.ts'
 import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
 import { mountCommands } from './mounts.ts'
+import { namespaceCommands } from './namespace.ts'
 import { membersCommand } from './operator/members.ts'
 import { autopilotCommands } from './operator/autopilot.ts'
 import { generateRootCommand } from './operator/generate-root.ts'
@@ -29,9 +31,11 @@ export const commands: readonly Command[] = [
   ...kvVersionCommands,
   ...kvMetadataCommands,
   ...tokenCommands,
+  ...leaseCommands,
   ...policyCommands,
   ...mountCommands,
   ...auditCommands,
+  ...namespaceCommands,
   ...sealCommands,
   rekeyCommand,
   generateRootCommand,

@@ -1,10 +1,11 @@
 /** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
-import type { Barrier } from '#barrier/types.ts'
+import type { Barrier, NamespaceKeys } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { QuotaStore } from '#quotas/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
+import type { Leasing } from './leasing.ts'
 import { MountReader } from './mounts.ts'
 import { namespaceRemovalJob, type NamespaceDrain } from './namespace-removal.ts'
 import { NamespaceRounds } from './namespace-rounds.ts'
@@ -13,6 +14,8 @@ import { sweepStep } from './sweep.ts'
 
 const tidyEveryMs = 10_000
 const sweepEveryMs = 5_000
+const destroyedEveryMs = 2_000
+const destroyedPerStepMax = 512
 /** Bounds one pass, of one namespace: what is left waits for the next. */
 const stepsPerPassMax = 32
 
@@ -23,10 +26,14 @@ interface HouseServices {
   readonly identity: Pick<IdentityStore, 'tidyStep'>
   /** Absent: there are none. */
   readonly quotas?: QuotaStore
+  /** Absent: nothing is lent. */
+  readonly leasing?: Pick<Leasing, 'drainNamespace'>
+  /** Absent where nothing is sealed (doubles in tests). */
+  readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed'>
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, namespaces, identity, quotas }: HouseServices): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, namespaces, identity, quotas, leasing, keys }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
@@ -35,12 +42,25 @@ export function houseJobs({ barrier, tokens, namespaces, identity, quotas }: Hou
     const rounds = new NamespaceRounds(barrier, namespaces)
     return { name, everyMs, run: () => rounds.pass((id) => repeat(() => step(id))) }
   }
+  const drains: NamespaceDrain[] = [
+    ...(leasing === undefined ? [] : ([(transaction, { id }) => leasing.drainNamespace(transaction, id)] satisfies NamespaceDrain[])),
+    ...(quotas === undefined ? [] : [dropQuotas(quotas)]),
+  ]
   return [
     everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
     everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
-    namespaceRemovalJob({ barrier, namespaces, tokens, drains: quotas === undefined ? [] : [dropQuotas(quotas)] }),
+    ...(keys === undefined ? [] : [destroyedJob(keys)]),
+    namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
+}
+
+/** What destroyed namespaces left: ciphertexts that nobody can open. */
+function destroyedJob(keys: Pick<NamespaceKeys, 'sweepDestroyed'>): LeaderJob {
+  const run = async (): Promise<void> => {
+    for (let count = 0; count < stepsPerPassMax; count += 1) if ((await keys.sweepDestroyed(destroyedPerStepMax)) === 0) return
+  }
+  return { name: 'sweep destroyed namespaces', everyMs: destroyedEveryMs, run }
 }
 
 /** A namespace's quotas lie in the root's section, and go before it does. */

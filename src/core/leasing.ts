@@ -15,7 +15,7 @@ import { attemptsMax, retryDelayMs } from '#leases/backoff.ts'
 import { LeaseCounts } from '#leases/counts.ts'
 import { deleteDue, readDueId, type Due } from '#leases/due.ts'
 import { Expirer } from '#leases/expirer.ts'
-import { dueMsOf, isGood, leaseKey, type SecretLease, type TokenLease } from '#leases/records.ts'
+import { dueMsOf, isGood, isIrrevocable, leaseKey, type SecretLease, type TokenLease } from '#leases/records.ts'
 import type { EndingPrefix, LeaseStore } from '#leases/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
@@ -252,7 +252,8 @@ export class Leasing {
     let left = false
     for (const id of ids) {
       const lease = await this.store.load(transaction, namespaceId, id)
-      if (lease?.kind !== 'secret') continue
+      // What could not be taken back was alarmed, and does not hold the namespace up for good.
+      if (lease?.kind !== 'secret' || isIrrevocable(lease)) continue
       left = true
       if (lease.ending === undefined) this.store.end(transaction, lease)
     }
@@ -536,6 +537,7 @@ const isPassing = (error: unknown): boolean =>
       'ERR_NOT_LEADER',
       'ERR_NO_LEADER',
       'ERR_SEALED',
+      'ERR_NAMESPACE_SEALED',
       'ERR_BUSY',
       'ERR_CONFLICT',
       'ERR_OUTCOME_UNKNOWN',

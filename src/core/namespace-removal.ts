@@ -4,6 +4,7 @@
  * it was done, and needs no note of it.
  */
 import type { Barrier, Section, Transaction } from '#barrier/types.ts'
+import { isHoldfastError } from '#base/errors.ts'
 import type { Namespace } from '#namespaces/record.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
@@ -26,7 +27,7 @@ export interface RemovalServices {
   readonly barrier: Barrier
   readonly namespaces: NamespaceStore
   readonly tokens: Pick<TokenStore, 'dropNamespaceStep'>
-  /** Done first, in their order: what must be given back while the mounts are still known. */
+  /** Done once the tokens are gone, in their order: what must be given back while the mounts are still known. */
   readonly drains?: readonly NamespaceDrain[]
 }
 
@@ -37,7 +38,12 @@ export function namespaceRemovalJob(services: RemovalServices): LeaderJob {
     name: 'delete namespaces',
     everyMs,
     run: async () => {
-      for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await removalStep(services, mounts))) return
+      try {
+        for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await removalStep(services, mounts))) return
+      } catch (error) {
+        // It waits until it is open again, or destroyed.
+        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
+      }
     },
   }
 }
@@ -47,8 +53,8 @@ export function removalStep({ barrier, namespaces, tokens, drains = [] }: Remova
   return barrier.transact(async (transaction) => {
     const namespace = await namespaces.nextDeleting(transaction)
     if (namespace === null) return false
-    for (const drain of drains) if (await drain(transaction, namespace)) return true
     if (await tokens.dropNamespaceStep(transaction, namespace.id)) return true
+    for (const drain of drains) if (await drain(transaction, namespace)) return true
     const { entries } = await mounts.read(transaction, namespace.id)
     const ofMounts = entries.map(({ uuid }): Section => ({ namespace: namespace.id, mount: uuid }))
     const ofHouse = houseSections.map((mount): Section => ({ namespace: namespace.id, mount }))
@@ -57,6 +63,8 @@ export function removalStep({ barrier, namespaces, tokens, drains = [] }: Remova
       left -= await sweepSome(transaction, section, '', left)
       if (left <= 0) return true
     }
+    // With its keys: the last that stands of it.
+    transaction.keyrings?.destroy(namespace.id)
     await namespaces.remove(transaction, namespace)
     return true
   })

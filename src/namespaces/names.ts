@@ -29,6 +29,9 @@ const reserved: ReadonlySet<string> = new Set([
   'unseal',
   'seal-status',
   'delete-sealed',
+  'rotate',
+  'key-status',
+  'rekey',
 ])
 
 const bad = (message: string, hint?: string): HoldfastError =>
@@ -49,7 +52,7 @@ export function checkNamespaceName(name: string): string {
   }
   // No '+', '*' or '{': the name stands before every path of the namespace's policies, where they would match its siblings. No white space, nothing
   // invisible, one spelling only: two namespaces that look alike would be taken for each other.
-  if (!/^[\p{L}\p{N}_~@.-][\p{L}\p{N}\p{M}_~@.-]*$/u.test(name) || name.normalize('NFC') !== name) {
+  if (!/^[\p{L}\p{N}_~@.][\p{L}\p{N}\p{M}_~@.-]*$/u.test(name) || name.normalize('NFC') !== name) {
     throw bad(`${shown} cannot be used as a namespace name`, "letters, digits and any of '_', '-', '.', '~', '@'")
   }
   return name

@@ -37,6 +37,7 @@ import { Limiter } from '#quotas/limiter.ts'
 import { QuotaStore } from '#quotas/store.ts'
 import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
+import { createNamespaceSeals, type NamespaceSeals } from '#seal/namespace-seals.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
@@ -51,6 +52,7 @@ import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { hardenProcess } from './hardening.ts'
 import { nodeIdOf } from './identity-name.ts'
+import { namespaceKeyKind, NamespaceKeyService } from './namespace-keys.ts'
 import { joinOptionsOf } from './retry-join.ts'
 import { LateReplica } from './late-replica.ts'
 import { chooseSeals, type ChosenSeals } from './seal-choice.ts'
@@ -91,6 +93,8 @@ interface House {
   readonly seal: SealManager
   readonly seals: ChosenSeals
   readonly keeper: SealKeeper
+  readonly namespaceSeals: NamespaceSeals
+  readonly namespaceKeys: NamespaceKeyService
   readonly holders: ShareHolders
   readonly birth: Birth
   readonly cluster: NodeCluster
@@ -191,6 +195,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
   const resumed = await house.birth.resume()
   // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
   house.keeper.start()
+  house.namespaceKeys.start()
   if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
   house.renewal.start()
@@ -218,6 +223,8 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   await house.core.stopJobs()
   await house.schedules.stop()
   house.saver.closeAll()
+  await house.namespaceKeys.stop()
+  house.namespaceSeals.close()
   await house.birth.stop()
   house.keeper.stop()
   house.holders.close()
@@ -316,6 +323,8 @@ function assemble(
     log,
   })
   const limiter = new Limiter({ cluster: () => quotaSync.cluster(), epochBase: clock.nowMs() * 1_000 })
+  const namespaceKeys = new NamespaceKeyService({ barrier, replica, transport: () => birth.transport, clock, random, log })
+  const namespaceSeals = createNamespaceSeals({ barrier, replica, clock, random, log })
   const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
   const renewal = new Renewal({
     replica,
@@ -377,6 +386,7 @@ function assemble(
     lockout,
     leasing,
     quotas: { store: quotaStore },
+    namespaceSeals,
     auditDevices: () =>
       config.audit.map(({ name, type, description, options }) => ({
         path: name,
@@ -397,6 +407,7 @@ function assemble(
         schedules,
         passwords,
         lockout,
+        leasing,
         limiter,
         quotaSync,
         quotaStore,
@@ -421,7 +432,7 @@ function assemble(
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore }), schedules.job],
+    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }), schedules.job],
     clock,
     random,
     log,
@@ -445,13 +456,18 @@ function assemble(
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
     if (sealed) {
-      core.onSealed()
+      forgetOpened()
       saver.closeAll()
     }
-    if (sealed) identity.onSealed()
-    if (sealed) policies.onSealed()
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
+  const forgetOpened = (): void => {
+    core.onSealed()
+    identity.onSealed()
+    policies.onSealed()
+  }
+  // What was parsed of one namespace is not told apart from that of others: all of it is read anew.
+  barrier.namespaces.onChange((closed) => closed !== null && forgetOpened())
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)
@@ -465,6 +481,8 @@ function assemble(
     seal,
     seals,
     keeper,
+    namespaceSeals,
+    namespaceKeys,
     holders,
     birth,
     cluster,

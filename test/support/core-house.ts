@@ -172,7 +172,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore }),
+      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing }),
       clock,
       random: systemRandom,
       log: silentLogger,

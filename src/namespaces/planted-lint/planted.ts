@@ -1,0 +1,2 @@
+import { main } from '#cmd/main.ts'
+export const x = main
