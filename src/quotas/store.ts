@@ -85,7 +85,7 @@ export class QuotaStore {
   async get<K extends QuotaKind>(view: ReadView, kind: K, name: string): Promise<QuotaKinds[K] | null> {
     if (!goodName(name)) return null
     const stored = await view.get(quotaSection, pathOf(kind, name))
-    return stored === null ? null : { ...decode<QuotaKinds[K]>(stored, 'a quota'), name }
+    return stored === null ? null : { ...decodeQuota<QuotaKinds[K]>(stored, 'a quota'), name }
   }
 
   /** Names in order. */
@@ -112,7 +112,7 @@ export class QuotaStore {
     }
     if (others.length >= quotasMax) throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${quotasMax} quotas of a kind, got more`)
     const { name, ...rest } = quota as Any
-    transaction.put(quotaSection, pathOf(kind, name), encode(rest))
+    transaction.put(quotaSection, pathOf(kind, name), encodeQuota(rest))
     await touch(transaction, [kind, name, rest])
   }
 
@@ -135,14 +135,14 @@ export class QuotaStore {
 
   async config(view: ReadView): Promise<QuotaConfig> {
     const stored = await view.get(quotaSection, configPath)
-    return stored === null ? defaultConfig : decode<QuotaConfig>(stored, 'the configuration of quotas')
+    return stored === null ? defaultConfig : decodeQuota<QuotaConfig>(stored, 'the configuration of quotas')
   }
 
   async putConfig(transaction: Transaction, config: QuotaConfig): Promise<void> {
     if (config.exemptPaths.length > exemptPathsMax) {
       throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${exemptPathsMax} exempt paths, got ${config.exemptPaths.length}`)
     }
-    transaction.put(quotaSection, configPath, encode(config))
+    transaction.put(quotaSection, configPath, encodeQuota(config))
     await touch(transaction, ['config', config])
   }
 }
@@ -182,10 +182,11 @@ function checkName(name: string): void {
   throw new HoldfastError('ERR_BAD_REQUEST', `quota name expected 1 to ${nameBytesMax} letters, digits, _ - and . within, got another`)
 }
 
-const encode = (value: object): Uint8Array => Buffer.from(JSON.stringify({ version: formatVersion, ...value }))
+/** A quota as it is stored; its name is where it lies. */
+export const encodeQuota = (value: object): Uint8Array => Buffer.from(JSON.stringify({ version: formatVersion, ...value }))
 
 /** The record without its version. @throws ERR_STORE_CORRUPT, ERR_UPGRADE_REQUIRED. */
-function decode<T>(stored: Uint8Array, what: string): T {
+export function decodeQuota<T>(stored: Uint8Array, what: string): T {
   const { version, ...record } = parse(stored, what)
   if (checkVersion(what, formatVersion, version)) return record as T
   throw new HoldfastError('ERR_STORE_CORRUPT', `expected ${what} to have a version`)

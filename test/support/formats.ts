@@ -22,6 +22,7 @@ import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { ForwardSeal } from '#node/forward-seal.ts'
 import { decodeRecord as decodeIdentity, encodeRecord as encodeIdentity } from '#identity/records.ts'
+import { decodeQuota, encodeQuota } from '#quotas/store.ts'
 import { decodeCommand, encodeCommand } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
 import { membershipChangeIn, withMacs } from '#replica/entries.ts'
@@ -540,6 +541,29 @@ export const formats: readonly Format[] = [
         Buffer.from('{}\n'),
       ),
     read: decodeKept,
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'quota',
+    version: 1,
+    where: 'behind the barrier, `sys/quotas`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeQuota({
+        namespaceId: 'root',
+        mountUuid: 'm1',
+        suffix: 'data/*',
+        role: '',
+        inheritable: false,
+        rate: 2.5,
+        intervalSeconds: 60,
+        blockSeconds: 0,
+        groupBy: 'ip',
+        secondaryRate: 0,
+        burst: 10,
+      }),
+    read: (bytes) => decodeQuota(bytes, 'a quota'),
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
