@@ -8,6 +8,7 @@ import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
 import type { Limiter } from '#quotas/limiter.ts'
 import type { QuotaStore } from '#quotas/store.ts'
+import type { Leasing } from '#core/leasing.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
@@ -28,6 +29,7 @@ export interface MetricSources {
   readonly schedules: SnapshotSchedules
   readonly passwords: PasswordHasher
   readonly lockout: UserLockout
+  readonly leasing: Leasing
   readonly limiter: Limiter
   readonly quotaSync: QuotaSync
   readonly quotaStore: QuotaStore
@@ -35,7 +37,7 @@ export interface MetricSources {
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export async function metricsText(sources: MetricSources): Promise<string> {
-  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, limiter, quotaSync, quotaStore } = sources
+  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, leasing, limiter, quotaSync, quotaStore } = sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -74,6 +76,13 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_quota_buckets', 'Clients that are counted now, once for each rate limit.', limiter.size)
   gauge('holdfast_quota_refused', 'Requests refused by rate limits on this node since the start.', limiter.refused)
   gauge('holdfast_quota_accounts', 'Of the whole cluster, those that this node counts as the leader.', quotaSync.accounts)
+  const leases = leasing.status()
+  gauge('holdfast_leases', 'Leases and tokens that end some time, as the leader counts them; 0 elsewhere.', leases.leases)
+  gauge('holdfast_leases_irrevocable', 'Leases that could not be taken back and were given up.', leases.irrevocable)
+  gauge('holdfast_lease_pending', 'Leases and tokens that fall due within a minute, in the memory of the leader.', leases.pending)
+  gauge('holdfast_lease_expiries', 'Leases and tokens that this node has ended since the start.', leases.ended)
+  gauge('holdfast_lease_revocation_failures', 'Tries to take a lease back that have failed since the start.', leases.failures)
+  gauge('holdfast_lease_lag_seconds', 'How late the last ones were ended that were due.', leases.lagMs / 1_000)
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', sealedHere ?? 0)
   gauge('holdfast_barrier_key_encryptions', 'Of those, under the key that this leader seals with now.', sealedUnderKey ?? 0)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)

@@ -3,7 +3,9 @@ import { HoldfastError } from '#base/errors.ts'
 import { parseDurationSeconds } from '#base/duration.ts'
 import { limits } from '#base/limits.ts'
 import { randomUuid } from '#base/random.ts'
+import { aside } from '#core/aside.ts'
 import { readFields } from '#core/fields.ts'
+import type { Leasing } from '#core/leasing.ts'
 import { checkMountPath, fullPath, mountSection, newMount, writeMounts } from '#core/mounts.ts'
 import { scopeOf, transactionOf } from '#core/scope.ts'
 import { encodeStored, parseStored, transactionStorage } from '#core/storage.ts'
@@ -186,14 +188,29 @@ async function checkNoNamespace({ namespaces }: SystemServices, context: Handler
   if (inTheWay !== null) throw new HoldfastError('ERR_MOUNT_EXISTS', `path is already in use by the namespace at ${first}/`)
 }
 
+/**
+ * What the engine has lent goes back while it is there to take it. Tokens of a login method end by themselves with its mount.
+ * @throws ERR_BAD_REQUEST when it can't be taken back: then the mount stays.
+ */
+async function takeBackLeases(leasing: Leasing, context: HandlerContext, mount: MountEntry): Promise<void> {
+  if (mount.table === 'auth') return
+  const { path, namespaceId } = mount
+  const lent = async (): Promise<boolean> => (await leasing.store.idsBelow(transactionOf(context), namespaceId, path, 1)).length > 0
+  if (!(await lent())) return
+  await aside(context, `take back ${path}`, () => leasing.revokeBelow(namespaceId, path, { force: false, wait: true }))
+  // Lent since by somebody who was quicker.
+  if (await lent()) throw new HoldfastError('ERR_BUSY', `expected no leases below ${path}, got some`, { hint: 'try again in a moment' })
+}
+
 /** The table changes at once; the data, which nothing reaches any more, is deleted in bounded steps by a job of the leader. */
-async function disable({ identity, tokens, quotas }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
+async function disable({ identity, tokens, quotas, leasing }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
   const transaction = transactionOf(context)
   const { mounts } = scopeOf(context)
   const full = fullPath({ table, path: wantedPath(context) })
   if (protectedPaths.has(full)) throw new HoldfastError('ERR_BAD_REQUEST', `cannot unmount "${full}"`)
   const mount = lookupMount(context, table)
   if (!mount) return null
+  await takeBackLeases(leasing, context, mount)
   writeMounts(
     transaction,
     mount.namespaceId,

@@ -334,6 +334,18 @@ describe('tokens, policies, mounts, audit', () => {
     expect(readFileSync(file, 'utf8')).toBe('path "a" {\n  capabilities = ["read"]\n}\n')
     expect((await runCommand('policy fmt -', { stdin: 'path "a" {' })).code).toBe(1)
   })
+  test('lease lookup, renew, revoke', async () => {
+    const api = 'sys/leases'
+    const looked = await against({ [`POST ${api}/lookup`]: { json: { data: { id: 'db/creds/x/1', ttl: 60 } } } }, 'lease lookup /db/creds/x/1')
+    expect([looked.last?.body, looked.out.includes('db/creds/x/1')]).toEqual([{ lease_id: 'db/creds/x/1' }, true])
+    expect((await against({ [`LIST ${api}/lookup/db`]: { json: { data: { keys: ['creds/'] } } } }, 'lease lookup -prefix db')).out).toContain('creds/')
+    const renewed = await against({ [`POST ${api}/renew`]: { json: { lease_id: 'a/1' } } }, 'lease renew -increment=1h a/1')
+    expect(renewed.last?.body).toEqual({ lease_id: 'a/1', increment: '1h' })
+    expect((await against({ [`POST ${api}/revoke`]: {} }, 'lease revoke a/1')).last?.body).toEqual({ lease_id: 'a/1', sync: false })
+    expect((await against({ [`POST ${api}/revoke-prefix/a/b`]: {} }, 'lease revoke -prefix -sync a/b/')).last?.body).toEqual({ sync: true })
+    expect((await against({ [`POST ${api}/revoke-force/a`]: {} }, 'lease revoke -prefix -force a')).code).toBe(0)
+    expect((await against({}, 'lease revoke -force a')).code).toBe(1)
+  })
   test('namespace list, create, lookup, patch, delete, lock, unlock', async () => {
     const api = 'sys/namespaces'
     const listed = await against({ [`LIST ${api}`]: { json: { data: { keys: ['a/', 'b/'] } } } }, 'namespace list -namespace=/team/')

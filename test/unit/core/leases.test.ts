@@ -355,3 +355,95 @@ describe('how many', () => {
     expect(node.leasing.leaseCount('root', mount)).toBe(0)
   })
 })
+
+describe('unmounting', () => {
+  test('takes back first what was lent; where that fails the mount stays', async () => {
+    const { user } = await lend({ ttl: '1h' })
+    lending.failing = async () => {
+      throw new HoldfastError('ERR_UPSTREAM', 'the database is away')
+    }
+    const refused = await node.remove('sys/mounts/db')
+    expect(refused.status).toBe(400)
+    expect(refused.body.errors[0]).toMatch(/^failed to revoke "db\/creds\/app\/\w+": the database is away$/)
+    expect((await node.read('sys/mounts')).body.data['db/']).toBeDefined()
+    lending.failing = null
+    // What failed waits for its next try; whoever unmounts does not.
+    expect((await node.remove('sys/mounts/db')).status).toBe(204)
+    expect([lending.users.has(user), lending.drops.get(user)]).toEqual([false, 1])
+  })
+})
+
+describe('advisories of the peers', () => {
+  const inTeam = (over: object) => node.ask({ namespace: 'team', ...over })
+  beforeEach(async () => {
+    expect((await node.write('sys/namespaces/team')).status).toBe(200)
+    await inTeam({ operation: 'update', method: 'POST', path: 'sys/mounts/db', body: { type: 'lending' } })
+  })
+  const lendThere = async () =>
+    (await inTeam({ path: 'db/creds/app', query: { ttl: '1h' } })).body as { lease_id: string; data: { username: string } }
+  const post = (path: string, body: object, namespace = '') =>
+    node.ask({ operation: 'update', method: 'POST', path, body: { ...body }, namespace })
+
+  test('GHSA-c36x-h252-g9x2, CVE-2026-45808: a lease of another namespace is not looked up, prolonged or revoked, by the old routes neither', async () => {
+    const { lease_id, data } = await lendThere()
+    const own = await lend({ ttl: '1h' })
+    expect((await post('sys/leases/lookup', { lease_id }, 'team')).status).toBe(200)
+    for (const [id, namespace] of [
+      [lease_id, ''],
+      [own.id, 'team'],
+    ] as const) {
+      expect((await post('sys/leases/lookup', { lease_id: id }, namespace)).body.errors).toEqual(['invalid lease'])
+      for (const path of ['sys/leases/renew', 'sys/renew', `sys/renew/${id}`]) {
+        expect((await post(path, { lease_id: id }, namespace)).body.errors, path).toEqual(['lease not found'])
+      }
+      for (const path of [
+        'sys/leases/revoke',
+        'sys/revoke',
+        `sys/revoke/${id}`,
+        `sys/leases/revoke-prefix/${id}`,
+        `sys/revoke-force/${id}`,
+      ]) {
+        await post(path, { lease_id: id }, namespace)
+      }
+    }
+    expect((await post('sys/leases/lookup', { lease_id }, 'team')).status).toBe(200)
+    expect((await lookup(own.id)).status).toBe(200)
+    expect([lending.users.has(data.username), lending.users.has(own.user)]).toEqual([true, true])
+  })
+
+  test('the same by prefix, and by what is listed', async () => {
+    const { lease_id, data } = await lendThere()
+    await post('sys/leases/revoke-prefix/db', {})
+    await post('sys/leases/revoke-force/team', {})
+    await turn(node, 4)
+    expect(lending.users.has(data.username)).toBe(true)
+    expect((await node.list('sys/leases/lookup/db')).status).toBe(404)
+    expect((await inTeam({ operation: 'list', method: 'LIST', path: 'sys/leases/lookup/db/' })).body.data.keys).toEqual(['creds/'])
+    expect((await post('sys/leases/revoke-prefix/db', {}, 'team')).status).toBe(204)
+    expect([lending.users.has(data.username), (await post('sys/leases/lookup', { lease_id }, 'team')).status]).toEqual([false, 400])
+  })
+
+  test('a token of above ends with what it was lent below', async () => {
+    const { token } = await tokenOf()
+    const { body } = await inTeam({ path: 'db/creds/app', query: { ttl: '1h' }, token })
+    expect((await post('sys/leases/lookup', { lease_id: body.lease_id }, 'team')).status).toBe(200)
+    await node.write('auth/token/revoke', { token })
+    expect((await post('sys/leases/lookup', { lease_id: body.lease_id }, 'team')).status).toBe(400)
+    await turn(node, 5)
+    expect(lending.drops.get(body.data.username)).toBe(1)
+  })
+
+  test('CVE-2026-40264: a token of another namespace is not prolonged or revoked by its lease', async () => {
+    const { accessor } = (await post('auth/token/create', { policies: ['x'], ttl: '1h' }, 'team')).body.auth as { accessor: string }
+    const [key] = (await inTeam({ operation: 'list', method: 'LIST', path: 'sys/leases/lookup/auth/token/create/' })).body.data
+      .keys as string[]
+    const id = `auth/token/create/${key}`
+    expect((await lookup(id)).status).toBe(400)
+    await node.write('sys/leases/revoke', { lease_id: id })
+    await node.write('sys/leases/revoke-prefix/auth/token/create')
+    expect((await post('auth/token/lookup-accessor', { accessor }, 'team')).status).toBe(200)
+    for (const path of ['auth/token/renew-accessor', 'auth/token/revoke-accessor'])
+      expect((await post(path, { accessor })).status, path).toBe(403)
+    expect((await post('auth/token/lookup-accessor', { accessor }, 'team')).status).toBe(200)
+  })
+})
