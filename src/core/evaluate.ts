@@ -203,7 +203,7 @@ export async function evaluate(
   if (before) trace.operation = before.kept.operation
   else if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
   const checked = await check(deps, place, trace, match, caller)
-  if (checked.error === null) await deps.quotas?.loggingIn(asked, contextOf(checked.read, false))
+  await deps.quotas?.loggingIn(asked, checked.error === null ? contextOf(checked.read, false) : null)
   if (!trace.recorded) {
     await deps.recordRequest(trace, checked.error)
     trace.recorded = true

@@ -15,7 +15,7 @@ import type { RateQuota } from '#quotas/types.ts'
 import type { MountReader, MountRoute } from './mounts.ts'
 import { operationDef, type EngineRegistry } from './router.ts'
 import type { Place } from './place.ts'
-import type { CoreResponse, HandlerContext, LogicalResponse, OperationDef, Request } from './types.ts'
+import type { CoreResponse, HandlerContext, LogicalResponse, OperationDef, PathDef, Request } from './types.ts'
 
 /** What core takes of quotas. */
 export interface QuotaService {
@@ -32,6 +32,12 @@ export interface LeaseCounter {
   /** Of all namespaces. */
   total(): number | null
 }
+
+const saysRole = ({ operation }: Request, def: PathDef | null): boolean =>
+  def !== null && operationDef(def, operation)?.login?.roleOf !== undefined
+
+/** Answered by each node for itself without ever looking at a token: no entity would be found out. */
+const asksNoToken = (def: PathDef | null): boolean => def?.whileSealed === true || (def?.local === true && def.unauthenticated === true)
 
 /** A login, a token that a token makes, or a secret with a lease; not what is prolonged. */
 function lends({ mount, rest }: MountRoute, { login }: OperationDef, response: LogicalResponse | null): boolean {
@@ -106,18 +112,18 @@ export class QuotaGate {
     const { rateLimits, isExempt } = this.#quotas
     const guess = this.#guess(request)
     if (isExempt(guess.fullPath)) return counted
-    if (rateLimits.asksRole(guess.target.mountUuid) && this.#saysRole(request, guess)) return { verdict: null, waits: 'role' }
+    const def = this.#defOf(guess)
+    if (rateLimits.asksRole(guess.target.mountUuid) && saysRole(request, def)) return { verdict: null, waits: 'role' }
     const quota = rateLimits.match(guess.target, null)
     if (quota === null) return counted
     // A token that is none is found out when it is looked up, and is counted by its address then.
-    if (countsEntities(quota) && request.token !== null && request.token !== '') return { verdict: null, waits: 'entity' }
+    if (countsEntities(quota) && request.token !== null && request.token !== '' && !asksNoToken(def))
+      return { verdict: null, waits: 'entity' }
     return request.forwardedFrom === undefined ? { verdict: this.#take(quota, request, ''), waits: null } : counted
   }
 
-  #saysRole(request: Request, { route }: Guess): boolean {
-    const match = route && this.#deps.registry.paths(route.mount)?.match(route.rest)
-    const operation = match ? operationDef(match.def, request.operation) : null
-    return operation?.login?.roleOf !== undefined
+  #defOf({ route }: Guess): PathDef | null {
+    return (route && this.#deps.registry.paths(route.mount)?.match(route.rest)?.def) ?? null
   }
 
   #take(quota: RateQuota, { clientAddress: address }: Request, entityId: string): Verdict {
@@ -130,9 +136,10 @@ export class QuotaGate {
     if (this.#standings.get(request)?.waits === 'entity') this.#judgeLate(request, entityId, null)
   }
 
-  /** A login's fields are read, and it is about to be carried out. @throws ERR_RATE_LIMITED. */
-  async loggingIn(request: Request, context: HandlerContext): Promise<void> {
+  /** A login's fields are read (or can't be: null), and it is about to be carried out. @throws ERR_RATE_LIMITED. */
+  async loggingIn(request: Request, context: HandlerContext | null): Promise<void> {
     if (this.#standings.get(request)?.waits !== 'role') return
+    if (context === null) return this.#judgeLate(request, '', null)
     const { mount, path } = context
     const match = this.#deps.registry.paths(mount)?.match(path)
     const roleOf = match && operationDef(match.def, context.operation)?.login?.roleOf

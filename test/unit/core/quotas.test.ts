@@ -185,6 +185,9 @@ test('a role’s logins are counted apart, by the role that the login asks for',
   expect(await statuses(3, login(batch))).toEqual([200, 200, 429])
   expect((await login('nobody')()).status, 'unknown: as the path').toBe(429)
   expect((await node.read('auth/approle/role/web')).status, 'no login').toBe(200)
+  const unreadable = () =>
+    node.ask({ operation: 'update', path: 'auth/approle/login', token: null, body: { role_id: {} }, clientAddress: '10.9.9.9' })
+  expect(await statuses(3, unreadable), 'fields that can not be read').toEqual([400, 400, 429])
 })
 
 test('by entity: who has one is counted wherever it comes from, who has none by address and its own rate', async () => {
@@ -209,6 +212,8 @@ test('by entity: who has one is counted wherever it comes from, who has none by 
   expect(await statuses(2, from(null)), 'no token').toEqual([403, 429])
   expect((await from('nonsense')()).status, 'one that is none').toBe(429)
   expect((await from(rootToken)()).status, 'a root token has no entity').toBe(429)
+  await quota('all', { rate: 2, interval: '1h', group_by: 'entity_then_none' })
+  expect(await statuses(3, () => node.ask({ path: 'sys/leader', token: 'nonsense' })), 'no token is looked at').toEqual([200, 200, 429])
 })
 
 test('in namespaces: its own, an inherited one, and nobody else’s', async () => {
