@@ -32,7 +32,7 @@ async function lookup(context: CommandContext): Promise<void> {
 
 async function patch(context: CommandContext): Promise<void> {
   const removed = context.flags.list('remove-custom-metadata').map((key) => [key, null] as const)
-  const changes = { ...(context.flags.map('custom-metadata') ?? {}), ...Object.fromEntries(removed) }
+  const changes = { ...context.flags.map('custom-metadata'), ...Object.fromEntries(removed) }
   if (Object.keys(changes).length === 0)
     throw new RefusedError('nothing to change was named', 'holdfast namespace patch -custom-metadata=KEY=VALUE NAME')
   const secret = await (await context.client()).patch(pathOf(context), { custom_metadata: changes })

@@ -9,6 +9,7 @@ import type { Core } from '#core/core.ts'
 import type { Limiter } from '#quotas/limiter.ts'
 import type { QuotaStore } from '#quotas/store.ts'
 import type { Leasing } from '#core/leasing.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
@@ -33,11 +34,13 @@ export interface MetricSources {
   readonly limiter: Limiter
   readonly quotaSync: QuotaSync
   readonly quotaStore: QuotaStore
+  readonly namespaces: NamespaceStore
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export async function metricsText(sources: MetricSources): Promise<string> {
-  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, leasing, limiter, quotaSync, quotaStore } = sources
+  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, leasing, limiter, quotaSync, quotaStore, namespaces } =
+    sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -72,6 +75,8 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_password_checks_waiting', 'Logins that wait for it.', passwords.queue.waiting)
   gauge('holdfast_password_checks_refused', 'Logins turned away since the start, since too many waited.', passwords.queue.refused)
   gauge('holdfast_lockout_names', 'Names whose wrong tries this leader counts now.', lockout.names)
+  const found = sealed ? 0 : await barrier.read({ kind: 'stale' }, (view) => namespaces.count(view))
+  gauge('holdfast_namespaces', 'Namespaces besides the root, as this node has applied; 0 while it is sealed.', found)
   gauge('holdfast_quota_rate_limits', 'Rate limits that hold.', quotaStore.current.rateLimits.size)
   gauge('holdfast_quota_buckets', 'Clients that are counted now, once for each rate limit.', limiter.size)
   gauge('holdfast_quota_refused', 'Requests refused by rate limits on this node since the start.', limiter.refused)
@@ -91,6 +96,9 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_barrier_cache_bytes', 'Opened values and names kept in memory.', cache?.bytes ?? 0)
   gauge('holdfast_barrier_cache_hits', 'Values found there since the start.', cache?.hits ?? 0)
   gauge('holdfast_barrier_cache_misses', 'Values that had to be opened since the start.', cache?.misses ?? 0)
+  const seals = barrier.namespaces.counts()
+  gauge('holdfast_namespaces_open', 'Namespaces with a seal of their own that are open on this node.', seals.open)
+  gauge('holdfast_namespaces_sealed', 'Those that are not.', seals.sealed)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
   gauge('holdfast_old_reads', 'Reads answered as bounded or stale since the start.', core.oldReads())
   const auto = seal?.status()

@@ -301,7 +301,9 @@ function assemble(
       if (kind === forwardKind) return forwarding.answer(from, body)
       if (kind === renewKind) return renewal.answer(from, body)
       if (kind === quotaKind) return quotaSync.answer(from, body)
-      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind}, ${renewKind} or ${quotaKind}, got another`)
+      if (kind === namespaceKeyKind) return namespaceKeys.answer(from, body)
+      const kinds = [forwardKind, renewKind, quotaKind, namespaceKeyKind].join(', ')
+      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${kinds}, got another`)
     },
   })
   const forwarding = new Forwarding({
@@ -411,6 +413,7 @@ function assemble(
         limiter,
         quotaSync,
         quotaStore,
+        namespaces,
       }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
@@ -432,7 +435,10 @@ function assemble(
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }), schedules.job],
+    jobs: [
+      ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
+      schedules.job,
+    ],
     clock,
     random,
     log,

@@ -1,2 +1,0 @@
-import { main } from '#cmd/main.ts'
-export const x = main
