@@ -17,6 +17,7 @@ import { releasedFormats } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { EntryType, MessageType, type Membership, type MembershipChange } from '#raft/index.ts'
+import { decodeLease, encodeLease } from '#leases/records.ts'
 import { decodeKept, encodeKept } from '#core/once.ts'
 import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
@@ -599,6 +600,31 @@ export const formats: readonly Format[] = [
         updatedMs: 1_700_000_000_001,
       }),
     read: (bytes) => decodeIdentity('entity', bytes),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'lease',
+    version: 1,
+    where: 'behind the barrier, `sys/lease`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeLease({
+        kind: 'secret',
+        id: 'db/creds/app/k1',
+        namespaceId: 'root',
+        mountUuid: 'm1',
+        type: 'user',
+        internal: { user: 'u1' },
+        tokenHash: 'ab12',
+        issueTimeMs: 1_700_000_000_000,
+        expireTimeMs: 1_700_000_060_000,
+        lastRenewalTimeMs: null,
+        renewable: true,
+        endTimeMs: 1_700_000_600_000,
+        ending: { dueMs: 1_700_000_010_000, attempts: 1, error: 'away', force: false },
+      }),
+    read: (bytes) => decodeLease('root', 'db/creds/app/k1', bytes),
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
