@@ -44,7 +44,7 @@ export class Keeping {
   async answered(transaction: Transaction, request: Request, trace: Trace, evaluated: Evaluated): Promise<void> {
     if (trace.onceKey === null || evaluated.kind === 'replayed') return
     // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
-    if (evaluated.kind === 'later') return this.#put(transaction, request, trace, null)
+    if (evaluated.kind === 'later' || evaluated.response?.unkept === true) return this.#put(transaction, request, trace, null)
     if (transaction.writes === 0 && !fencesAnswer(trace)) return
     assert(trace.def !== null, 'an answer expected to be of a path')
     trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)

@@ -178,6 +178,8 @@ export interface LogicalResponse {
   readonly renewable?: boolean
   readonly leaseSeconds?: number
   readonly wrapInfo?: WrapInfo
+  /** Given once, to whoever asked: it is not laid down for a repetition of the request, since nothing behind the root's keys may tell it. */
+  readonly unkept?: boolean
   /** Overrides the status (kv v2's 404 with metadata, health's 429 ...). */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>

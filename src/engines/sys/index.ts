@@ -10,6 +10,7 @@ import { leasePaths } from './leases.ts'
 import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
 import { namespaceLockPaths } from './namespace-lock.ts'
+import { namespaceSealPaths } from './namespace-seals.ts'
 import { namespacePaths } from './namespaces.ts'
 import { policyPaths } from './policies.ts'
 import { quotaPaths } from './quotas.ts'
@@ -46,6 +47,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...leasePaths(services),
     ...quotaPaths(services),
     ...namespacePaths(services),
+    ...namespaceSealPaths(services),
     ...namespaceLockPaths(services),
   ]
   return {

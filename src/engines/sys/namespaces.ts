@@ -7,6 +7,7 @@ import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { namespaceSegments } from '#namespaces/names.ts'
 import { namespaceName, type Namespace } from '#namespaces/record.ts'
 import { beingDeleted } from '#namespaces/store.ts'
+import { giveKeys } from './namespace-birth.ts'
 import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
 import type { SystemServices } from './types.ts'
 
@@ -22,6 +23,10 @@ export function namespacePaths(services: SystemServices): PathDef[] {
   const fields = {
     path: inPath('Its path, below the namespace of the request.'),
     custom_metadata: field('map', 'Pairs of text that are kept beside it.', { example: { owner: 'platform' } }),
+    seal: field('string', 'A seal of its own, as HCL or JSON: its shares are in the answer, and nowhere else. Only when it is made.', {
+      default: '',
+      example: 'seal "shamir" { shares = 5 threshold = 3 }',
+    }),
   }
   return [
     path(
@@ -58,7 +63,7 @@ function shown({ uuid, id, path: full, state, lock, customMetadata }: Namespace)
 }
 
 /** The namespace that the request's path names, in whatever state; null when there is none. */
-export async function find({ namespaces }: SystemServices, context: HandlerContext): Promise<Namespace | null> {
+export async function find({ namespaces }: Pick<SystemServices, 'namespaces'>, context: HandlerContext): Promise<Namespace | null> {
   const { view, namespace } = scopeOf(context)
   return namespaces.byPath(view, `${namespace.path}${text(context, 'path')}`)
 }
@@ -100,6 +105,10 @@ async function write(services: SystemServices, context: HandlerContext): Promise
   const metadata = optional<Record<string, unknown>>(context, 'custom_metadata') ?? {}
   const present = await find(services, context)
   if (present?.state === 'deleting') throw beingDeleted(present)
+  if (present !== null && text(context, 'seal') !== '')
+    throw new HoldfastError('ERR_BAD_REQUEST', 'seal expected with a namespace that is made, got one that is there', {
+      hint: 'a namespace gets its seal when it is made; its shares are changed by namespaces/PATH/rekey',
+    })
   if (present !== null) return answer(shown(namespaces.setMetadata(transaction, present, metadata)))
   const segments = namespaceSegments(text(context, 'path'))
   const name = segments.at(-1) ?? ''
@@ -108,8 +117,9 @@ async function write(services: SystemServices, context: HandlerContext): Promise
   const parent = line.at(-1)!
   await checkNoMount(context, parent, name)
   const made = await namespaces.create(transaction, parent, name, metadata)
+  const shares = await giveKeys(services, context, made)
   writeMounts(transaction, made.id, standardMounts(context.random, made.id))
-  return answer(shown(made))
+  return { ...answer({ ...shown(made), ...shares }), ...('key_shares' in shares ? { unkept: true } : {}) }
 }
 
 /** A path leads either into a namespace or to a mount: the request's way (core/place.ts) asks the mounts first. */
