@@ -88,7 +88,7 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     parent: orphan ? null : parent,
     namespaceId: context.mount.namespaceId,
     policies,
-    path: `auth/${context.mount.path}${context.path}`,
+    path: pathOf(context, shape.role),
     displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
     ttlSeconds: ttl.ttlSeconds,
     explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
@@ -103,6 +103,10 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
   })
   return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
 }
+
+/** Where it is found among the leases: by its role's suffix, all of a kind can be revoked at once. */
+const pathOf = ({ mount, path }: HandlerContext, role: TokenRole | null): string =>
+  `auth/${mount.path}${path}${role === null || role.pathSuffix === '' ? '' : `/${role.pathSuffix}`}`
 
 /** The entity of the alias that was asked for, made where there is none; null: none was. */
 async function aliasedEntity({ identity }: AuthServices, context: HandlerContext, role: TokenRole | null): Promise<string | null> {
@@ -191,9 +195,22 @@ function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault:
   return sanitizePolicyNames(wanted, !withoutDefault && isAllowed('default'))
 }
 
-/** `*` at the end of a pattern matches any rest. */
-const globMatches = (patterns: readonly string[], name: string): boolean =>
-  patterns.some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern))
+const globMatches = (patterns: readonly string[], name: string): boolean => patterns.some((pattern) => matchesGlob(pattern, name))
+
+/** Each `*` of a pattern matches any text, none too. Part by part from the left: no pattern makes it slow. */
+function matchesGlob(pattern: string, name: string): boolean {
+  const [first = '', ...parts] = pattern.split('*')
+  const last = parts.pop()
+  if (last === undefined) return name === pattern
+  if (!name.startsWith(first)) return false
+  let at = first.length
+  for (const part of parts) {
+    const found = name.indexOf(part, at)
+    if (found < 0) return false
+    at = found + part.length
+  }
+  return name.length - at >= last.length && name.endsWith(last)
+}
 
 function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null, policies: readonly string[]) {
   const seconds = (name: string): number => {

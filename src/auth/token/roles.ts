@@ -41,24 +41,21 @@ const fields = {
   role_name: field('string', 'Its name.', { in: 'path' }),
   allowed_policies: field('list', 'Policies that its tokens may have; all but root when empty.'),
   disallowed_policies: field('list', 'Policies that they may not have.'),
-  allowed_policies_glob: field('list', 'The same, with * at the end.'),
-  disallowed_policies_glob: field('list', 'The same, with * at the end.'),
+  allowed_policies_glob: field('list', 'The same, with * for any text.'),
+  disallowed_policies_glob: field('list', 'The same, with * for any text.'),
   orphan: field('bool', 'Its tokens have no parent.'),
   token_period: field('duration', 'They can be renewed for this long without end.'),
   period: field('duration', 'The same, by its old name.', { deprecated: true }),
   token_explicit_max_ttl: field('duration', 'How long they live at most.'),
   explicit_max_ttl: field('duration', 'The same, by its old name.', { deprecated: true }),
-  path_suffix: field('string', "Accepted and kept; not added to the tokens' path."),
+  path_suffix: field('string', "The last part of its tokens' path, by which they can be revoked together."),
   renewable: field('bool', 'Whether they can be renewed.'),
   token_bound_cidrs: field('list', 'From where they can be used.'),
   bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
   token_no_default_policy: field('bool', 'They do not get the default policy.'),
   token_type: field('string', "'service' or 'batch'; 'default-service' or 'default-batch': what a request does not say otherwise."),
   token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
-  allowed_entity_aliases: field(
-    'list',
-    'Names at this mount whose entity its tokens can be made for; * at the end of one matches any rest.',
-  ),
+  allowed_entity_aliases: field('list', 'Names at this mount whose entity its tokens can be made for; * in one matches any text.'),
 }
 
 export function rolePaths(): PathDef[] {
@@ -102,6 +99,12 @@ async function writeRole(context: HandlerContext): Promise<null> {
     const value = key === undefined ? undefined : optional<number>(context, key)
     if (value !== undefined && value < 0) throw new HoldfastError('ERR_BAD_REQUEST', `${key} must be positive`)
     return value
+  }
+  const suffix = text(context, 'path_suffix')
+  if (suffix !== '' && !/^\w[\w.-]*\w$/.test(suffix)) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'given role path suffix contains invalid characters', {
+      hint: 'letters, digits, _, and between them . and -',
+    })
   }
   if (![...(names('allowed_policies') ?? []), ...(names('allowed_policies_glob') ?? [])].every(isAssignablePolicy)) throw unassignable()
   const boundCidrs = optional<string[]>(context, 'token_bound_cidrs') ?? optional<string[]>(context, 'bound_cidrs')

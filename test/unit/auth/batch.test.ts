@@ -115,6 +115,24 @@ describe('a batch token', () => {
 })
 
 describe('roles', () => {
+  test('give their tokens a path by which they are revoked together', async () => {
+    expect((await node.write('auth/token/roles/ci', { path_suffix: 'a/b' })).status).toBe(400)
+    await node.write('auth/token/roles/ci', { path_suffix: 'ci-jobs', allowed_policies_glob: 'team-*-read,*x' })
+    const { client_token: token } = (await node.write('auth/token/create/ci', { policies: ['team-red-read'], ttl: '1h' })).body.auth
+    expect((await node.read('auth/token/lookup-self', token)).body.data.path).toBe('auth/token/create/ci/ci-jobs')
+    for (const [policy, status] of [
+      ['team-read', 400],
+      ['team--read', 200],
+      ['team-red-reader', 400],
+      ['anything-x', 200],
+      ['root', 400],
+    ] as const) {
+      expect((await node.write('auth/token/create/ci', { policies: [policy], ttl: '1h' })).status, policy).toBe(status)
+    }
+    expect((await node.write('sys/leases/revoke-prefix/auth/token/create/ci/ci-jobs')).status).toBe(204)
+    expect(await works(token)).toBe(false)
+  })
+
   test('of batch tokens can be nothing that such tokens are not', async () => {
     const write = async (body: Record<string, unknown>) =>
       (await node.write('auth/token/roles/r', { token_type: 'batch', ...body })).body?.errors
