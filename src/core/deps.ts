@@ -19,8 +19,8 @@ import type { CoreResponse, EngineDef, Request } from './types.ts'
 
 /** Tokens as a request needs them. */
 export interface TokenGate {
-  /** The entry of a token that is good at `view`; null when it is unknown, expired, revoked or used up. Constant time in the token. */
-  lookup(view: ReadView, token: string): Promise<TokenEntry | null>
+  /** The entry of a token that is good at `view`; null when it is unknown, expired, revoked or used up, or of none of `namespaceIds`. Constant time in the token. */
+  lookup(view: ReadView, token: string, namespaceIds?: readonly string[]): Promise<TokenEntry | null>
   /** Counts one use of a limited token, in the request's own transaction; on the last one the token is good for this request and no other. */
   consumeUse(transaction: Transaction, entry: TokenEntry): Promise<TokenEntry>
   /** The storage name of a token; null for what can't be one. @throws ERR_SEALED. */

@@ -25,7 +25,7 @@ import { applyListLimits, filterList } from './lists.ts'
 import type { MountReader, MountTable } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
 import type { QuotaGate } from './quota-gate.ts'
-import { lockedIn, placeOf, type Place } from './place.ts'
+import { lockedIn, placeOf, rootLine, type Place } from './place.ts'
 import { relativeAcl } from './relative-acl.ts'
 import { mayWrite, operationDef, type EngineRegistry } from './router.ts'
 import { checkWrappable, wrapResponse } from './wrap.ts'
@@ -265,9 +265,7 @@ async function identify(
 ): Promise<Caller> {
   const { request } = place
   const opened = def?.openOn !== undefined && request.openRoutes?.includes(def.openOn) === true
-  const anywhere = request.token === null || request.token === '' ? null : await lookup(deps, request.token, view, kept)
-  // A token is good in its own namespace and below. Elsewhere it is none: what it is told does not depend on what there is.
-  const known = anywhere && namespaceOf(place, anywhere) ? anywhere : null
+  const known = request.token === null || request.token === '' ? null : await lookup(deps, place, request.token, view, kept)
   // Where a listener opens it, a token still decides by its policies: what is shown to it is more than strangers are shown.
   const open = def?.unauthenticated === true || (opened && known === null)
   // Where no token is needed, one from an address that it is not bound to is none: such paths show more to a good one.
@@ -313,9 +311,12 @@ function factsOf(request: Request, { token }: Trace, view: ReadView): CallerFact
   return { nowMs: view.nowMs, clientAddress: request.clientAddress, tokenTtlSeconds: token === null ? undefined : lifetimeSeconds(token) }
 }
 
+const rootIds = rootLine.map(({ id }) => id)
+
 /** The token's entry; of one that was ended by the request whose repetition this is, as it was then, as long as it would have lived. */
-async function lookup(deps: EvaluateDeps, token: string, view: ReadView, kept: Kept | null): Promise<TokenEntry | null> {
-  const known = await deps.tokens.lookup(view, token)
+async function lookup(deps: EvaluateDeps, { line }: Place, token: string, view: ReadView, kept: Kept | null): Promise<TokenEntry | null> {
+  // A token is good in its own namespace and below. Elsewhere it is none, and is not looked for: what it is told does not depend on what there is.
+  const known = await deps.tokens.lookup(view, token, line === rootLine ? rootIds : line.map(({ id }) => id))
   const ended = kept?.endedToken ?? null
   if (known || !ended || (ended.expireTimeMs !== null && ended.expireTimeMs <= view.nowMs)) return known
   // Revoking its parent would have ended it as well.

@@ -21,7 +21,7 @@ export interface Place {
   readonly route: MountRoute | null
 }
 
-const rootLine: readonly Namespace[] = [rootNamespace]
+export const rootLine: readonly Namespace[] = [rootNamespace]
 
 interface Finder {
   readonly mounts: Pick<MountReader, 'read'>

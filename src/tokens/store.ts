@@ -94,8 +94,11 @@ export interface TokenStore {
    * @throws ERR_BAD_REQUEST: metadata too large, a bad CIDR, too many generations, an id that exists or can't be one.
    */
   create(transaction: Transaction, params: CreateToken): Promise<{ readonly token: string; readonly entry: TokenEntry }>
-  /** The entry of a token that is good at `view`; null when it, or one of its parents, is unknown, expired, revoked or used up. */
-  lookup(view: ReadView, token: string): Promise<TokenEntry | null>
+  /**
+   * The entry of a token that is good at `view`; null when it, or one of its parents, is unknown, expired, revoked or used up. With `namespaceIds`, one of
+   * another namespace is not looked for.
+   */
+  lookup(view: ReadView, token: string, namespaceIds?: readonly string[]): Promise<TokenEntry | null>
   lookupHash(view: ReadView, idHash: string, namespace?: string): Promise<TokenEntry | null>
   /** The entry as it is stored, whether it is good or not. */
   stored(view: ReadView, idHash: string, namespace: string): Promise<TokenEntry | null>
@@ -428,11 +431,13 @@ export function createTokenStore({
       return { token, entry }
     },
 
-    async lookup(view, token) {
+    async lookup(view, token, namespaceIds) {
       const sealed = batch.open(token)
+      const namespaceId = sealed?.namespaceId ?? namespaceOfToken(token)
+      if (namespaceIds && !namespaceIds.includes(namespaceId)) return null
       if (sealed !== null) return lookupBatch(view, token, sealed)
       const idHash = hasher.hash(token)
-      return idHash === null ? null : lookupHash(view, idHash, namespaceOfToken(token))
+      return idHash === null ? null : lookupHash(view, idHash, namespaceId)
     },
 
     async lookupAccessor(view, accessor, namespace = 'root') {

@@ -89,8 +89,8 @@ export function createWrapping({ tokens }: { readonly tokens: TokenStore }): Wra
     },
 
     async find(view, token, namespaceId) {
-      const entry = await tokens.lookup(view, token)
-      return entry && entry.namespaceId === namespaceId && isWrapping(entry) ? entry : null
+      const entry = await tokens.lookup(view, token, [namespaceId])
+      return entry && isWrapping(entry) ? entry : null
     },
 
     facts: (view, section, entry) => read<WrapFacts>(view, section, `${entry.idHash}/wrapinfo`),

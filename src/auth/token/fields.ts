@@ -52,9 +52,9 @@ export async function named(context: HandlerContext, tokens: TokenStore): Promis
   const token = text(context, 'token')
   if (token === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing token ID')
   const isSelf = token === context.request.token
-  const entry = isSelf ? self(context) : await tokens.lookup(scopeOf(context).view, token)
   // One of another namespace is none here, whatever its holder may do there (CVE-2026-40264).
-  if (!entry || (!isSelf && entry.namespaceId !== context.mount.namespaceId)) throw new HoldfastError('ERR_PERMISSION_DENIED', 'bad token')
+  const entry = isSelf ? self(context) : await tokens.lookup(scopeOf(context).view, token, [context.mount.namespaceId])
+  if (!entry) throw new HoldfastError('ERR_PERMISSION_DENIED', 'bad token')
   return { entry, token }
 }
 

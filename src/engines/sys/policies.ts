@@ -193,7 +193,7 @@ function capabilityPaths(services: SystemServices): PathDef[] {
   const given = async (context: HandlerContext): Promise<TokenEntry | null> => {
     const token = text(context, 'token')
     if (token === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing token')
-    return tokens.lookup(scopeOf(context).view, token)
+    return tokens.lookup(scopeOf(context).view, token, [of(context)])
   }
   const flags = { injected: true, fields: capabilityFields }
   return [

@@ -4,6 +4,7 @@ import { systemRandom } from '#base/random.ts'
 import { removalStep } from '#core/namespace-removal.ts'
 import { createNamespaceStore } from '#namespaces/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
+import { lendingEngine } from '#test/support/lending-engine.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 
 let house: Awaited<ReturnType<typeof openHouse>>
@@ -176,6 +177,58 @@ describe('tokens', () => {
     expect(child.body.auth.policies).toEqual(['default'])
     await write('', 'auth/token/revoke', { token: above })
     expect((await read('team', 'auth/token/lookup-self', child.body.auth.client_token as string)).status).toBe(403)
+  })
+})
+
+describe('leases', () => {
+  test('GHSA-c36x-h252-g9x2, CVE-2026-45808: none of another namespace is looked up, renewed or revoked, by old routes or new', async () => {
+    const lending = lendingEngine()
+    house = await openHouse(1, [lending.engine])
+    const policy = 'path "*" { capabilities = ["create", "read", "update", "list", "sudo"] }'
+    const tokens: Record<string, string> = {}
+    for (const namespace of ['team', 'other']) {
+      await make(namespace)
+      await write(namespace, 'sys/mounts/lend', { type: 'lending' })
+      await write(namespace, 'sys/policies/acl/all', { policy })
+      tokens[namespace] = (await write(namespace, 'auth/token/create', { policies: ['all'] })).body.auth.client_token
+    }
+    const lease = (await read('other', 'lend/creds/x', tokens['other'])).body.lease_id as string
+    const asks: [string, Record<string, unknown>][] = [
+      ['sys/leases/lookup', { lease_id: lease }],
+      ['sys/leases/renew', { lease_id: lease }],
+      [`sys/renew/${lease}`, {}],
+      ['sys/leases/revoke', { lease_id: lease }],
+      [`sys/revoke/${lease}`, {}],
+      ['sys/leases/revoke-prefix/lend', {}],
+      ['sys/revoke-force/lend', {}],
+    ]
+    for (const [path, body] of asks) {
+      await write('team', path, body, tokens['team'])
+      expect((await write('other', path, body, tokens['team'])).status).toBe(403)
+      await write('', path, body)
+    }
+    expect([...lending.drops]).toEqual([])
+    expect((await write('other', 'sys/leases/lookup', { lease_id: lease }, tokens['other'])).body.data.id).toBe(lease)
+    expect((await write('other', 'sys/leases/revoke', { lease_id: lease }, tokens['other'])).status).toBe(204)
+    expect(lending.drops.size).toBe(1)
+  })
+
+  test('a namespace that is deleted gives back what it has lent', async () => {
+    const lending = lendingEngine()
+    house = await openHouse(1, [lending.engine])
+    await make('team')
+    await write('team', 'sys/mounts/lend', { type: 'lending' })
+    await read('team', 'lend/creds/x')
+    expect(lending.users.size).toBe(1)
+    await ask({ operation: 'delete', method: 'DELETE', path: 'sys/namespaces/team' })
+    house.node.core.startJobs()
+    for (let second = 0; second < 60 && (await read('', 'sys/namespaces/team')).status === 200; second += 1) {
+      house.clock.advance(1_000)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await house.node.core.stopJobs()
+    expect(lending.users.size).toBe(0)
+    expect((await read('', 'sys/namespaces/team')).status).toBe(404)
   })
 })
 
