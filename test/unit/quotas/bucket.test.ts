@@ -74,3 +74,13 @@ test('time that goes back gives nothing; a brim that comes down spills; the wait
   expect(take(dry, flow, 750)).toBe(true)
   expect(msUntil({ tokens: 0, atMs: 0 }, { perMs: 0, tokensMax: 1 }, 1)).toBe(Infinity)
 })
+
+test('ten tenths of a token are one, though doubles sum them to a trifle less', () => {
+  const bucket: Bucket = { tokens: 0, atMs: 0 }
+  const flow = { perMs: 0.1, tokensMax: 5 }
+  for (let ms = 1; ms < 10; ms += 1) expect(take(bucket, flow, ms)).toBe(false)
+  refill(bucket, flow, 10)
+  expect(bucket.tokens).toBeLessThan(1)
+  expect(msUntil(bucket, flow, 1)).toBe(0)
+  expect(take(bucket, flow, 10)).toBe(true)
+})
