@@ -28,6 +28,8 @@ export const expirerLimits = {
 } as const
 
 const passEveryMs = 100
+/** How often all namespaces are looked at for other work, whether or not anybody told of any: once a minute. */
+const restAllEveryPasses = 600
 /** How far the wheel looks ahead; read again when half of it is over. */
 const horizonMs = 60_000
 
@@ -69,6 +71,8 @@ export class Expirer implements LedgerListener {
   readonly #wheel: TimingWheel<Pending>
   /** Given out by the wheel and not ended yet, by the same keys. */
   readonly #held = new Set<string>()
+  /** Of those, when they fall due again: a try that failed lays down the next one before it is let go. */
+  readonly #again = new Map<string, Pending>()
   /** Leases to be taken back, by mount, in turn. */
   readonly #queues = new Map<string, SecretLease[]>()
   readonly #running = new Map<string, number>()
@@ -80,7 +84,8 @@ export class Expirer implements LedgerListener {
   #readUntilMs = 0
   /** How far the cluster's clock is ahead of this machine's. */
   #aheadMs = 0
-  #restDue = true
+  /** Namespaces in which other work may have come up; null: any. */
+  #restDue: Set<string> | null = null
   #restPasses = 0
   #ended = 0
   #lagMs = 0
@@ -114,16 +119,19 @@ export class Expirer implements LedgerListener {
   /** Looks at everything again with the next pass: something may have become due that nobody told of. */
   nudge(): void {
     this.#readUntilMs = 0
-    this.#restDue = true
+    this.#restDue = null
   }
 
   committed(changes: readonly LeaseChange[]): void {
     if (this.#term === null) return
-    this.#restDue = true
-    for (const { namespace, leaseId, due } of changes) {
+    for (const { namespace, leaseId, count, due } of changes) {
+      if (count === -1 || due === null) this.#restDue?.add(namespace)
       const key = due?.key ?? leaseId.slice(leaseId.lastIndexOf('/') + 1)
       if (due !== null && due.dueMs <= this.#nowMs() + horizonMs) this.#schedule(namespace, due)
-      else this.#wheel.cancel(keyOf(namespace, { key, dueMs: 0 }))
+      else {
+        this.#wheel.cancel(keyOf(namespace, { key, dueMs: 0 }))
+        this.#again.delete(keyOf(namespace, { key, dueMs: 0 }))
+      }
     }
   }
 
@@ -169,18 +177,30 @@ export class Expirer implements LedgerListener {
     this.#wheel.clear(this.#options.clock.nowMs())
     this.#queues.clear()
     this.#held.clear()
+    this.#again.clear()
     this.#reader = null
     this.#readUntilMs = 0
-    this.#restDue = true
+    this.#restDue = null
     this.#filled = false
     this.#alarmed.clear()
   }
 
   #schedule(namespace: string, due: Due): void {
     const key = keyOf(namespace, due)
-    if (this.#held.has(key)) return
+    if (this.#held.has(key)) {
+      this.#again.set(key, { namespace, due })
+      return
+    }
     // No room: it stands in the index, which is read again.
     if (!this.#wheel.schedule(key, due.dueMs, { namespace, due })) this.#readUntilMs = 0
+  }
+
+  #letGo(key: string): void {
+    this.#held.delete(key)
+    const again = this.#again.get(key)
+    if (again === undefined) return
+    this.#again.delete(key)
+    this.#schedule(again.namespace, again.due)
   }
 
   async #read(): Promise<void> {
@@ -255,7 +275,7 @@ export class Expirer implements LedgerListener {
       this.#complain(error, namespace)
     }
     const kept = new Set(secrets.map(({ id }) => id.slice(id.lastIndexOf('/') + 1)))
-    for (const due of dues) if (!kept.has(due.key)) this.#held.delete(keyOf(namespace, due))
+    for (const due of dues) if (!kept.has(due.key)) this.#letGo(keyOf(namespace, due))
     for (const lease of secrets) {
       const queue = this.#queues.get(lease.mountUuid)
       if (queue) queue.push(lease)
@@ -295,7 +315,7 @@ export class Expirer implements LedgerListener {
       const left = (this.#running.get(mount) ?? 1) - 1
       if (left > 0) this.#running.set(mount, left)
       else this.#running.delete(mount)
-      this.#held.delete(keyOf(namespaceId, { key: id.slice(id.lastIndexOf('/') + 1), dueMs: 0 }))
+      this.#letGo(keyOf(namespaceId, { key: id.slice(id.lastIndexOf('/') + 1), dueMs: 0 }))
       this.#dispatch()
       if (this.#runningCount === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }
@@ -303,12 +323,14 @@ export class Expirer implements LedgerListener {
 
   async #rest(): Promise<void> {
     this.#restPasses += 1
-    if (!this.#restDue && this.#restPasses % 100 !== 0) return
+    if (this.#restPasses % restAllEveryPasses === 0) this.#restDue = null
+    if (this.#restDue?.size === 0) return
     const { barrier, namespaces, rest } = this.#options
-    this.#restDue = false
-    for (const namespace of await barrier.read({ kind: 'stale' }, namespaces)) {
+    const wanted = this.#restDue === null ? await barrier.read({ kind: 'stale' }, namespaces) : [...this.#restDue]
+    this.#restDue = new Set()
+    for (const namespace of wanted) {
       try {
-        if (await rest(namespace)) this.#restDue = true
+        if (await rest(namespace)) this.#restDue.add(namespace)
       } catch (error) {
         this.#complain(error, namespace)
       }

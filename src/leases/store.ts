@@ -277,6 +277,7 @@ export class LeaseStore {
     }
     const name = `${String(transaction.nowMs).padStart(14, '0')}-${randomBase62(this.#random, 8)}`
     const note = { prefix: clean(prefix), atMs: transaction.nowMs, force }
+    this.ledger.note(transaction, { namespace: namespaceId, leaseId: `${note.prefix}/`, count: 0, due: null })
     transaction.put(section, `ending/below/${name}`, Buffer.from(JSON.stringify({ version: 1, ...note })))
   }
 

@@ -176,6 +176,23 @@ describe('revoking', () => {
     expect((await node.read('sys/leases', undefined, { type: 'irrevocable' })).body.data.lease_count).toBe(0)
   })
 
+  test('a try that failed is made again when its time has come, without reading the index again', async () => {
+    const { user } = await lend({ ttl: '5s' })
+    lending.failing = async () => {
+      throw new HoldfastError('ERR_UPSTREAM', 'the database is away')
+    }
+    house.clock.advance(5_000)
+    await turn()
+    expect(node.leasing.status()).toMatchObject({ failures: 1, pending: 1 })
+    lending.failing = null
+    house.clock.advance(4_900)
+    await turn()
+    expect(lending.drops.get(user)).toBeUndefined()
+    house.clock.advance(10_200)
+    await turn()
+    expect([lending.drops.get(user), node.leasing.status().pending]).toEqual([1, 0])
+  })
+
   test('by force takes it off the books whatever the engine says', async () => {
     const { id } = await lend()
     lending.failing = async () => {
