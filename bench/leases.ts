@@ -58,6 +58,11 @@ const memoryMb = (): number => {
   globalThis.gc?.()
   return process.memoryUsage().rss / 1_048_576
 }
+/** Of all threads: what it costs on a machine that others use too. */
+const cpuMs = (): number => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1_000
+}
 const percentile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
 
@@ -118,10 +123,12 @@ async function main(): Promise<void> {
   const standing = Number(values.tokens) + Number(values.leases)
   const spread = (i: number): number => 3_600 + ((i * 7_919) % 80_000)
   let startedMs = performance.now()
+  let startedCpuMs = cpuMs()
   await make(Number(values.tokens), 'token', spread, 'token')
   await make(Number(values.leases), 'lease', spread, 'lease')
   say('standing', standing)
   say('registered per second', standing / ((performance.now() - startedMs) / 1_000))
+  say('CPU ms for one of them', (cpuMs() - startedCpuMs) / standing)
   say('memory MB before', baseMb)
   say('memory MB with all of them', memoryMb())
 
@@ -194,6 +201,7 @@ async function main(): Promise<void> {
   say('burst', burst)
   say('expired ones that were answered', answered)
   startedMs = performance.now()
+  startedCpuMs = cpuMs()
   const before = due.size
   let peakMb = 0
   while (due.size > 0 && performance.now() < startedMs + 3_600_000) {
@@ -201,6 +209,7 @@ async function main(): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   say('revocations per second', before / ((performance.now() - startedMs) / 1_000))
+  say('CPU ms for one of them, ending', (cpuMs() - startedCpuMs) / Math.max(before, 1))
   say('memory MB at most', Math.max(peakMb, memoryMb()))
   await leasing.expirer.stop()
   barrier.close()
