@@ -10,6 +10,7 @@ import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
 import { mountCommands } from './mounts.ts'
 import { namespaceCommands } from './namespace.ts'
+import { namespaceSealCommands } from './namespace-seal.ts'
 import { membersCommand } from './operator/members.ts'
 import { autopilotCommands } from './operator/autopilot.ts'
 import { generateRootCommand } from './operator/generate-root.ts'
@@ -36,6 +37,7 @@ export const commands: readonly Command[] = [
   ...mountCommands,
   ...auditCommands,
   ...namespaceCommands,
+  ...namespaceSealCommands,
   ...sealCommands,
   rekeyCommand,
   generateRootCommand,

@@ -1,5 +1,6 @@
 /** namespace list, create, lookup, patch, delete, lock, unlock: those that lie in the namespace of -namespace. */
-import { firstArg, printWritten, trimSlashes } from '../cli/common.ts'
+import { firstArg, given, printWritten, trimSlashes } from '../cli/common.ts'
+import { pgpKeys, pgpKeysFlag } from '../cli/pgp-keys.ts'
 import { RefusedError, type Command, type CommandContext, type FlagSpec } from '../cli/types.ts'
 
 const nameOf = (context: CommandContext): string => trimSlashes(firstArg(context))
@@ -18,9 +19,18 @@ async function list(context: CommandContext): Promise<void> {
   await context.output.list(keys.map(String))
 }
 
+/** The seal that was asked for, as the API takes it; undefined: none. */
+function sealOf(context: CommandContext): string | undefined {
+  const [shares, threshold] = [context.flags.int('key-shares'), context.flags.int('key-threshold')]
+  if (shares === undefined && threshold === undefined) return undefined
+  return JSON.stringify({
+    seal: { shamir: { shares: shares ?? 5, threshold: threshold ?? 3, pgp_keys: pgpKeys(context, 'pgp-keys') ?? [] } },
+  })
+}
+
 async function create(context: CommandContext): Promise<void> {
   const metadata = context.flags.map('custom-metadata') ?? {}
-  const body = Object.keys(metadata).length === 0 ? {} : { custom_metadata: metadata }
+  const body = given({ custom_metadata: Object.keys(metadata).length === 0 ? undefined : metadata, seal: sealOf(context) })
   await printWritten(context, await (await context.client()).write(pathOf(context), body), `Made the namespace ${nameOf(context)}/`)
 }
 
@@ -77,8 +87,21 @@ export const namespaceCommands: readonly Command[] = [
     path: ['namespace', 'create'],
     synopsis: 'Make a namespace',
     ...one,
-    flags: metadataFlag,
-    examples: ['holdfast namespace create team', 'holdfast namespace create -custom-metadata=owner=platform team/app'],
+    flags: {
+      ...metadataFlag,
+      'key-shares': {
+        type: 'int',
+        placeholder: 'N',
+        description: 'Give it a seal of its own, with so many shares; they are printed once.',
+      },
+      'key-threshold': { type: 'int', placeholder: 'N', description: 'How many of them unseal it; 3.' },
+      'pgp-keys': pgpKeysFlag('One PGP key a share, which is then printed encrypted.'),
+    },
+    examples: [
+      'holdfast namespace create team',
+      'holdfast namespace create -key-shares=5 -key-threshold=3 tenant',
+      'holdfast namespace create -custom-metadata=owner=platform team/app',
+    ],
     run: create,
   },
   {

@@ -120,6 +120,11 @@ export const couldNot: readonly Deed[] = [
     `${forged}::root keys that an auto seal wrapped: not of another place, not cut, not bent`,
   ),
   deed(
+    'asks for the key of a namespace with its own seal, or says again what another node asked',
+    'nothing: no request without a key of the barrier is answered, and what is answered nobody else opens',
+    `unit/node/namespace-keys.test.ts::who has no key of the barrier is told nothing; another asker, an old request and another generation get nothing`,
+  ),
+  deed(
     'speaks as another member, or for another cluster',
     'refused: a key speaks for one node',
     `${trust}::a member may not speak as another node, nor for another cluster`,
