@@ -23,6 +23,7 @@ import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { ForwardSeal } from '#node/forward-seal.ts'
 import { decodeRecord as decodeIdentity, encodeRecord as encodeIdentity } from '#identity/records.ts'
+import { decodeNamespace, encodeNamespace } from '#namespaces/record.ts'
 import { decodeQuota, encodeQuota } from '#quotas/store.ts'
 import { decodeCommand, encodeCommand } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
@@ -543,6 +544,26 @@ export const formats: readonly Format[] = [
       ),
     read: decodeKept,
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'namespace',
+    version: 1,
+    where: 'behind the barrier, `sys/namespace`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeNamespace({
+        id: 'aB3dE6',
+        uuid: '00000000-0000-4000-8000-000000000001',
+        path: 'team/app/',
+        parentId: 'f7G8h9',
+        customMetadata: { owner: 'platform' },
+        state: 'active',
+        lock: 'ab'.repeat(32),
+        createdMs: 1_700_000_000_000,
+      }),
+    read: decodeNamespace,
+    newer: raise(0),
   },
   {
     name: 'quota',
