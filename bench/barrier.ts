@@ -37,13 +37,20 @@ const cpuMs = (): number => {
 }
 const rounded = (value: number, digits = 2): number => Math.round(value * 10 ** digits) / 10 ** digits
 
+/** The kernel counts CPU time in ticks of some milliseconds: a round must last for many of them, or it is rounded to nothing. */
+const roundCpuMsMin = 100
+
 /** CPU microseconds of one run, best of five rounds. */
 async function usOf(runs: number, work: (i: number) => unknown): Promise<number> {
   let best = Infinity
   for (let round = 0; round < 5; round++) {
     const start = cpuMs()
-    for (let i = 0; i < runs; i++) await work(i)
-    best = Math.min(best, ((cpuMs() - start) * 1_000) / runs)
+    let done = 0
+    while (cpuMs() - start < roundCpuMsMin) {
+      for (let i = 0; i < runs; i++) await work(i)
+      done += runs
+    }
+    best = Math.min(best, ((cpuMs() - start) * 1_000) / done)
   }
   return rounded(best)
 }

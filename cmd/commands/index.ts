@@ -5,9 +5,12 @@ import { genericCommands } from './generic.ts'
 import { kvDataCommands } from './kv/data.ts'
 import { kvMetadataCommands } from './kv/metadata.ts'
 import { kvVersionCommands } from './kv/versions.ts'
+import { leaseCommands } from './lease.ts'
 import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
 import { mountCommands } from './mounts.ts'
+import { namespaceCommands } from './namespace.ts'
+import { namespaceSealCommands } from './namespace-seal.ts'
 import { membersCommand } from './operator/members.ts'
 import { autopilotCommands } from './operator/autopilot.ts'
 import { generateRootCommand } from './operator/generate-root.ts'
@@ -30,9 +33,12 @@ export const commands: readonly Command[] = [
   ...kvVersionCommands,
   ...kvMetadataCommands,
   ...tokenCommands,
+  ...leaseCommands,
   ...policyCommands,
   ...mountCommands,
   ...auditCommands,
+  ...namespaceCommands,
+  ...namespaceSealCommands,
   ...sealCommands,
   rekeyCommand,
   generateRootCommand,

@@ -28,7 +28,8 @@ export interface AuditRequest {
   readonly mount_point?: string
   readonly client_token?: string
   readonly client_token_accessor?: string
-  readonly namespace: { readonly id: string; readonly path?: string }
+  /** Without `id` where only its path is known: in records of what was sent on to the leader. */
+  readonly namespace: { readonly id?: string; readonly path?: string }
   readonly path: string
   readonly data?: unknown
   readonly query?: unknown

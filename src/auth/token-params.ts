@@ -12,7 +12,7 @@ export const tokenFields = {
   token_no_default_policy: field('bool', 'Its tokens do not get the default policy.'),
   token_period: field('duration', 'Its tokens can be renewed for this long without end.'),
   token_policies: field('list', 'Policies of its tokens.'),
-  token_type: field('string', "'service', or 'default': as the mount is tuned."),
+  token_type: field('string', "'service', 'batch', or 'default': as the mount is tuned."),
   token_ttl: field('duration', 'How long its tokens live at first.'),
   token_num_uses: field('int', 'How often its tokens can be used; 0: without limit.'),
 } satisfies Readonly<Record<string, FieldSchema>>
@@ -59,6 +59,12 @@ export function readTokenParams(context: HandlerContext, present: TokenParams, o
     noDefaultPolicy: given<boolean>('token_no_default_policy') ?? present.noDefaultPolicy,
     type: readType(given<string>('token_type')) ?? present.type,
   }
+  if (params.type === 'batch' && params.periodSeconds > 0) {
+    throw bad("'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens")
+  }
+  if (params.type === 'batch' && params.numUses > 0) {
+    throw bad("'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count")
+  }
   if (params.maxTtlSeconds > 0 && params.ttlSeconds > params.maxTtlSeconds) throw bad("'token_ttl' cannot be greater than 'token_max_ttl'")
   return params
 }
@@ -75,9 +81,7 @@ function readType(type: string | undefined): TokenParams['type'] | undefined {
       return 'service'
     case 'batch':
     case 'default-batch':
-      throw new HoldfastError('ERR_BAD_REQUEST', `'token_type' expected 'service' or 'default', got '${type}'`, {
-        hint: 'batch tokens are not offered by this version',
-      })
+      return 'batch'
     default:
       throw bad(`invalid 'token_type' value ${JSON.stringify(type.slice(0, 32))}`)
   }

@@ -23,6 +23,8 @@ import { FolderIndex } from './folders.ts'
 import { Keyring } from './keyring.ts'
 import { leftoverKeys, waitUntilReady } from './initialize.ts'
 import { nameKeyPrefix, OpenedKeys, sealedError, sealHandover } from './opened.ts'
+import { BarrierNamespaces } from './namespaces.ts'
+import { ringUsesKey, type Ring } from './ring.ts'
 import { CollectingTransaction } from './transaction.ts'
 import { CommitAndThrow } from './types.ts'
 import type { BarrierControl, BarrierStatus, Consistency, ReadPoint, ReadView, SealChange, Section, Transaction } from './types.ts'
@@ -68,11 +70,18 @@ type Outcome<T> =
   | { readonly kind: 'value'; readonly value: T }
   | { readonly kind: 'error'; readonly error: unknown; readonly commit: boolean }
 
+/** How often a keyring's term has sealed, as `KeyUses.count` gave it; committed with what was sealed. */
+interface UsesNote {
+  readonly uses: KeyUses
+  readonly under: SealingTerm
+  readonly note: number
+}
+
 interface SealedProposal {
   readonly proposal: Proposal
-  readonly under: SealingTerm
-  /** As `KeyUses.count` gave it. */
-  readonly note: number | null
+  readonly notes: readonly UsesNote[]
+  /** Keyrings with their own seal that begin with this commit. */
+  readonly born: readonly Ring[]
 }
 
 async function outcomeOf<T>(work: (transaction: Transaction) => Promise<T>, transaction: Transaction): Promise<Outcome<T>> {
@@ -93,12 +102,14 @@ class ReplicatedBarrier implements BarrierControl {
   readonly #options: BarrierOptions
   readonly #replica: Replica
   readonly #envelope: Envelope
-  readonly #uses = new KeyUses()
+  /** By keyring; a number or two for each that this process has sealed under. */
+  readonly #uses = new Map<string, KeyUses>()
   readonly #cache: ValueCache
   readonly #folders: FolderIndex
   readonly #listeners = new Set<(sealed: boolean) => void>()
   readonly #unsubscribe: () => void
   readonly #readIndexTimeoutMs: number
+  readonly namespaces: BarrierNamespaces
   #keys: OpenedKeys | null = null
   /** What the replica holds. */
   #signer: Signer | null = null
@@ -115,6 +126,17 @@ class ReplicatedBarrier implements BarrierControl {
     const bytesMax = options.valueCacheBytesMax ?? defaults.valueCacheBytesMax
     this.#cache = new ValueCache({ bytesMax, applied: options.replica.status().applied })
     this.#folders = new FolderIndex({ memory: this.#cache, bytesMax: options.folderIndexBytesMax ?? defaults.folderIndexBytesMax })
+    this.namespaces = new BarrierNamespaces({
+      keys: () => this.#opened(),
+      view: () => this.#replica.view(),
+      transact: (work) => this.transact(work),
+      encryptions: (keys, view, ring) => this.#usesOf(keys, ring, view),
+      forget: (prefix) => {
+        this.#cache.forget(prefix)
+        this.#folders.forget(prefix)
+      },
+      log: options.log,
+    })
     this.#unsubscribe = options.replica.onApplied((change) => this.#applied(change))
   }
 
@@ -127,33 +149,33 @@ class ReplicatedBarrier implements BarrierControl {
       sealed: this.#keys === null,
       keyringTerm: this.#keys?.keyring.activeTerm ?? null,
       keyringTermCreatedMs: this.#keys?.keyring.activeSinceMs ?? null,
-      encryptions: this.#keys === null ? 0 : this.#usesOf(this.#keys),
+      encryptions: this.#keys === null ? 0 : this.#usesOf(this.#keys, null),
       sealedHere: this.#envelope.seals,
       sealedUnderKey: this.#envelope.sealsUnderKey,
       cache: { bytes: this.#cache.bytes + this.#folders.bytes, hits: this.#cache.hits, misses: this.#cache.misses },
     }
   }
 
-  /** How often the active term's key has sealed, as far as this node can know. */
-  #usesOf(keys: OpenedKeys): number {
+  /** How often the active term's key has sealed, as far as this node can know. `ring` null: the root's. */
+  #usesOf(keys: OpenedKeys, ring: Ring | null, known?: StateView): number {
     const { term: raftTerm, incarnation } = this.#replica.status()
-    const keyringTerm = keys.keyring.activeTerm
-    const counted = this.#uses.total({ keyringTerm, incarnation, raftTerm })
+    const keyringTerm = (ring ?? keys).keyring.activeTerm
+    const counted = this.#uses.get(ring?.id ?? '')?.total({ keyringTerm, incarnation, raftTerm }) ?? null
     if (counted !== null) return counted
-    const view = this.#viewIfAny()
+    const view = known ?? this.#viewIfAny()
     try {
-      return view === null ? 0 : this.#notedUses(keys, view, keyringTerm)
+      return view === null ? 0 : this.#notedUses(keys, view, ring, keyringTerm)
     } catch {
       return 0 // A state that can't be read says so elsewhere: whoever asks for a status, as the metrics do, must not fail with it.
     } finally {
-      view?.release()
+      if (view !== known) view?.release()
     }
   }
 
-  #notedUses(keys: OpenedKeys, state: StateView, keyringTerm: number): number {
-    const key = keyUsesKey(keyringTerm)
+  #notedUses(keys: OpenedKeys, state: StateView, ring: Ring | null, keyringTerm: number): number {
+    const key = usesKeyOf(ring, keyringTerm)
     const record = state.get(key)
-    return record === undefined ? 0 : decodeKeyUses(keys.open(state, key, record))
+    return record === undefined ? 0 : decodeKeyUses(keys.open(state, key, record, ring))
   }
 
   async read<T>(consistency: Consistency, work: (view: ReadView, at: ReadPoint) => Promise<T>): Promise<T> {
@@ -218,8 +240,8 @@ class ReplicatedBarrier implements BarrierControl {
       await this.#confirm(term)
       return outcome
     }
-    if (!(await this.#propose(sealed.proposal))) return 'conflict'
-    if (sealed.note !== null) this.#uses.committed(sealed.under, sealed.note)
+    if (!(await this.#proposeWith(context.keys, sealed))) return 'conflict'
+    for (const { uses, under, note } of sealed.notes) uses.committed(under, note)
     return outcome
   }
 
@@ -229,15 +251,41 @@ class ReplicatedBarrier implements BarrierControl {
     // What nobody would take is not sealed: a term that comes back to the envelope after a later one would begin to count its key anew.
     if (this.#leaderTerm() !== term) throw this.#notLeader()
     const { incarnation } = this.#replica.status()
-    const { keyring } = keys
-    const under: SealingTerm = { keyringTerm: keyring.activeTerm, incarnation, raftTerm: term }
-    const note = this.#uses.count(under, transaction.seals, () => this.#notedUses(keys, state, under.keyringTerm))
+    const notes: (UsesNote & { readonly ring: Ring | null })[] = []
+    for (const [ring, seals] of transaction.seals()) {
+      ring?.check()
+      const under: SealingTerm = { keyringTerm: (ring ?? keys).keyring.activeTerm, incarnation, raftTerm: term }
+      const uses = this.#counterOf(ring)
+      const note = uses.count(under, seals, () => this.#notedUses(keys, state, ring, under.keyringTerm))
+      if (note !== null) notes.push({ uses, under, note, ring })
+    }
     const proposal = transaction.proposal(
       term,
-      (key, value) => this.#envelope.seal(keyring, incarnation, term, key, value),
-      note === null ? null : { key: keyUsesKey(under.keyringTerm), value: encodeKeyUses(note) },
+      (ring, key, value) => this.#envelope.seal((ring ?? keys).keyring, incarnation, term, key, value),
+      notes.map(({ ring, under, note }) => ({ key: usesKeyOf(ring, under.keyringTerm), value: encodeKeyUses(note), ring })),
     )
-    return { proposal, under, note }
+    return { proposal, notes, born: transaction.keyrings.takeOwnSealed() }
+  }
+
+  #counterOf(ring: Ring | null): KeyUses {
+    const id = ring?.id ?? ''
+    let uses = this.#uses.get(id)
+    if (uses === undefined) this.#uses.set(id, (uses = new KeyUses()))
+    return uses
+  }
+
+  /** As #propose; what was born with it stays open here. */
+  async #proposeWith(keys: OpenedKeys, { proposal, born }: SealedProposal): Promise<boolean> {
+    let done = false
+    try {
+      return (done = await this.#propose(proposal))
+    } finally {
+      for (const ring of born) {
+        if (!done || keys.closed) ring.close()
+        else keys.rings.adopt(ring)
+      }
+      if (done && born.length > 0) this.namespaces.opened()
+    }
   }
 
   /** False on a conflict. @throws what propose throws otherwise. */
@@ -316,6 +364,7 @@ class ReplicatedBarrier implements BarrierControl {
       if (key[0] !== KeyClass.bare) continue
       if (byteString(key) === byteString(keyringKey)) this.#reload(this.#keys, false)
       else if (startsWith(key, nameKeysPrefix)) this.#keys?.forgetNames()
+      else if (this.#keys !== null) this.namespaces.applied(this.#keys, key)
     }
   }
 
@@ -326,6 +375,7 @@ class ReplicatedBarrier implements BarrierControl {
     try {
       keys.reload(view, replaced)
       if (replaced) keys.forgetNames()
+      if (replaced) this.namespaces.replaced(keys, view)
     } catch (error) {
       this.#options.log.error(
         { error: isHoldfastError(error) ? error.code : 'unknown' },
@@ -392,6 +442,7 @@ class ReplicatedBarrier implements BarrierControl {
       this.#forget(this.#keys)
       throw error
     }
+    this.namespaces.begin()
     this.#tell(false)
   }
 
@@ -434,6 +485,7 @@ class ReplicatedBarrier implements BarrierControl {
   #forget(keys: OpenedKeys): void {
     this.#keys = null
     keys.close()
+    this.namespaces.end()
     this.#cache.clear()
     this.#folders.clear()
   }
@@ -582,6 +634,10 @@ class ReplicatedBarrier implements BarrierControl {
     this.seal()
     this.#unsubscribe()
   }
+}
+
+function usesKeyOf(ring: Ring | null, keyringTerm: number): Uint8Array {
+  return ring === null ? keyUsesKey(keyringTerm) : ringUsesKey(ring.id, keyringTerm)
 }
 
 function sealMoved(): HoldfastError {

@@ -141,6 +141,11 @@ export class ValueCache implements ChangeMemory {
     this.#processed = applied
   }
 
+  /** Forgets the values whose key begins with `prefix` (a namespace was sealed). What changed when is remembered. */
+  forget(prefix: string): void {
+    for (const id of this.#entries.keys()) if (id.startsWith(prefix)) this.#entries.delete(id)
+  }
+
   /** Forgets all values (the barrier was sealed). What changed when is remembered. */
   clear(): void {
     this.#entries.clear()

@@ -35,6 +35,14 @@ export function envelopeTerm(record: Uint8Array): number | undefined {
   return new DataView(record.buffer, record.byteOffset).getUint32(1)
 }
 
+/** The key that one keyring's values are sealed under, and how often it was used. */
+interface Sealing {
+  keyringTerm: number
+  epoch: number
+  seals: number
+  header: Uint8Array
+}
+
 /** Seals and opens values. Counts what it sealed; lives as long as the process, over seals and unseals, so that the counts do. */
 export class Envelope {
   readonly #random: RandomSource
@@ -42,10 +50,10 @@ export class Envelope {
   readonly #sealsPerKeyMax: number
   readonly #derived = new BoundedLru<string, Uint8Array>({ weightMax: derivedKeysMax, dropped: (key) => key.fill(0) })
   #nonces = new Uint8Array(0)
-  #header = new Uint8Array(0)
-  #headerOf = { keyringTerm: -1, incarnation: -1, raftTerm: -1 }
-  #epoch = 0
-  #sealsInEpoch = 0
+  /** What seals now, by keyring: values of several namespaces are sealed in turns, and none of them may make another begin an epoch. */
+  readonly #sealing = new Map<string, Sealing>()
+  /** The Raft term that `#sealing` counts in: what is older never seals again. */
+  #era = { incarnation: -1, raftTerm: -1 }
   #seals = 0
 
   /** @param options.sealsPerKeyMax for tests: a billion seals take an hour. */
@@ -60,15 +68,14 @@ export class Envelope {
     return this.#seals
   }
 
-  /** Of those, under the key that seals now. */
+  /** Of those, under the key that seals now for the root's keyring. */
   get sealsUnderKey(): number {
-    return this.#sealsInEpoch
+    return this.#sealing.get('')?.seals ?? 0
   }
 
   /** Seals `value` for the place `key`, in Raft term `raftTerm` of cluster `incarnation`. Neither buffer is kept. */
   seal(keyring: Keyring, incarnation: number, raftTerm: number, key: Uint8Array, value: Uint8Array): Uint8Array {
-    this.#prepareHeader(keyring.activeTerm, incarnation, raftTerm)
-    const header = this.#header
+    const { header } = this.#prepare(keyring, incarnation, raftTerm)
     const record = new Uint8Array(envelopeBytes + value.length)
     record.set(header)
     const nonce = this.#nextNonce()
@@ -91,32 +98,35 @@ export class Envelope {
     return value
   }
 
-  /** Wipes the derived keys; counts go on. */
-  forget(): void {
-    this.#derived.clear()
+  /** Wipes the derived keys, of one keyring or of all; counts go on. */
+  forget(id?: string): void {
+    if (id === undefined) return this.#derived.clear()
+    for (const known of this.#derived.keys())
+      if (known.length === id.length + headerBytes && known.startsWith(id)) this.#derived.delete(known)
   }
 
   /** Moves on to a fresh key when the state changed or the epoch is used up; counts one seal. */
-  #prepareHeader(keyringTerm: number, incarnation: number, raftTerm: number): void {
-    const last = this.#headerOf
-    if (last.keyringTerm !== keyringTerm || last.incarnation !== incarnation || last.raftTerm !== raftTerm) {
+  #prepare({ id, activeTerm }: Keyring, incarnation: number, raftTerm: number): Sealing {
+    if (this.#era.raftTerm !== raftTerm || this.#era.incarnation !== incarnation) {
       // A Raft term that went by never comes back (decision 5: evaluated in T, appended in T), so counting restarts with it;
       // within one Raft term the epoch only grows, whatever else changes, so that no key is used again with its count lost.
-      this.#epoch = last.raftTerm === raftTerm && last.incarnation === incarnation ? this.#epoch + 1 : 0
-      this.#headerOf = { keyringTerm, incarnation, raftTerm }
-      this.#startEpoch()
-    } else if (this.#sealsInEpoch >= this.#sealsPerKeyMax) {
-      this.#epoch++
-      this.#startEpoch()
+      this.#sealing.clear()
+      this.#era = { incarnation, raftTerm }
     }
-    this.#sealsInEpoch++
+    let sealing = this.#sealing.get(id)
+    if (sealing === undefined || sealing.keyringTerm !== activeTerm || sealing.seals >= this.#sealsPerKeyMax) {
+      const epoch = sealing === undefined ? 0 : sealing.epoch + 1
+      assert(epoch <= 0xffff, 'epochs of one Raft term used up: hand leadership over')
+      sealing = { keyringTerm: activeTerm, epoch, seals: 0, header: this.#headerOf(activeTerm, epoch) }
+      this.#sealing.set(id, sealing)
+    }
+    sealing.seals++
     this.#seals++
+    return sealing
   }
 
-  #startEpoch(): void {
-    assert(this.#epoch <= 0xffff, 'epochs of one Raft term used up: hand leadership over')
-    this.#sealsInEpoch = 0
-    const { keyringTerm, incarnation, raftTerm } = this.#headerOf
+  #headerOf(keyringTerm: number, epoch: number): Uint8Array {
+    const { incarnation, raftTerm } = this.#era
     const header = new Uint8Array(headerBytes)
     const view = new DataView(header.buffer)
     header[0] = version
@@ -124,14 +134,14 @@ export class Envelope {
     view.setUint32(5, incarnation)
     view.setUint16(9, Math.floor(raftTerm / 2 ** 32))
     view.setUint32(11, raftTerm % 2 ** 32)
-    view.setUint16(15, this.#epoch)
+    view.setUint16(15, epoch)
     header.set(this.#node, 17)
-    this.#header = header
+    return header
   }
 
   /** The key that `header` names: HKDF of its keyring term's key; undefined when the keyring has no such term. */
   #derive(keyring: Keyring, header: Uint8Array): Uint8Array | undefined {
-    const id = byteString(header)
+    const id = keyring.id + byteString(header)
     const known = this.#derived.get(id)
     if (known !== undefined) return known
     const termKey = keyring.termKey(new DataView(header.buffer, header.byteOffset).getUint32(1))

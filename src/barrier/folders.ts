@@ -104,6 +104,16 @@ export class FolderIndex {
     if (this.#pending.get(prefix)?.folder === folder) this.#pending.delete(prefix)
   }
 
+  /** As `clear`, of the folders whose prefix begins with `prefix`. */
+  forget(prefix: string): void {
+    for (const [id, { folder }] of this.#pending) {
+      if (!id.startsWith(prefix)) continue
+      folder.lost = true
+      this.#pending.delete(id)
+    }
+    for (const id of this.#folders.keys()) if (id.startsWith(prefix)) this.#folders.delete(id)
+  }
+
   /** Forgets all names; listings that are under way are not kept. */
   clear(): void {
     for (const { folder } of this.#pending.values()) folder.lost = true

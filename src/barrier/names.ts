@@ -3,11 +3,12 @@
  *
  *   class 1 | section 16 | element*      element = kind 1 | length u16 | AES-SIV(segment)
  *
- * A section is one mount of one namespace: 16 bytes of HMAC-SHA256. A segment is hidden by AES-SIV (RFC 5297; deterministic, so
+ * A section is one mount of one namespace: 16 bytes of HMAC-SHA256; outside the root the first 8 of them are the namespace's own (the id of its keyring,
+ * ring.ts), so that what a destroyed namespace left can be deleted although nobody can tell its mounts any more. A segment is hidden by AES-SIV (RFC 5297; deterministic, so
  * that a path can be looked up; authenticated, so that a renamed key is noticed), with its parent's whole physical prefix and its
  * kind as associated data: equal names in different folders look unrelated. Each element says its length, so no folder's prefix
  * is a prefix of another's, a folder's children form one contiguous range, and leaf 'a' and folder 'a/' are different keys.
- * What remains visible to who holds the disk: how many keys and folders there are, how long names and values are, and what is
+ * What remains visible to who holds the disk: how many keys and folders there are, which of them are of one namespace, how long names and values are, and what is
  * written when.
  *
  * The name key of a namespace stands outside the keyring's terms: rotation must not move a key.
@@ -19,6 +20,7 @@ import { KeyClass } from './bare.ts'
 import { byteString, concatBytes } from './bytes.ts'
 import { BoundedLru } from '#base/lru.ts'
 import { leafSegments, pathSegments } from './paths.ts'
+import type { Ring } from './ring.ts'
 import { sivOpen, sivSeal } from './siv.ts'
 
 export const nameKeyBytes = 64
@@ -70,12 +72,15 @@ export function createNameCache(bytesMax: number): NameCache {
 export class SectionNames {
   /** Class and section id: what all keys of this section begin with. */
   readonly root: Uint8Array
+  /** What its values are sealed under; null: the root's keyring. */
+  readonly ring: Ring | null
   readonly #key: SecretBytes
   readonly #cache: NameCache
   readonly #cachePrefix: string
 
-  constructor(root: Uint8Array, key: SecretBytes, cache: NameCache, cachePrefix: string) {
+  constructor(root: Uint8Array, key: SecretBytes, cache: NameCache, cachePrefix: string, ring: Ring | null = null) {
     this.root = root
+    this.ring = ring
     this.#key = key
     this.#cache = cache
     this.#cachePrefix = cachePrefix
@@ -150,9 +155,12 @@ export class NamespaceNames {
   readonly #sections = new BoundedLru<string, SectionNames>({ weightMax: sectionNamesMax })
   readonly #generation: string
   readonly #namespace: string
+  /** null: the root's. */
+  readonly ring: Ring | null
 
-  constructor(namespace: string, key: Uint8Array, cache: NameCache) {
+  constructor(namespace: string, key: Uint8Array, cache: NameCache, ring: Ring | null = null) {
     this.#namespace = namespace
+    this.ring = ring
     // Two name keys of one namespace (before and after a restore) must not meet in the cache: their entries begin with this.
     this.#generation = byteString(deriveKey(key, 'holdfast name cache v1', 16))
     this.#key = new SecretBytes(key)
@@ -166,9 +174,9 @@ export class NamespaceNames {
     const id = createHmac('sha256', this.#sectionKey.reveal())
       .update(JSON.stringify(['section', this.#namespace, mount]))
       .digest()
-      .subarray(0, sectionBytes - 1)
-    const root = concatBytes(new Uint8Array([keyClass]), id)
-    const names = new SectionNames(root, this.#key, this.#cache, `${this.#generation}\0${keyClass}\0${mount}\0`)
+    const own = this.ring?.tag ?? new Uint8Array(0)
+    const root = concatBytes(new Uint8Array([keyClass]), own, id.subarray(0, sectionBytes - 1 - own.length))
+    const names = new SectionNames(root, this.#key, this.#cache, `${this.#generation}\0${keyClass}\0${mount}\0`, this.ring)
     this.#sections.set(`${keyClass}/${mount}`, names)
     return names
   }

@@ -1,4 +1,4 @@
-/** What exists only while the barrier is open: root key, keyring, name keys. Closing wipes all of it. */
+/** What exists only while the barrier is open: root key, keyrings, name keys. Closing wipes all of it. */
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
@@ -12,7 +12,9 @@ import type { Envelope } from './envelope.ts'
 import { Keyring } from './keyring.ts'
 import { createNameCache, nameKeyBytes, NamespaceNames } from './names.ts'
 import type { NameCache } from './names.ts'
-import { createHmac } from 'node:crypto'
+import { hiddenNamespace, ringIdOf, ringNames } from './ring.ts'
+import type { Ring } from './ring.ts'
+import { Rings } from './rings.ts'
 
 /** First part of the bare records that hold the name keys of namespaces. */
 export const nameKeyPrefix = 'core/name-key/'
@@ -27,11 +29,22 @@ interface KnownNames {
   readonly since: number
 }
 
-/** How a namespace's names are found: the names themselves (null: nothing was ever written there) and the record that says so. */
+/** How a namespace's names are found: the names themselves (null: nothing was ever written there) and the records that say so. */
 export interface NamesAnswer {
   readonly names: NamespaceNames | null
-  readonly recordKey: Uint8Array
+  readonly recordKeys: RecordKeys
 }
+
+/** Where what a namespace is opened by lies; `ring` and `state` are null for the root. */
+export interface RecordKeys {
+  readonly names: Uint8Array
+  readonly ring: Uint8Array | null
+  readonly state: Uint8Array | null
+  /** Id of its keyring, '' for the root's. */
+  readonly id: string
+}
+
+const rootNamespace = 'root'
 
 /**
  * The root key for nodes that are open while it is replaced: in a box under a key of the keyring, which only they have. A node that is sealed needs
@@ -50,7 +63,9 @@ export class OpenedKeys {
   readonly #memory: ChangeMemory
   readonly #nameCache: NameCache
   readonly #namespaces = new Map<string, KnownNames>()
-  readonly #recordKeys = new Map<string, Uint8Array>()
+  readonly #recordKeys = new Map<string, RecordKeys>()
+  /** Keyrings of namespaces that are open here. One a namespace that was used; how many there may be is their store's limit. */
+  readonly rings: Rings
   readonly #namespaceIds: SecretBytes
   #keyring: Keyring
   #closed = false
@@ -71,6 +86,10 @@ export class OpenedKeys {
     this.#memory = options.memory
     this.#nameCache = createNameCache(options.nameCacheBytesMax)
     this.#namespaceIds = options.keyring.derived('namespace ids')
+    this.rings = new Rings({
+      envelope: this.#envelope,
+      open: (view, key, record, ring, place) => this.open(view, key, record, ring, place),
+    })
   }
 
   get closed(): boolean {
@@ -136,12 +155,15 @@ export class OpenedKeys {
     this.#envelope.forget()
   }
 
-  /** Opens the record that `view` has at `key`. The caller owns the value. @throws ERR_DECRYPT. */
-  open(view: StateView, key: Uint8Array, record: Uint8Array): Uint8Array {
+  /** Opens the record that `view` has at `key`, under `ring` (null: the root's keyring). The caller owns the value. @throws ERR_DECRYPT, ERR_NAMESPACE_SEALED. */
+  open(view: StateView, key: Uint8Array, record: Uint8Array, ring: Ring | null = null, place = key): Uint8Array {
     const term = envelopeTerm(record)
     // A view can be ahead of the feed: a value of a term that we have yet to hear of comes with the keyring that has it.
-    if (term !== undefined && this.#keyring.termKey(term) === undefined) this.#catchUp(view)
-    return this.#envelope.open(this.#keyring, key, record)
+    if (term !== undefined && (ring ?? this).keyring.termKey(term) === undefined) {
+      if (ring === null) this.#catchUp(view)
+      else this.rings.reload(view, ring, false)
+    }
+    return this.#envelope.open((ring ?? this).keyring, place, record)
   }
 
   /**
@@ -156,24 +178,51 @@ export class OpenedKeys {
     this.reload(view, false)
   }
 
-  /** The names of `namespace` as of `view`. */
+  /** The keyring of `namespace` in `view`; null for the root's, and where it has none yet. @throws ERR_NAMESPACE_SEALED. */
+  ring(view: StateView, namespace: string): Ring | null {
+    const { id } = this.recordKeys(namespace)
+    return id === '' ? null : this.rings.resolve(view, id)
+  }
+
+  /** The names of `namespace` as of `view`. @throws ERR_NAMESPACE_SEALED. */
   names(view: StateView, point: ViewPoint, namespace: string): NamesAnswer {
-    const recordKey = this.#recordKey(namespace)
+    const recordKeys = this.recordKeys(namespace)
     const known = this.#namespaces.get(namespace)
-    if (known !== undefined && this.#memory.covers(point, known.since)) return { names: known.names, recordKey }
-    const record = view.get(recordKey)
-    if (record === undefined) return { names: null, recordKey }
-    const nameKey = this.open(view, recordKey, record)
+    if (known !== undefined && this.#memory.covers(point, known.since)) return { names: known.names, recordKeys }
+    const ring = recordKeys.id === '' ? null : this.rings.resolve(view, recordKeys.id)
+    const record = ring === null && recordKeys.id !== '' ? undefined : view.get(recordKeys.names)
+    if (record === undefined) return { names: null, recordKeys }
+    const nameKey = this.open(view, recordKeys.names, record, ring)
     if (nameKey.length !== nameKeyBytes) throw decryptError('a name key')
-    const names = this.newNames(namespace, nameKey)
-    const id = byteString(recordKey)
-    if (this.#memory.current(point, id)) this.#namespaces.set(namespace, { names, since: this.#memory.lastChange(id) })
-    return { names, recordKey }
+    const names = this.newNames(namespace, nameKey, ring)
+    this.#keep(namespace, names, point, recordKeys)
+    return { names, recordKeys }
+  }
+
+  /** Not before the feed has heard of all that the names hang on: an earlier view must not use them, nor may a change go by unheard. */
+  #keep(namespace: string, names: NamespaceNames, point: ViewPoint, { names: key, ring, state }: RecordKeys): void {
+    const ids = [key, ring, state].flatMap((each) => (each === null ? [] : [byteString(each)]))
+    if (!ids.every((id) => this.#memory.current(point, id))) return
+    this.#namespaces.set(namespace, { names, since: Math.max(...ids.map((id) => this.#memory.lastChange(id))) })
   }
 
   /** Names under a name key that is not stored yet. Takes ownership of the key. */
-  newNames(namespace: string, nameKey: Uint8Array): NamespaceNames {
-    return new NamespaceNames(namespace, nameKey, this.#nameCache)
+  newNames(namespace: string, nameKey: Uint8Array, ring: Ring | null): NamespaceNames {
+    return new NamespaceNames(namespace, nameKey, this.#nameCache, ring)
+  }
+
+  /** Wipes the keyring `id` and what stands under it, with their names. The ids of those that were open. */
+  closeRing(id: string): readonly string[] {
+    const closed = this.rings.close(id)
+    if (closed.length === 0) return closed
+    for (const [namespace, { names }] of this.#namespaces) {
+      if (names.ring?.closed !== true) continue
+      names.wipe()
+      this.#namespaces.delete(namespace)
+    }
+    this.#nameCache.clear()
+    for (const each of closed) this.#envelope.forget(each)
+    return closed
   }
 
   /** Name keys changed: read them again. Not wiped: transactions in flight may still use them on an older view. */
@@ -181,13 +230,18 @@ export class OpenedKeys {
     this.#namespaces.clear()
   }
 
-  #recordKey(namespace: string): Uint8Array {
+  recordKeys(namespace: string): RecordKeys {
     const known = this.#recordKeys.get(namespace)
     if (known !== undefined) return known
-    const hidden = createHmac('sha256', this.#namespaceIds.reveal()).update(namespace).digest('hex').slice(0, 32)
-    const key = bareKey(nameKeyPrefix + hidden)
-    this.#recordKeys.set(namespace, key)
-    return key
+    const hidden = hiddenNamespace(this.#namespaceIds, namespace)
+    const names = bareKey(nameKeyPrefix + hidden)
+    const id = namespace === rootNamespace ? '' : ringIdOf(hidden)
+    const keys: RecordKeys =
+      id === ''
+        ? { names, ring: null, state: null, id }
+        : { names, ring: bareKey(ringNames.keyring(id)), state: bareKey(ringNames.state(id)), id }
+    this.#recordKeys.set(namespace, keys)
+    return keys
   }
 
   /** Wipes everything. What still runs gets ERR_SEALED at its next step. */
@@ -195,6 +249,7 @@ export class OpenedKeys {
     this.#closed = true
     this.#rootKey[Symbol.dispose]()
     this.#keyring.wipe()
+    this.rings.closeAll()
     this.#namespaceIds[Symbol.dispose]()
     for (const { names } of this.#namespaces.values()) names.wipe()
     this.#namespaces.clear()

@@ -4,11 +4,14 @@ import { limits } from '#base/limits.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { Proposal, SectionBatch } from '#replica/types.ts'
 import type { Op } from '#store/types.ts'
-import { byteString, rangeEnd, startsWith } from './bytes.ts'
+import { KeyClass } from './bare.ts'
+import { byteString, concatBytes, rangeEnd, startsWith } from './bytes.ts'
+import { TransactionKeyrings } from './keyring-writes.ts'
 import { window } from './list.ts'
 import type { Overlay } from './list.ts'
 import { nameKeyBytes, sectionBytes } from './names.ts'
 import type { NamespaceNames, SectionNames } from './names.ts'
+import type { Ring } from './ring.ts'
 import type { ListOptions, Section, Transaction } from './types.ts'
 import type { OpenedView } from './view.ts'
 
@@ -16,7 +19,20 @@ interface Write {
   readonly key: Uint8Array
   /** Plaintext; null deletes. */
   readonly value: Uint8Array | null
+  /** What it is sealed under; null: the root's keyring. */
+  readonly ring: Ring | null
 }
+
+/** A bare record: as it is to lie there, or what is sealed into it. */
+export interface RecordWrite {
+  readonly key: Uint8Array
+  /** As it lies there; null deletes. */
+  readonly bytes?: Uint8Array | null
+  /** Sealed under `ring`, for `place`, behind `head`. Owned by the transaction, and wiped. */
+  readonly sealed?: { readonly value: Uint8Array; readonly ring: Ring | null; readonly place: Uint8Array; readonly head: Uint8Array }
+}
+
+export type SealValue = (ring: Ring | null, place: Uint8Array, value: Uint8Array) => Uint8Array
 
 /** What one write adds to a proposal beside its key and value. */
 const writeOverheadBytes = 80
@@ -36,6 +52,8 @@ export class CollectingTransaction implements Transaction, Overlay {
   readonly #ranges = new Map<string, readonly [Uint8Array, Uint8Array]>()
   /** Namespaces that have their first write here: their name keys are born in the same commit. */
   readonly #born = new Map<string, { readonly names: NamespaceNames; readonly write: Write }>()
+  readonly #records = new Map<string, RecordWrite>()
+  #keyrings: TransactionKeyrings | null = null
   #bytes = 0
 
   constructor(view: OpenedView, random: RandomSource) {
@@ -45,15 +63,66 @@ export class CollectingTransaction implements Transaction, Overlay {
     this.nowMs = view.nowMs
   }
 
-  get writes(): number {
-    return this.#writes.size
+  get keyrings(): TransactionKeyrings {
+    return (this.#keyrings ??= new TransactionKeyrings(this, this.#view, this.#random))
   }
 
-  /** Values that its proposal will seal. */
-  get seals(): number {
-    let count = this.#born.size
-    for (const { value } of this.#writes.values()) if (value !== null) count += 1
-    return count
+  get writes(): number {
+    return this.#writes.size + this.#records.size
+  }
+
+  /** How many values its proposal will seal, by keyring. */
+  seals(): ReadonlyMap<Ring | null, number> {
+    const counts = new Map<Ring | null, number>()
+    const count = (ring: Ring | null): void => void counts.set(ring, (counts.get(ring) ?? 0) + 1)
+    for (const { write } of this.#born.values()) count(write.ring)
+    for (const { sealed } of this.#records.values()) if (sealed !== undefined) count(sealed.ring)
+    for (const { value, ring } of this.#writes.values()) if (value !== null) count(ring)
+    return counts
+  }
+
+  /** Reads the barrier's own record at `key` as it was before this transaction, and holds the commit to it. */
+  read(key: Uint8Array): Uint8Array | undefined {
+    this.#view.check()
+    this.#reads.set(byteString(key), key)
+    return this.#view.state.get(key)
+  }
+
+  /** The barrier's own records whose key begins with `prefix`; each one seen is read. */
+  async *idsBelow(prefix: Uint8Array): AsyncGenerator<{ readonly id: string; readonly marker: Uint8Array }> {
+    const cursor = this.#view.state.keyCursor(prefix, rangeEnd(prefix))
+    try {
+      for (let key = await cursor.next(); key !== undefined; key = await cursor.next()) {
+        const marker = Uint8Array.from(key)
+        this.#reads.set(byteString(marker), marker)
+        yield { id: byteString(marker).slice(prefix.length), marker }
+      }
+    } finally {
+      await cursor.close()
+    }
+  }
+
+  /** At most `keysMax` keys of the store that begin with `prefix`. */
+  async keysFrom(prefix: Uint8Array, keysMax: number): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = []
+    const cursor = this.#view.state.keyCursor(prefix, rangeEnd(prefix))
+    try {
+      while (keys.length < keysMax) {
+        const key = await cursor.next()
+        if (key === undefined) break
+        keys.push(Uint8Array.from(key))
+      }
+    } finally {
+      await cursor.close()
+    }
+    return keys
+  }
+
+  /** Writes one of the barrier's own records, in place of what it wrote there before. */
+  record(write: RecordWrite): void {
+    const id = byteString(write.key)
+    this.#records.get(id)?.sealed?.value.fill(0)
+    this.#records.set(id, write)
   }
 
   async get(section: Section, path: string): Promise<Uint8Array | null> {
@@ -67,7 +136,7 @@ export class CollectingTransaction implements Transaction, Overlay {
       return own.value
     }
     this.#reads.set(id, key)
-    return this.#view.value(key)
+    return this.#view.value(key, names.ring)
   }
 
   async list(section: Section, prefix: string, options?: ListOptions): Promise<string[]> {
@@ -83,12 +152,12 @@ export class CollectingTransaction implements Transaction, Overlay {
     if (value.length > limits.storageValueBytesMax)
       throw tooLarge('stored value', limits.storageValueBytesMax, value.length, 'split it over several paths')
     const names = this.#names(section) ?? this.#beget(section)
-    this.#write(names.leaf(path), value)
+    this.#write(names.leaf(path), value, names.ring)
   }
 
   delete(section: Section, path: string): void {
     const names = this.#names(section)
-    if (names !== null) this.#write(names.leaf(path), null)
+    if (names !== null) this.#write(names.leaf(path), null, names.ring)
   }
 
   async deleteTree(section: Section, prefix: string, keysMax: number): Promise<number> {
@@ -97,7 +166,7 @@ export class CollectingTransaction implements Transaction, Overlay {
     const folder = names.folder(prefix)
     this.#readRange(folder)
     const keys = await this.#keysBelow(folder, keysMax)
-    for (const key of keys) this.#write(key, null)
+    for (const key of keys) this.#write(key, null, names.ring)
     return keys.length
   }
 
@@ -114,24 +183,37 @@ export class CollectingTransaction implements Transaction, Overlay {
     for (const { key, value } of this.#writes.values()) if (value !== null && startsWith(key, prefix)) yield key
   }
 
+  /** Deletes the stored key `key`, whatever it is: of what nobody can open any more. */
+  erase(key: Uint8Array): void {
+    if (key[0] === KeyClass.bare) this.record({ key, bytes: null })
+    else this.#write(key, null, null)
+  }
+
   /** Wipes the keys that were made here: after the commit they are read from the state like all others. */
   end(): void {
     for (const { names } of this.#born.values()) names.wipe()
     this.#born.clear()
+    for (const { sealed } of this.#records.values()) sealed?.value.fill(0)
+    this.#records.clear()
+    this.#keyrings?.end()
   }
 
-  /** The proposal of what was written, and of the barrier's own `note` where there is one, each value passed through `seal`. */
-  proposal(term: number, seal: (key: Uint8Array, value: Uint8Array) => Uint8Array, note: Write | null = null): Proposal {
+  /** The proposal of what was written, and of the barrier's own `notes`, each value passed through `seal`. */
+  proposal(term: number, seal: SealValue, notes: readonly Write[] = []): Proposal {
     const sections = new Map<string, { section: Uint8Array; ops: Op[] }>()
-    const add = ({ key, value }: Write, prefixBytes: number): void => {
+    const op = (key: Uint8Array, value: Uint8Array | null, prefixBytes: number): void => {
       const prefix = key.subarray(0, prefixBytes)
       const id = byteString(prefix)
       const batch = sections.get(id) ?? { section: new Uint8Array(prefix), ops: [] }
-      batch.ops.push({ key, value: value === null ? null : seal(key, value) })
+      batch.ops.push({ key, value })
       sections.set(id, batch)
     }
-    if (note !== null) add(note, 1)
+    const add = ({ key, value, ring }: Write, prefixBytes: number): void =>
+      op(key, value === null ? null : seal(ring, key, value), prefixBytes)
+    for (const note of notes) add(note, 1)
     for (const { write } of this.#born.values()) add(write, 1)
+    for (const { key, bytes = null, sealed } of this.#records.values())
+      op(key, sealed === undefined ? bytes : concatBytes(sealed.head, seal(sealed.ring, sealed.place, sealed.value)), 1)
     for (const write of this.#writes.values()) add(write, sectionBytes)
     return {
       term,
@@ -147,29 +229,39 @@ export class CollectingTransaction implements Transaction, Overlay {
     const born = this.#born.get(section.namespace)
     const classOf = this.#view.context.classOf
     if (born !== undefined) return born.names.section(section.mount, classOf(section))
-    const { names, recordKey } = this.#view.namespaceNames(section.namespace)
+    const { names, recordKeys } = this.#view.namespaceNames(section.namespace)
     // Where a key lies depends on the name key: a change to that would leave our writes where nobody looks.
-    this.#reads.set(byteString(recordKey), recordKey)
+    this.#reads.set(byteString(recordKeys.names), recordKeys.names)
+    // And what it is sealed under must be open until then.
+    if (recordKeys.ring !== null) this.#reads.set(byteString(recordKeys.ring), recordKeys.ring)
+    if (recordKeys.state !== null) this.#reads.set(byteString(recordKeys.state), recordKeys.state)
     return names?.section(section.mount, classOf(section)) ?? null
   }
 
   #beget(section: Section): SectionNames {
-    const { names: known, recordKey } = this.#view.namespaceNames(section.namespace)
+    const { namespace } = section
+    const { names: known, recordKeys } = this.#view.namespaceNames(namespace)
     assert(known === null, 'namespace expected to have no name key yet')
-    const nameKey = Uint8Array.from(this.#random.bytes(nameKeyBytes))
-    const names = this.#view.context.keys.newNames(section.namespace, nameKey)
-    this.#born.set(section.namespace, { names, write: { key: recordKey, value: nameKey } })
-    return names.section(section.mount, this.#view.context.classOf(section))
+    this.bear(namespace, recordKeys.id === '' ? null : this.keyrings.ringFor(namespace))
+    return this.#born.get(namespace)!.names.section(section.mount, this.#view.context.classOf(section))
   }
 
-  #write(key: Uint8Array, value: Uint8Array | null): void {
+  /** Gives `namespace` a name key, under `ring`. */
+  bear(namespace: string, ring: Ring | null): void {
+    const { keys } = this.#view.context
+    const nameKey = Uint8Array.from(this.#random.bytes(nameKeyBytes))
+    const names = keys.newNames(namespace, nameKey, ring)
+    this.#born.set(namespace, { names, write: { key: keys.recordKeys(namespace).names, value: nameKey, ring } })
+  }
+
+  #write(key: Uint8Array, value: Uint8Array | null, ring: Ring | null): void {
     const id = byteString(key)
     const replaced = this.#writes.get(id)
     const bytes = this.#bytes - (replaced?.value?.length ?? 0) + (value?.length ?? 0) + (replaced ? 0 : key.length + writeOverheadBytes)
     if (bytes > limits.transactionBytesMax)
       throw tooLarge('transaction', limits.transactionBytesMax, bytes, 'write less in one request, or in several')
     this.#bytes = bytes
-    this.#writes.set(id, { key, value })
+    this.#writes.set(id, { key, value, ring })
   }
 
   #readRange(prefix: Uint8Array): void {

@@ -27,12 +27,96 @@ export interface ReadView {
 
 /** Reads at a fixed view that see this transaction's own writes; writes collected, committed all at once or not at all. */
 export interface Transaction extends ReadView {
-  /** Takes ownership of `value`: it is sealed only when `work` is done. @throws ERR_BODY_TOO_LARGE. */
+  /** Takes ownership of `value`: it is sealed only when `work` is done. @throws ERR_BODY_TOO_LARGE, ERR_NAMESPACE_SEALED (as every call that names a section). */
   put(section: Section, path: string, value: Uint8Array): void
   delete(section: Section, path: string): void
   /** Deletes every key below `prefix` ('' = the whole section). Bounded by the transaction's byte limit: throws ERR_BUSY beyond `keysMax`; returns how many. */
   deleteTree(section: Section, prefix: string, keysMax: number): Promise<number>
   readonly writes: number
+  /** Changes of namespaces' keys, in this commit. Absent where nothing is sealed (doubles in tests). */
+  readonly keyrings?: KeyringWrites
+}
+
+/** A namespace's own seal at its birth. */
+export interface OwnSeal {
+  /** Under which its keyring is sealed. Stays the caller's: each attempt of the transaction takes a copy. */
+  readonly rootKey: SecretBytes
+  /** How it is protected, and wrapped: what a node reads that does not have it open. Nothing in it is secret. */
+  readonly sealConfig: Uint8Array
+  readonly wrappedRootKey: Uint8Array
+}
+
+/** What a change of a namespace's seal writes: as SealChange, of one namespace. */
+export type NamespaceSealRecord = 'sealConfig' | 'rootKey' | 'backup'
+
+export interface NamespaceSealChange {
+  readonly records: Readonly<Partial<Record<NamespaceSealRecord, Uint8Array | null>>>
+  readonly expected: Readonly<Partial<Record<NamespaceSealRecord, Uint8Array | null>>>
+  readonly rootKey?: SecretBytes
+}
+
+export interface KeyringWrites {
+  /**
+   * Gives `namespace`, which has nothing yet, a keyring of its own: under its own seal, or under the keyring of `parent` ('root': the root's). What lies in
+   * a namespace whose parent is sealed is sealed with it. A namespace that is written to without it gets one under the root's.
+   * @throws ERR_CONFLICT when it has one; ERR_NAMESPACE_SEALED when the parent's is not open here.
+   */
+  create(namespace: string, parent: string, seal?: OwnSeal): void
+  /** A term more; the number of it. @throws ERR_NAMESPACE_SEALED, ERR_BAD_REQUEST when it is full, ERR_NOT_FOUND when it has no keyring. */
+  rotate(namespace: string): number
+  /** Closes it, or lets it be open, on every node from here on. @throws ERR_BAD_REQUEST when it has no seal of its own. */
+  setSealed(namespace: string, sealed: boolean): void
+  /** As BarrierControl.changeSeal, of its own seal. @throws ERR_CONFLICT, ERR_NAMESPACE_SEALED. */
+  changeSeal(namespace: string, change: NamespaceSealChange): void
+  /**
+   * Deletes its keyring: nothing that lies in it, or in what stands under it, is ever opened again here. The ciphertexts are swept afterwards. Works on a
+   * sealed one. False when it has none.
+   */
+  destroy(namespace: string): boolean
+}
+
+/** How a namespace's keys are, as far as this node knows. */
+export interface NamespaceKeyStatus {
+  /** Nothing of it can be read here now. */
+  readonly sealed: boolean
+  readonly ownSeal: boolean
+  /** It is to be open, by the cluster's word; false: an operator has sealed it. True where it has no seal of its own. */
+  readonly wanted: boolean
+  /** The how manieth opening or sealing this is; 0 without a seal of its own. */
+  readonly generation: number
+  readonly keyringTerm: number | null
+  readonly keyringTermCreatedMs: number | null
+  /** As BarrierStatus. */
+  readonly encryptions: number
+}
+
+/** The namespaces' keys as their seals and the node drive them. Ids are those of keyrings (ring.ts), which tell no names. */
+export interface NamespaceKeys {
+  /** null when it has no keyring: nothing was ever written to it, or it was destroyed. @throws ERR_SEALED. */
+  status(namespace: string): NamespaceKeyStatus | null
+  /** A bare record of its seal, as this node has it. @throws ERR_SEALED. */
+  read(namespace: string, record: NamespaceSealRecord): Uint8Array | null
+  /** Opens it on this node alone. Takes the root key, and wipes it where it does not open. @throws ERR_DECRYPT, ERR_NAMESPACE_SEALED when a parent is, ERR_SEALED. */
+  open(namespace: string, rootKey: SecretBytes): void
+  isRootKey(namespace: string, rootKey: Uint8Array): boolean
+  /** A key of its own for `label`. The caller owns it. @throws ERR_NAMESPACE_SEALED. */
+  derivedKey(namespace: string, label: string): SecretBytes
+  /** Finds out which own seals there are, where that is not known since the barrier was opened or the whole state replaced. @throws ERR_SEALED, ERR_DECRYPT. */
+  refresh(): Promise<void>
+  /** Ids of those that are to be open and are not here, as far as was found out. */
+  wanted(): readonly string[]
+  /** The generation that `id` is to be open in; null when it is not to be. */
+  generationOf(id: string): number | null
+  /** The root key of `id`, for a node that has proven itself, where it is open here in `generation`; else null. The caller owns it. */
+  rootKeyFor(id: string, generation: number): SecretBytes | null
+  /** As `open`, by id: what another node gave. False when it does not open, or is not wanted any more. */
+  openById(id: string, rootKey: SecretBytes): boolean
+  /** Deletes ciphertexts that destroyed namespaces left, at most `keysMax` of them; how many. Leader only. */
+  sweepDestroyed(keysMax: number): Promise<number>
+  /** Own seals here, by how they are now. */
+  counts(): { readonly open: number; readonly sealed: number }
+  /** Called with the ids of keyrings that were closed, or null when one was opened or is to be. Returns the unsubscriber. */
+  onChange(listener: (closed: readonly string[] | null) => void): () => void
 }
 
 /** `bounded`: no older than so many milliseconds of this node's own clock; `stale`: whatever is here. */
@@ -128,6 +212,7 @@ export interface BarrierControl extends Barrier {
   derivedKey(label: string): SecretBytes
   /** What a joiner that opens the same seal derives too (aead.ts, deriveJoinKey). The caller owns it. @throws ERR_SEALED. */
   joinKey(): SecretBytes
+  readonly namespaces: NamespaceKeys
   /** Called with `sealed` after each seal and each opening. Returns the unsubscriber. */
   onSealChange(listener: (sealed: boolean) => void): () => void
   /** Stops listening to the replica, after sealing. */

@@ -6,8 +6,9 @@ import type { ValueCache, ViewPoint } from './cache.ts'
 import type { FolderIndex } from './folders.ts'
 import { listChildren, window } from './list.ts'
 import type { Overlay, Turns } from './list.ts'
-import type { NamespaceNames, SectionNames } from './names.ts'
-import type { OpenedKeys } from './opened.ts'
+import type { SectionNames } from './names.ts'
+import type { NamesAnswer, OpenedKeys } from './opened.ts'
+import type { Ring } from './ring.ts'
 import type { ListOptions, ReadView, Section } from './types.ts'
 
 /** What a view needs beside the state: all of it the barrier's. */
@@ -47,8 +48,8 @@ export class OpenedView implements ReadView {
     this.context.keys.check()
   }
 
-  /** The names of a namespace; null when nothing was ever written to it. */
-  namespaceNames(namespace: string): { names: NamespaceNames | null; recordKey: Uint8Array } {
+  /** The names of a namespace; null when nothing was ever written to it. @throws ERR_NAMESPACE_SEALED. */
+  namespaceNames(namespace: string): NamesAnswer {
     this.check()
     return this.context.keys.names(this.state, this.#point, namespace)
   }
@@ -58,15 +59,16 @@ export class OpenedView implements ReadView {
     return names?.section(section.mount, this.context.classOf(section)) ?? null
   }
 
-  /** The value at physical key `key`, shared and read-only; null when absent. @throws ERR_DECRYPT, ERR_SEALED. */
-  value(key: Uint8Array): Uint8Array | null {
+  /** The value at physical key `key`, under `ring` (null: the root's keyring); shared, read-only, null when absent. @throws ERR_DECRYPT, ERR_SEALED, ERR_NAMESPACE_SEALED. */
+  value(key: Uint8Array, ring: Ring | null): Uint8Array | null {
     this.check()
+    ring?.check()
     const { cache, keys } = this.context
     const id = byteString(key)
     const known = cache.lookup(this.#point, id)
     if (known !== undefined) return known
     const record = this.state.get(key)
-    const value = record === undefined ? null : keys.open(this.state, key, record)
+    const value = record === undefined ? null : keys.open(this.state, key, record, ring)
     cache.fill(this.#point, id, value)
     return value
   }
@@ -74,7 +76,10 @@ export class OpenedView implements ReadView {
   /** Children of folder `prefix`, sorted; all of them. */
   async children(names: SectionNames, prefix: Uint8Array, overlay?: Overlay): Promise<readonly string[]> {
     const { turns, folders } = this.context
-    const check = (): void => this.check()
+    const check = (): void => {
+      this.check()
+      names.ring?.check()
+    }
     if (overlay?.touches(prefix)) return listChildren(this.state, names, prefix, turns, check, overlay)
     const slowly = (): Promise<string[]> => listChildren(this.state, names, prefix, turns, check)
     return folders.list({ state: this.state, point: this.#point, names, prefix, turns, check, slowly })
@@ -82,7 +87,7 @@ export class OpenedView implements ReadView {
 
   async get(section: Section, path: string): Promise<Uint8Array | null> {
     const names = this.sectionNames(section)
-    return names === null ? null : this.value(names.leaf(path))
+    return names === null ? null : this.value(names.leaf(path), names.ring)
   }
 
   async list(section: Section, prefix: string, options?: ListOptions): Promise<string[]> {

@@ -66,7 +66,7 @@ export const topKeys = {
   disable_printable_check: ignored('control characters in paths are always refused'),
   disable_ssct_tokens: ignored('reads are linearizable without them'),
   detect_deadlocks: ignored('there are no locks to watch'),
-  imprecise_lease_role_tracking: ignored('there are no lease count quotas'),
+  imprecise_lease_role_tracking: ignored('leases are not counted by role'),
   allow_unauthenticated_workflows: ignored('there are no workflows'),
   plugin_directory: ignored(noPlugins),
   plugin_tmpdir: ignored(noPlugins),

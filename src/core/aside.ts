@@ -6,7 +6,6 @@
  * not the hash, and what was read before the work is read again after it.
  */
 import { assert } from '#base/assert.ts'
-import type { HandlerContext } from './types.ts'
 
 /** Kinds of work that one request may set aside. */
 const asidesMax = 16
@@ -45,11 +44,18 @@ export class Asides {
   }
 }
 
-const asidesOf = new WeakMap<HandlerContext, Asides>()
+/** By the context of a handler, or what else is called in its place (a lease's `LeaseCall`). */
+const asidesOf = new WeakMap<object, Asides>()
 
 /** For the core only. */
-export function bindAsides(context: HandlerContext, asides: Asides): void {
+export function bindAsides(context: object, asides: Asides): void {
   asidesOf.set(context, asides)
+}
+
+/** For the core only: `to` is called on behalf of the request of `from`. */
+export function shareAsides(from: object, to: object): void {
+  const asides = asidesOf.get(from)
+  if (asides !== undefined) asidesOf.set(to, asides)
 }
 
 /**
@@ -57,7 +63,7 @@ export function bindAsides(context: HandlerContext, asides: Asides): void {
  * inputs (the stored hash changed meanwhile) it must be another. Call it before the handler's first write: what it wrote is lost when it is unwound.
  * @throws what `work` throws.
  */
-export async function aside<T>(context: HandlerContext, key: string, work: () => Promise<T>): Promise<T> {
+export async function aside<T>(context: object, key: string, work: () => Promise<T>): Promise<T> {
   const asides = asidesOf.get(context)
   if (asides === undefined) return work()
   const result = asides.find(key)

@@ -1,6 +1,7 @@
 /** The audit records of one request, in the field's own names. Hashing and chaining are the broker's. */
 import type { AuditAuth, AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from '#audit/types.ts'
 import { parseOwnJson } from '#base/exact-json.ts'
+import { rootNamespace, type Namespace } from '#namespaces/record.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { errorText } from './errors.ts'
 import type { CoreResponse, LogicalResponse, MountEntry, Operation, PathDef, Request } from './types.ts'
@@ -10,6 +11,8 @@ import { fullPath } from './mounts.ts'
 export interface AuditFacts {
   readonly request: Request
   readonly operation: Operation
+  /** null: it was not looked for (the leader does), or not found out before the request failed. */
+  readonly namespace: Namespace | null
   readonly mount: MountEntry | null
   readonly token: TokenEntry | null
   readonly nowMs: number
@@ -107,14 +110,14 @@ function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
   }
 }
 
-function requestOf({ request, operation, mount, token }: AuditFacts, withData = true): AuditRequest {
+function requestOf({ request, operation, namespace, mount, token }: AuditFacts, withData = true): AuditRequest {
   return {
     id: request.id,
     operation,
     ...mountFacts(mount),
     ...(request.token === null ? {} : { client_token: request.token }),
     ...(token ? { client_token_accessor: token.accessor } : {}),
-    namespace: request.namespace === '' ? { id: 'root' } : { id: 'root', path: request.namespace },
+    namespace: namespaceFacts(request, namespace),
     path: request.path,
     ...(withData && hasKeys(request.body) ? { data: request.body } : {}),
     ...(withData && hasKeys(request.query) ? { query: request.query } : {}),
@@ -139,6 +142,11 @@ function responseOf({ mount }: AuditFacts, status: number, response: LogicalResp
 
 const mountFacts = (mount: MountEntry | null): object =>
   mount ? { mount_type: mount.type, mount_accessor: mount.accessor, mount_point: fullPath(mount) } : {}
+
+function namespaceFacts({ namespace: asked }: Request, found: Namespace | null): AuditRequest['namespace'] {
+  if (found !== null) return found === rootNamespace ? { id: found.id } : { id: found.id, path: found.path }
+  return asked === '' ? { id: rootNamespace.id } : { path: asked }
+}
 
 function hasKeys(value: object): boolean {
   for (const _ in value) return true

@@ -5,6 +5,7 @@
 import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import type { AuditRecord } from '#audit/types.ts'
+import { createNamespaceStore, type NamespaceStore } from '#namespaces/store.ts'
 import { CommitAndThrow, type Consistency, type ReadView } from '#barrier/types.ts'
 import { forwardRecord, nonHmacKeys, replayRecord, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
 import { NeedsAside } from './aside.ts'
@@ -21,6 +22,8 @@ import { nodeName, onceLimits, replay, type OnceKey } from './once.ts'
 import { lockoutJob } from './lockout-job.ts'
 import { onceJobs } from './once-sweep.ts'
 import type { PathMatch } from './paths.ts'
+import { guessPlace } from './place.ts'
+import { QuotaGate } from './quota-gate.ts'
 import { EngineRegistry, mayWrite, operationDef } from './router.ts'
 import { fateOf, lose, refused, type Journey, type Sending, undo } from './sending.ts'
 import { SlotPool } from './slots.ts'
@@ -44,6 +47,10 @@ export interface InFlightRequest {
 export interface Core {
   /** Answers one request. Never rejects: what goes wrong is an answer too. */
   handle(request: Request): Promise<CoreResponse>
+  /** What `handle` asks first, to be asked before the body is read: the refusal of a request that comes too often; null: it goes on. */
+  admit(request: Request): Promise<CoreResponse> | null
+  /** null: nothing is limited. */
+  readonly quotas: QuotaGate | null
   /** How large the body of a write to `path` may be where its handler reads it as it arrives; null: it is read whole before `handle` is called. */
   uploadBytesMax(path: string): number | null
   /** Requests being answered now, oldest first. */
@@ -78,6 +85,8 @@ class CoreRunner implements Core {
   readonly #deps: CoreDeps
   readonly #evaluateDeps: Omit<EvaluateDeps, 'recordRequest'>
   readonly #boot: ReturnType<typeof bootMounts>
+  readonly #namespaces: NamespaceStore
+  readonly quotas: QuotaGate | null
   readonly #inFlight = new Map<Request, number>()
   readonly #jobs: LeaderJobs
   readonly #keeping: Keeping
@@ -88,16 +97,23 @@ class CoreRunner implements Core {
     this.#deps = deps
     this.registry = new EngineRegistry(deps.engines)
     this.#boot = bootMounts(deps)
+    this.#namespaces = deps.namespaces ?? createNamespaceStore({ random: deps.random })
     this.#keeping = new Keeping(deps)
+    const { quotas, clock } = deps
+    const known = { registry: this.registry, mounts: this.mounts, namespaces: this.#namespaces, clock }
+    this.quotas = quotas === undefined ? null : new QuotaGate({ quotas, ...known })
     this.#evaluateDeps = {
+      quotas: this.quotas,
       tokens: deps.tokens,
       policies: deps.policies,
       identity: deps.identity,
       lockout: deps.lockout,
+      leasing: deps.leasing,
       wrapping: deps.wrapping,
       once: this.#keeping.once,
       registry: this.registry,
       mounts: this.mounts,
+      namespaces: this.#namespaces,
       random: deps.random,
       log: deps.log,
     }
@@ -107,19 +123,41 @@ class CoreRunner implements Core {
       return status.members.map(({ id }) => nodeName(id, status.incarnation))
     }
     const { barrier, lockout } = deps
-    const jobs = [...deps.jobs, ...onceJobs({ barrier, members }), ...(lockout ? [lockoutJob({ barrier, lockout })] : [])]
-    this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts)
+    const jobs = [
+      ...deps.jobs,
+      ...onceJobs({ barrier, members }),
+      ...(lockout ? [lockoutJob({ barrier, lockout, namespaces: this.#namespaces })] : []),
+    ]
+    this.#jobs = new LeaderJobs({ ...deps, jobs }, this.registry, this.mounts, this.#namespaces)
   }
 
   async handle(request: Request): Promise<CoreResponse> {
+    const refused = this.admit(request)
+    if (refused !== null) return refused
     this.#inFlight.set(request, this.#deps.clock.nowMs())
     try {
-      return await this.#place(request)
+      return this.#dressed(request, await this.#place(request))
     } catch (error) {
-      return errorResponse(error, request.id, this.#deps.log)
+      return this.#dressed(request, errorResponse(error, request.id, this.#deps.log))
     } finally {
       this.#inFlight.delete(request)
     }
+  }
+
+  admit(request: Request): Promise<CoreResponse> | null {
+    const refusal = this.quotas?.admit(request) ?? null
+    return refusal === null ? null : this.#turnAway(request, refusal)
+  }
+
+  /** Never rejects. Recorded only where the configuration says so: else a flood would fill the audit's disk. */
+  async #turnAway(request: Request, refusal: HoldfastError): Promise<CoreResponse> {
+    let error: unknown = refusal
+    if (this.quotas?.isQuiet(refusal) === false) await this.#refuse(request, refusal).catch((thrown: unknown) => (error = thrown))
+    return this.#dressed(request, errorResponse(error, request.id, this.#deps.log))
+  }
+
+  #dressed(request: Request, response: CoreResponse): CoreResponse {
+    return this.quotas?.dressed(request, response) ?? response
   }
 
   uploadBytesMax(path: string): number | null {
@@ -142,14 +180,17 @@ class CoreRunner implements Core {
 
   startJobs(): void {
     this.#jobs.start()
+    this.#deps.leasing?.expirer.start()
   }
 
-  stopJobs(): Promise<void> {
-    return this.#jobs.stop()
+  async stopJobs(): Promise<void> {
+    await this.#deps.leasing?.expirer.stop()
+    await this.#jobs.stop()
   }
 
   onSealed(): void {
     this.mounts.clear()
+    this.#namespaces.onSealed()
   }
 
   /** Where the request is answered. */
@@ -162,12 +203,6 @@ class CoreRunner implements Core {
       return this.#answerLocally(request, boot.match)
     }
     if (this.#deps.barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
-    if (!inRoot) {
-      return this.#refuse(
-        request,
-        new HoldfastError('ERR_NOT_FOUND', 'namespace not found', { hint: 'this version has the root namespace only' }),
-      )
-    }
     if (def?.local) return this.#answerHere(request)
     const asked = await this.#asked(request)
     if (request.wrapTtlSeconds > 0 || this.#looksLikeWrite(request)) return this.#write(request, asked)
@@ -223,8 +258,8 @@ class CoreRunner implements Core {
 
   /** By the last table seen: only saves a read index before a request is forwarded; a wrong guess is put right in the view. */
   #looksLikeWrite(request: Request): boolean {
-    const mounts = this.mounts.lastSeen('root')
-    const found = mounts ? findPath(this.registry, mounts, request.path) : null
+    const guess = guessPlace(this.mounts, this.#namespaces, request)
+    const found = guess && findPath(this.registry, guess.mounts, guess.path)
     return found !== null && mayWrite(found.match.def, request.operation)
   }
 
@@ -435,7 +470,7 @@ class CoreRunner implements Core {
       if (evaluated.kind === 'replayed') return await this.#replayed(request, trace, evaluated)
       response = evaluated.kind === 'later' ? await this.#keeping.effect(trace, evaluated.run) : evaluated.response
     } catch (error) {
-      if (error instanceof NeedsTransaction || error instanceof NeedsFresher) throw error
+      if (error instanceof NeedsTransaction || error instanceof NeedsFresher || this.quotas?.isQuiet(error)) throw error
       failure = error
     }
     // What failed before it could be evaluated (no leader, a spent token) leaves its records too.
@@ -510,8 +545,9 @@ class CoreRunner implements Core {
   async #record(trace: Trace, build: (facts: AuditFacts) => AuditRecord, request: Request): Promise<void> {
     if (trace.def?.unaudited) return
     const facts: AuditFacts = {
-      request,
+      request: trace.request ?? request,
       operation: trace.operation,
+      namespace: trace.namespace,
       mount: trace.mount,
       token: trace.token,
       nowMs: this.#deps.clock.nowMs(),

@@ -5,25 +5,28 @@ import type { RandomSource } from '#base/random.ts'
 import type { AuditBroker } from '#audit/types.ts'
 import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
 import type { LoginAlias, LoginIdentity } from '#identity/types.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { CompiledAcl, PolicySubject } from '#policies/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { CreateToken } from '#tokens/store.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { LeaderJob } from './jobs.ts'
+import type { Leasing } from './leasing.ts'
 import type { UserLockout } from './lockout.ts'
+import type { QuotaService } from './quota-gate.ts'
 import type { CoreResponse, EngineDef, Request } from './types.ts'
 
 /** Tokens as a request needs them. */
 export interface TokenGate {
-  /** The entry of a token that is good at `view`; null when it is unknown, expired, revoked or used up. Constant time in the token. */
-  lookup(view: ReadView, token: string): Promise<TokenEntry | null>
+  /** The entry of a token that is good at `view`; null when it is unknown, expired, revoked or used up, or of none of `namespaceIds`. Constant time in the token. */
+  lookup(view: ReadView, token: string, namespaceIds?: readonly string[]): Promise<TokenEntry | null>
   /** Counts one use of a limited token, in the request's own transaction; on the last one the token is good for this request and no other. */
   consumeUse(transaction: Transaction, entry: TokenEntry): Promise<TokenEntry>
   /** The storage name of a token; null for what can't be one. @throws ERR_SEALED. */
   hash(token: string): string | null
   /** The entry of that name; null as `lookup`. */
-  lookupHash(view: ReadView, idHash: string): Promise<TokenEntry | null>
+  lookupHash(view: ReadView, idHash: string, namespaceId?: string): Promise<TokenEntry | null>
   /** Makes a login's token, in the login's own transaction. Absent: nobody can log in. */
   create?(transaction: Transaction, params: CreateToken): Promise<{ readonly token: string; readonly entry: TokenEntry }>
 }
@@ -31,7 +34,7 @@ export interface TokenGate {
 /** Identity as a login needs it. */
 export interface IdentityGate {
   /** The entity of an alias, made where there is none, in the login's own transaction. @throws ERR_PERMISSION_DENIED for one that is disabled. */
-  login(transaction: Transaction, alias: LoginAlias): Promise<LoginIdentity>
+  login(transaction: Transaction, alias: LoginAlias, namespaceId: string): Promise<LoginIdentity>
 }
 
 /** Policies as a request needs them. */
@@ -48,10 +51,16 @@ export interface CoreDeps {
   readonly replica: { status(): ReplicaStatus }
   readonly tokens: TokenGate
   readonly policies: PolicyGate
+  /** Absent: one of the core's own. */
+  readonly namespaces?: NamespaceStore
   /** Absent: logins have no entity. */
   readonly identity?: IdentityGate
   /** Absent: no number of wrong tries locks a name. */
   readonly lockout?: UserLockout
+  /** Absent: nothing is limited. */
+  readonly quotas?: QuotaService
+  /** Its `barrier` must be this one's. Absent: no engine can lend anything, and nothing that is due is ended. */
+  readonly leasing?: Leasing
   /** Absent: a request that asks for wrapping is refused. */
   readonly wrapping?: Wrapping
   readonly audit: Pick<AuditBroker, 'record'>

@@ -6,6 +6,8 @@ import { HoldfastError, wellKnown } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
+import { rootNamespace, type Namespace } from '#namespaces/record.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { CallerFacts, CompiledAcl, Decision } from '#policies/types.ts'
 import { addressAllowed } from '#tokens/cidr.ts'
 import { lifetimeSeconds } from '#tokens/lifetime.ts'
@@ -17,14 +19,18 @@ import { checkAge } from './consistency.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
 import { newLoginTrace, runLogin, type LoginTrace } from './login.ts'
+import type { Leasing } from './leasing.ts'
 import type { UserLockout } from './lockout.ts'
 import { applyListLimits, filterList } from './lists.ts'
-import { fullPath, type MountReader, type MountTable } from './mounts.ts'
+import type { MountReader, MountTable } from './mounts.ts'
 import type { PathMatch } from './paths.ts'
+import type { QuotaGate } from './quota-gate.ts'
+import { lockedIn, placeOf, rootLine, type Place } from './place.ts'
+import { relativeAcl } from './relative-acl.ts'
 import { mayWrite, operationDef, type EngineRegistry } from './router.ts'
 import { checkWrappable, wrapResponse } from './wrap.ts'
 import { replay, reusedId, superseded, type Found, type Kept, type Once, type OnceKey } from './once.ts'
-import { bindScope } from './scope.ts'
+import { bindScope, type RequestScope } from './scope.ts'
 import { noStorage, readOnlyStorage, transactionStorage } from './storage.ts'
 import type {
   CoreResponse,
@@ -44,6 +50,10 @@ export class NeedsTransaction extends Error {}
 /** What outlives one evaluation: for the audit's response record, and so that the request is recorded once. */
 export interface Trace {
   operation: Operation
+  /** The request as it was placed in its namespace; null: it was not yet. */
+  request: Request | null
+  /** null: as `request`. */
+  namespace: Namespace | null
   mount: MountEntry | null
   def: PathDef | null
   token: TokenEntry | null
@@ -67,6 +77,8 @@ export interface Trace {
 
 export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | null = null): Trace => ({
   operation: request.operation,
+  request: null,
+  namespace: null,
   mount: null,
   def: null,
   token: null,
@@ -87,10 +99,13 @@ export interface EvaluateDeps {
   readonly policies: PolicyGate
   readonly identity: IdentityGate | undefined
   readonly lockout: UserLockout | undefined
+  readonly leasing: Leasing | undefined
+  readonly quotas: QuotaGate | null
   readonly wrapping: Wrapping | undefined
   readonly once: Once
   readonly registry: EngineRegistry
   readonly mounts: MountReader
+  readonly namespaces: NamespaceStore
   readonly random: RandomSource
   readonly log: Logger
   /** Writes the audit's request record. @throws ERR_AUDIT: then nothing may be done. */
@@ -119,19 +134,21 @@ export function findPath(
  */
 export async function evaluate(
   deps: EvaluateDeps,
-  request: Request,
+  asked: Request,
   trace: Trace,
   view: ReadView,
   transaction: Transaction | null,
 ): Promise<Evaluated> {
   trace.nowMs = view.nowMs
-  trace.operation = request.operation
+  trace.operation = asked.operation
   trace.usedToken = false
   trace.writesBeforeHandler = null
   trace.found = null
   trace.rendered = null
-  const mounts = await deps.mounts.read(view, 'root')
-  const route = mounts.route(request.path)
+  const place = await placeOf(deps, view, asked)
+  const { request, mounts, route } = place
+  trace.request = request
+  trace.namespace = place.namespace
   const match = route ? (deps.registry.paths(route.mount)?.match(route.rest) ?? null) : null
   trace.mount = route?.mount ?? null
   trace.def = match?.def ?? null
@@ -143,10 +160,22 @@ export async function evaluate(
   const before = found?.kind === 'again' ? found : null
   // The same request, sent again by the node that took it: it was authorised when it was carried out, and must not learn that it failed.
   if (before?.sameSending) return resend(deps, request, trace, view, before)
-  const caller = await identify(deps, request, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
+  const caller = await identify(deps, place, trace, view, transaction, match?.def ?? null, before?.kept ?? null)
+  deps.quotas?.identified(asked, trace.token?.entityId ?? '')
   checkAge(trace.ageMs, trace.mount, trace.def, trace.token)
   const engineOf = (mount: MountEntry): EngineDef | null => deps.registry.get(mount.table, mount.type)
-  const scope = { view, transaction, mounts, acl: caller.acl, facts: factsOf(request, trace, view), engineOf }
+  const scope: RequestScope = {
+    view,
+    transaction,
+    line: place.line,
+    namespace: place.namespace,
+    mounts,
+    mountsOf: (namespaceId) => deps.mounts.read(view, namespaceId),
+    acl: caller.acl,
+    aclOf: (token) => aclIn(deps, place, view, token),
+    facts: factsOf(request, trace, view),
+    engineOf,
+  }
   const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
     const context: HandlerContext = {
@@ -173,7 +202,8 @@ export async function evaluate(
   }
   if (before) trace.operation = before.kept.operation
   else if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
-  const checked = await check(deps, request, trace, match, caller)
+  const checked = await check(deps, place, trace, match, caller)
+  await deps.quotas?.loggingIn(asked, checked.error === null ? contextOf(checked.read, false) : null)
   if (!trace.recorded) {
     await deps.recordRequest(trace, checked.error)
     trace.recorded = true
@@ -187,6 +217,7 @@ export async function evaluate(
   const context = contextOf(checked.read, outside)
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
+  deps.quotas?.lent(place, checked.operation, response)
   const filter = caller.decision(trace.operation)?.listFilter
   const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
@@ -225,15 +256,16 @@ interface Caller {
  */
 async function identify(
   deps: EvaluateDeps,
-  request: Request,
+  place: Place,
   trace: Trace,
   view: ReadView,
   transaction: Transaction | null,
   def: PathDef | null,
   kept: Kept | null,
 ): Promise<Caller> {
+  const { request } = place
   const opened = def?.openOn !== undefined && request.openRoutes?.includes(def.openOn) === true
-  const known = request.token === null || request.token === '' ? null : await lookup(deps, request.token, view, kept)
+  const known = request.token === null || request.token === '' ? null : await lookup(deps, place, request.token, view, kept)
   // Where a listener opens it, a token still decides by its policies: what is shown to it is more than strangers are shown.
   const open = def?.unauthenticated === true || (opened && known === null)
   // Where no token is needed, one from an address that it is not bound to is none: such paths show more to a good one.
@@ -247,7 +279,7 @@ async function identify(
   }
   if (!open && !addressAllowed(found, request.clientAddress))
     return { acl: null, error: denied(wellKnown.permissionDenied), decision: () => null }
-  const compiled = await compileFor(deps, view, found)
+  const compiled = await compileFor(deps, place, view, found)
   // Nor is one that is good for nothing, its entity being disabled or gone: who has it must still be able to log in.
   if (compiled instanceof HoldfastError && open) {
     trace.token = null
@@ -279,24 +311,39 @@ function factsOf(request: Request, { token }: Trace, view: ReadView): CallerFact
   return { nowMs: view.nowMs, clientAddress: request.clientAddress, tokenTtlSeconds: token === null ? undefined : lifetimeSeconds(token) }
 }
 
+const rootIds = rootLine.map(({ id }) => id)
+
 /** The token's entry; of one that was ended by the request whose repetition this is, as it was then, as long as it would have lived. */
-async function lookup(deps: EvaluateDeps, token: string, view: ReadView, kept: Kept | null): Promise<TokenEntry | null> {
-  const known = await deps.tokens.lookup(view, token)
+async function lookup(deps: EvaluateDeps, { line }: Place, token: string, view: ReadView, kept: Kept | null): Promise<TokenEntry | null> {
+  // A token is good in its own namespace and below. Elsewhere it is none, and is not looked for: what it is told does not depend on what there is.
+  const known = await deps.tokens.lookup(view, token, line === rootLine ? rootIds : line.map(({ id }) => id))
   const ended = kept?.endedToken ?? null
   if (known || !ended || (ended.expireTimeMs !== null && ended.expireTimeMs <= view.nowMs)) return known
   // Revoking its parent would have ended it as well.
-  if (ended.parentHash !== null && !(await deps.tokens.lookupHash(view, ended.parentHash))) return null
+  if (ended.parentHash !== null && !(await deps.tokens.lookupHash(view, ended.parentHash, ended.parentNamespaceId ?? ended.namespaceId)))
+    return null
   return ended
 }
 
 /** A token whose policies can't be combined is refused, and recorded, like any other refusal. */
-async function compileFor(deps: EvaluateDeps, view: ReadView, token: TokenEntry): Promise<CompiledAcl | HoldfastError> {
+async function compileFor(deps: EvaluateDeps, place: Place, view: ReadView, token: TokenEntry): Promise<CompiledAcl | HoldfastError> {
   try {
-    return await deps.policies.compileFor(view, token)
+    return await aclIn(deps, place, view, token)
   } catch (error) {
     if (error instanceof HoldfastError && error.status === 403) return error
     throw error
   }
+}
+
+/** The token's namespace, where that is the request's or one above it; null otherwise. */
+const namespaceOf = ({ line }: Place, { namespaceId }: TokenEntry): Namespace | null => line.find(({ id }) => id === namespaceId) ?? null
+
+/** What the token may do, by paths below the request's namespace. @throws ERR_PERMISSION_DENIED for one of another namespace. */
+async function aclIn(deps: EvaluateDeps, place: Place, view: ReadView, token: TokenEntry): Promise<CompiledAcl> {
+  const own = namespaceOf(place, token)
+  if (own === null) throw denied(wellKnown.permissionDenied)
+  const subject = own === rootNamespace ? token : { ...token, namespacePath: own.path }
+  return relativeAcl(await deps.policies.compileFor(view, subject), place.namespace.path)
 }
 
 const denied = (text: string): HoldfastError => new HoldfastError('ERR_PERMISSION_DENIED', text)
@@ -325,15 +372,17 @@ type Checked =
   | { readonly error: null; readonly match: PathMatch; readonly operation: OperationDef; readonly read: ReadFieldsResult }
 
 /** Everything that can be refused before the handler. Policy comes before the route, so that nobody learns what exists without a right to it. */
-async function check(deps: EvaluateDeps, request: Request, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
+async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
+  const { request } = place
   try {
     if (caller.error) throw caller.error
+    checkUnlocked(place)
     const decision = caller.decision(trace.operation)
     if (decision && !decision.allowed) throw denied(wellKnown.policyDenied)
     if (!match || !trace.mount) throw new HoldfastError('ERR_NO_ROUTE', wellKnown.noRoute(request.path))
     if (caller.existenceError) throw caller.existenceError
-    if (match.def.rootNamespaceOnly && request.namespace !== '' && request.namespace !== 'root') {
-      throw new HoldfastError('ERR_BAD_REQUEST', `expected the root namespace for ${fullPath(trace.mount)}`)
+    if (match.def.rootNamespaceOnly && place.namespace !== rootNamespace) {
+      throw new HoldfastError('ERR_BAD_REQUEST', 'operation unavailable in namespaces', { hint: 'ask for it in the root namespace' })
     }
     const operation = operationDef(match.def, trace.operation)
     const noHandler: OperationDef = { summary: 'help', writes: false, handler: async () => null }
@@ -346,4 +395,16 @@ async function check(deps: EvaluateDeps, request: Request, trace: Trace, match: 
     if (error instanceof HoldfastError) return { error }
     throw error
   }
+}
+
+const unlockPath = 'sys/namespaces/api-lock/unlock'
+
+/** A locked API answers only what unlocks it. Whoever has no right to be here was refused before, and does not learn of the lock. */
+function checkUnlocked({ line, namespace, request }: Place): void {
+  const locked = lockedIn(line)
+  if (locked === null || (locked === namespace && request.path === unlockPath)) return
+  throw new HoldfastError(
+    'ERR_NAMESPACE_LOCKED',
+    `API access to this namespace has been locked by an administrator - "${locked.path}" must be unlocked to gain access.`,
+  )
 }

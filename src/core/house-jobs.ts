@@ -1,45 +1,81 @@
-/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, and what was unmounted. */
-import type { Barrier } from '#barrier/types.ts'
+/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
+import type { Barrier, NamespaceKeys } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
+import type { QuotaStore } from '#quotas/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
+import type { Leasing } from './leasing.ts'
 import { MountReader } from './mounts.ts'
+import { namespaceRemovalJob, type NamespaceDrain } from './namespace-removal.ts'
+import { NamespaceRounds } from './namespace-rounds.ts'
 import { clearRevoked } from './revoked.ts'
 import { sweepStep } from './sweep.ts'
 
 const tidyEveryMs = 10_000
 const sweepEveryMs = 5_000
-/** Bounds one pass: what is left waits for the next. */
+const destroyedEveryMs = 2_000
+const destroyedPerStepMax = 512
+/** Bounds one pass, of one namespace: what is left waits for the next. */
 const stepsPerPassMax = 32
 
 interface HouseServices {
   readonly barrier: Barrier
   readonly tokens: TokenStore
+  readonly namespaces: NamespaceStore
   readonly identity: Pick<IdentityStore, 'tidyStep'>
+  /** Absent: there are none. */
+  readonly quotas?: QuotaStore
+  /** Absent: nothing is lent. */
+  readonly leasing?: Pick<Leasing, 'drainNamespace'>
+  /** Absent where nothing is sealed (doubles in tests). */
+  readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed'>
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, identity }: HouseServices): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, namespaces, identity, quotas, leasing, keys }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
   }
+  const everywhere = (name: string, everyMs: number, step: (namespaceId: string) => Promise<boolean>): LeaderJob => {
+    const rounds = new NamespaceRounds(barrier, namespaces)
+    return { name, everyMs, run: () => rounds.pass((id) => repeat(() => step(id))) }
+  }
+  const drains: NamespaceDrain[] = [
+    ...(leasing === undefined ? [] : ([(transaction, { id }) => leasing.drainNamespace(transaction, id)] satisfies NamespaceDrain[])),
+    ...(quotas === undefined ? [] : [dropQuotas(quotas)]),
+  ]
   return [
-    { name: 'tidy tokens', everyMs: tidyEveryMs, run: () => repeat(() => tidyTokens(barrier, tokens, mounts)) },
-    {
-      name: 'tidy identity',
-      everyMs: sweepEveryMs,
-      run: () => repeat(() => barrier.transact((transaction) => identity.tidyStep(transaction))),
-    },
+    everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
+    everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
+    ...(keys === undefined ? [] : [destroyedJob(keys)]),
+    namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
 }
 
-/** One bounded step; true when more is left. Also behind `auth/token/tidy`. */
-export function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader): Promise<boolean> {
+/** What destroyed namespaces left: ciphertexts that nobody can open. */
+function destroyedJob(keys: Pick<NamespaceKeys, 'sweepDestroyed'>): LeaderJob {
+  const run = async (): Promise<void> => {
+    for (let count = 0; count < stepsPerPassMax; count += 1) if ((await keys.sweepDestroyed(destroyedPerStepMax)) === 0) return
+  }
+  return { name: 'sweep destroyed namespaces', everyMs: destroyedEveryMs, run }
+}
+
+/** A namespace's quotas lie in the root's section, and go before it does. */
+const dropQuotas =
+  (quotas: QuotaStore): NamespaceDrain =>
+  async (transaction, { id }) => {
+    await quotas.drop(transaction, { namespaceId: id })
+    return false
+  }
+
+/** One bounded step in one namespace; true when more is left there. */
+function tidyTokens(barrier: Barrier, tokens: TokenStore, mounts: MountReader, namespaceId: string): Promise<boolean> {
   return barrier.transact(async (transaction) => {
-    const { entries, more } = await tokens.tidyStep(transaction)
-    if (entries.length > 0) await clearRevoked(transaction, await mounts.read(transaction, 'root'), entries)
+    const { entries, more } = await tokens.tidyStep(transaction, undefined, namespaceId)
+    if (entries.length > 0) await clearRevoked(transaction, (id) => mounts.read(transaction, id), entries)
     return more
   })
 }

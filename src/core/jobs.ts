@@ -6,9 +6,13 @@ import { isHoldfastError } from '#base/errors.ts'
 import type { Timer } from '#base/clock.ts'
 import type { CoreDeps } from './deps.ts'
 import { errorText } from './errors.ts'
+import { rootNamespace } from '#namespaces/record.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import { fullPath, type MountReader } from './mounts.ts'
+import { NamespaceRounds } from './namespace-rounds.ts'
 import type { EngineRegistry } from './router.ts'
 import { transactionStorage } from './storage.ts'
+import type { MountEntry } from './types.ts'
 
 /** A job of the house. `run` opens its own transactions. */
 export interface LeaderJob {
@@ -23,13 +27,15 @@ export class LeaderJobs {
   readonly #deps: CoreDeps
   readonly #registry: EngineRegistry
   readonly #mounts: MountReader
+  readonly #rounds: NamespaceRounds
   /** When each job last began, by name (and mount), on the monotonic clock. Bounded by mounts x jobs; cleared when leadership goes. */
   readonly #lastRunMs = new Map<string, number>()
   #timer: Timer | null = null
   #pass: Promise<void> = Promise.resolve()
   #stopped = true
 
-  constructor(deps: CoreDeps, registry: EngineRegistry, mounts: MountReader) {
+  constructor(deps: CoreDeps, registry: EngineRegistry, mounts: MountReader, namespaces: NamespaceStore) {
+    this.#rounds = new NamespaceRounds(deps.barrier, namespaces)
     this.#deps = deps
     this.#registry = registry
     this.#mounts = mounts
@@ -68,18 +74,24 @@ export class LeaderJobs {
   }
 
   async #runEngines(): Promise<void> {
-    const withJobs = this.#registry.all().filter((engine) => engine.jobs !== undefined && engine.jobs.length > 0)
-    if (withJobs.length === 0) return
-    const { entries } = await this.#deps.barrier.read({ kind: 'linearizable' }, (view) => this.#mounts.read(view, 'root'))
-    for (const mount of entries) {
+    const mounts = await this.#rounds.gather(async (view, id) =>
+      (await this.#mounts.read(view, id)).entries.filter((mount) => this.#hasJobs(mount)),
+    )
+    for (const mount of mounts) {
       const engine = this.#registry.get(mount.table, mount.type)
       for (const job of engine?.jobs ?? []) {
         const section = { namespace: mount.namespaceId, mount: mount.uuid }
-        await this.#runDue(`${fullPath(mount)}${job.name}`, job.everyMs, () =>
+        await this.#runDue(`${mount.uuid} ${fullPath(mount)}${job.name}`, job.everyMs, () =>
           this.#deps.barrier.transact((transaction) => job.run(transactionStorage(transaction, section), transaction.nowMs)),
         )
       }
     }
+  }
+
+  /** The system engine's are the cluster's: once, not for each namespace that has a sys/. */
+  #hasJobs({ type, table, namespaceId }: MountEntry): boolean {
+    if (type === 'system' && namespaceId !== rootNamespace.id) return false
+    return (this.#registry.get(table, type)?.jobs?.length ?? 0) > 0
   }
 
   /** A job first runs one interval after this node began to lead, so that a flapping leadership does not repeat heavy work. */

@@ -10,7 +10,7 @@ import { answerOfFailure, Once, onceKeyOf, onceSection, type OnceKey } from './o
 import type { CoreResponse, LogicalResponse, Request } from './types.ts'
 
 /** Not this request's end, but that nobody could see to it now: it may succeed at the next try. */
-const passing = (error: unknown): boolean => isHoldfastError(error) && error.status === 503
+const passing = (error: unknown): boolean => isHoldfastError(error) && (error.status === 503 || error.status === 429)
 
 /**
  * Whether the end of a request that writes nothing must be laid down, so that an earlier sending of it is not carried out behind it. Not for
@@ -44,7 +44,7 @@ export class Keeping {
   async answered(transaction: Transaction, request: Request, trace: Trace, evaluated: Evaluated): Promise<void> {
     if (trace.onceKey === null || evaluated.kind === 'replayed') return
     // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
-    if (evaluated.kind === 'later') return this.#put(transaction, request, trace, null)
+    if (evaluated.kind === 'later' || evaluated.response?.unkept === true) return this.#put(transaction, request, trace, null)
     if (transaction.writes === 0 && !fencesAnswer(trace)) return
     assert(trace.def !== null, 'an answer expected to be of a path')
     trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)

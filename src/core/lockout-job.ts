@@ -1,25 +1,35 @@
 /** Forgets locks that have ended. */
 import type { Barrier } from '#barrier/types.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import type { UserLockout } from './lockout.ts'
 import { MountReader } from './mounts.ts'
+import { NamespaceRounds } from './namespace-rounds.ts'
 
 const everyMs = 60_000
 /** Bounds one pass: what is left waits for the next. */
 const stepsPerPassMax = 32
 
-export function lockoutJob({ barrier, lockout }: { readonly barrier: Barrier; readonly lockout: UserLockout }): LeaderJob {
+interface LockoutServices {
+  readonly barrier: Barrier
+  readonly lockout: UserLockout
+  readonly namespaces: NamespaceStore
+}
+
+export function lockoutJob({ barrier, lockout, namespaces }: LockoutServices): LeaderJob {
   const mounts = new MountReader()
-  const step = (): Promise<boolean> =>
+  const rounds = new NamespaceRounds(barrier, namespaces)
+  const step = (namespaceId: string): Promise<boolean> =>
     barrier.transact(async (transaction) => {
-      const { entries } = await mounts.read(transaction, 'root')
-      return lockout.sweep(transaction, 'root', new Set(entries.map(({ accessor }) => accessor)))
+      const { entries } = await mounts.read(transaction, namespaceId)
+      return lockout.sweep(transaction, namespaceId, new Set(entries.map(({ accessor }) => accessor)))
     })
   return {
     name: 'forget locks that have ended',
     everyMs,
-    run: async () => {
-      for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
-    },
+    run: () =>
+      rounds.pass(async (id) => {
+        for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step(id))) return
+      }),
   }
 }

@@ -44,6 +44,8 @@ export interface LoginDef {
    * the method knows several. null: it claims none.
    */
   readonly aliasOf: (context: HandlerContext) => string | null | Promise<string | null>
+  /** Of a method that has roles: the name of the one that the request asks for, before anything is checked; null: none. Quotas may hold for one role. */
+  readonly roleOf?: (context: HandlerContext) => string | null | Promise<string | null>
   /** Wrong credentials (ERR_BAD_CREDENTIALS) count, and lock the name for a while. */
   readonly lockout?: boolean
 }

@@ -2,12 +2,15 @@
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
 import type { Transaction } from '#barrier/types.ts'
+import type { LoginAlias } from '#identity/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
 import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
+import type { LeaseGrant } from './lease-types.ts'
 import type { Login, TokenParams } from './login-types.ts'
+import type { Leasing } from './leasing.ts'
 import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
 import { scopeOf, transactionOf } from './scope.ts'
 import { transactionStorage } from './storage.ts'
@@ -18,6 +21,7 @@ export interface LoginDeps {
   readonly policies: PolicyGate
   readonly identity?: IdentityGate | undefined
   readonly lockout?: UserLockout | undefined
+  readonly leasing?: Leasing | undefined
 }
 
 /** What the login of one request has to do with lockout; outlives its evaluations. */
@@ -61,10 +65,19 @@ export async function runLogin(
 }
 
 async function finish(deps: LoginDeps, context: HandlerContext, response: LogicalResponse | null): Promise<LogicalResponse | null> {
+  if (response?.lease) return lend(deps, context, response, response.lease)
   if (!response?.login) return response
   const { login, ...rest } = response
   const { auth, warnings } = await makeToken(deps, transactionOf(context), context.mount, context.request, login)
   return { ...rest, auth, warnings: [...(rest.warnings ?? []), ...warnings] }
+}
+
+/** What the handler lends is registered with what it wrote. */
+function lend({ leasing }: LoginDeps, context: HandlerContext, response: LogicalResponse, grant: LeaseGrant): LogicalResponse {
+  if (leasing === undefined) throw new HoldfastError('ERR_INTERNAL', 'expected a book of leases')
+  const { lease: _, ...rest } = response
+  const made = leasing.grant(transactionOf(context), context.mount, context.request.path, context.token, grant)
+  return { ...rest, ...made, warnings: [...(rest.warnings ?? []), ...(made.warnings ?? [])] }
 }
 
 type Made = Required<Pick<LogicalResponse, 'auth' | 'warnings'>>
@@ -81,25 +94,20 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
   const identity =
     login.alias === null || deps.identity === undefined
       ? null
-      : await deps.identity.login(transaction, {
-          name: login.alias.name,
-          mountAccessor: mount.accessor,
-          mountType: mount.type,
-          local: mount.local,
-          ...(login.alias.metadata === undefined ? {} : { metadata: login.alias.metadata }),
-          ...(login.alias.groups === undefined ? {} : { groupAliases: login.alias.groups }),
-        })
+      : await deps.identity.login(transaction, loginAlias(mount, login.alias), mount.namespaceId)
   const { token, entry } = await deps.tokens.create(transaction, {
     parent: null,
     policies,
+    namespaceId: mount.namespaceId,
     path: request.path,
     displayName: displayNameOf(mount, login.displayName),
     ttlSeconds: granted.ttlSeconds,
-    explicitMaxTtlSeconds: granted.explicitMaxTtlSeconds,
+    // Of a batch token its time is the limit by itself.
+    explicitMaxTtlSeconds: type === 'batch' ? 0 : granted.explicitMaxTtlSeconds,
     periodSeconds: granted.periodSeconds,
     numUses: params.numUses,
     meta: login.metadata,
-    renewable: login.renewable ?? true,
+    renewable: type === 'service' && (login.renewable ?? true),
     type,
     boundCidrs: params.boundCidrs,
     entityId: identity?.entityId ?? '',
@@ -109,6 +117,15 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
   return { auth: authResponse(entry, token, transaction.nowMs, inherited), warnings: granted.warnings }
 }
 
+const loginAlias = (mount: MountEntry, alias: NonNullable<Login['alias']>): LoginAlias => ({
+  name: alias.name,
+  mountAccessor: mount.accessor,
+  mountType: mount.type,
+  local: mount.local,
+  ...(alias.metadata === undefined ? {} : { metadata: alias.metadata }),
+  ...(alias.groups === undefined ? {} : { groupAliases: alias.groups }),
+})
+
 /** `userpass-alice` for a mount at `auth/userpass/`. */
 const displayNameOf = (mount: MountEntry, name: string): string => {
   const prefix = mount.path.slice(0, -1).replaceAll('/', '-')
@@ -116,15 +133,10 @@ const displayNameOf = (mount: MountEntry, name: string): string => {
 }
 
 /** An account's own type stands above the mount's, unless the mount allows one only. */
-function tokenTypeOf(mount: MountEntry, { type }: TokenParams): 'service' {
+function tokenTypeOf(mount: MountEntry, { type }: TokenParams): 'service' | 'batch' {
   const tuned = mount.config.token_type ?? 'default-service'
   const wanted = tuned === 'service' || tuned === 'batch' || type === 'default' ? tuned : type
-  if (wanted === 'batch' || wanted === 'default-batch') {
-    throw new HoldfastError('ERR_BAD_REQUEST', "the login's token expected to be a service token, got a batch token to make", {
-      hint: 'batch tokens are not offered by this version: tune the mount to token_type=default-service',
-    })
-  }
-  return 'service'
+  return wanted === 'batch' || wanted === 'default-batch' ? 'batch' : 'service'
 }
 
 /** The mount's TTLs, the system's where it sets none, within the account's maximum. */
@@ -150,9 +162,9 @@ export interface RenewalTerms {
  */
 export async function renewalTerms(context: HandlerContext, token: TokenEntry): Promise<RenewalTerms | null> {
   if (token.login === undefined) return null
-  const { mounts, engineOf } = scopeOf(context)
+  const { mountsOf, engineOf } = scopeOf(context)
   const { mountUuid, internal } = token.login
-  const mount = mounts.entries.find((entry) => entry.uuid === mountUuid)
+  const mount = (await mountsOf(token.namespaceId)).entries.find((entry) => entry.uuid === mountUuid)
   if (!mount) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
   const storage = transactionStorage(transactionOf(context), { namespace: mount.namespaceId, mount: mount.uuid })
   const params = await engineOf(mount)?.renewLogin?.({ storage, mount, token, internal, nowMs: context.nowMs, context })

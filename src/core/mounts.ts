@@ -4,6 +4,7 @@
  * Parsing is what costs; it is kept by comparing the bytes, which needs no invalidation.
  */
 import { HoldfastError } from '#base/errors.ts'
+import { BoundedLru } from '#base/lru.ts'
 import { randomBase62, randomUuid, type RandomSource } from '#base/random.ts'
 import { limits } from '#base/limits.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
@@ -57,10 +58,12 @@ interface StoredTable {
   readonly entries: readonly MountEntry[]
 }
 
-/** Reads mount tables; keeps the last parsed one of each namespace, at most `namespacesMax`. One per core. */
+/** Mounts in all tables that are kept together; a table counts as one at least. */
+const parsedMountsMax = 65_536
+
+/** Reads mount tables; keeps the last parsed one of each namespace. One per core. */
 export class MountReader {
-  readonly #parsed = new Map<string, { readonly bytes: Uint8Array; readonly table: MountTable }>()
-  static readonly namespacesMax = 256
+  readonly #parsed = new BoundedLru<string, { readonly bytes: Uint8Array; readonly table: MountTable }>({ weightMax: parsedMountsMax })
 
   /** The table as it is in `view`. Empty before the bootstrap. */
   async read(view: ReadView, namespaceId: string): Promise<MountTable> {
@@ -69,8 +72,7 @@ export class MountReader {
     const kept = this.#parsed.get(namespaceId)
     if (kept && (kept.bytes === bytes || Buffer.compare(kept.bytes, bytes) === 0)) return kept.table
     const table = parseTable(bytes)
-    if (this.#parsed.size >= MountReader.namespacesMax) this.#parsed.clear()
-    this.#parsed.set(namespaceId, { bytes, table })
+    this.#parsed.set(namespaceId, { bytes, table }, Math.max(1, table.entries.length))
     return table
   }
 
@@ -110,7 +112,7 @@ export const defaultMountConfig: MountConfig = Object.freeze({
   force_no_cache: false,
 })
 
-/** A fresh entry with an accessor and a uuid of its own. `path` with its trailing slash. */
+/** A fresh entry with an accessor and a uuid of its own, in the root namespace unless another is named. `path` with its trailing slash. */
 export function newMount(random: RandomSource, wanted: Pick<MountEntry, 'path' | 'table' | 'type'> & Partial<MountEntry>): MountEntry {
   return {
     description: '',

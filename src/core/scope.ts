@@ -4,7 +4,9 @@
  */
 import { HoldfastError } from '#base/errors.ts'
 import type { ReadView, Transaction } from '#barrier/types.ts'
+import type { Namespace } from '#namespaces/record.ts'
 import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
+import type { TokenEntry } from '#tokens/types.ts'
 import type { MountTable } from './mounts.ts'
 import type { EngineDef, HandlerContext, MountEntry } from './types.ts'
 
@@ -12,9 +14,17 @@ export interface RequestScope {
   readonly view: ReadView
   /** null on paths that do not write. */
   readonly transaction: Transaction | null
+  /** From the root namespace down to that of the request. */
+  readonly line: readonly Namespace[]
+  /** That of the request; `mounts` are its mounts, and what `acl` is asked lies below it. */
+  readonly namespace: Namespace
   readonly mounts: MountTable
+  /** Of another namespace: a token of one above may ask here. */
+  readonly mountsOf: (namespaceId: string) => Promise<MountTable>
   /** The caller's policies; null without a token. */
   readonly acl: CompiledAcl | null
+  /** Those of another token. @throws ERR_PERMISSION_DENIED for a token that is not good in this namespace. */
+  readonly aclOf: (token: TokenEntry) => Promise<CompiledAcl>
   /** What `acl` asks about the caller. */
   readonly facts: CallerFacts
   /** The engine or login method of a mount; null when this build has none of its type. */

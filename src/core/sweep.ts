@@ -26,18 +26,19 @@ export async function sweepStep(transaction: Transaction, keysMax = keysPerStepM
   const stored = await transaction.get(sweepSection, name)
   if (stored === null) return false
   const { section, prefix } = parseStored<Note>(stored, 'a note of the sweeper')
-  const deleted = await deleteSome(transaction, section, prefix, keysMax)
+  const deleted = await sweepSome(transaction, section, prefix, keysMax)
   if (deleted < keysMax) transaction.delete(sweepSection, name)
   return true
 }
 
-async function deleteSome(transaction: Transaction, section: Section, prefix: string, keysMax: number): Promise<number> {
+/** Deletes at most `keysMax` keys below `prefix` ('' = all); gives back how many. */
+export async function sweepSome(transaction: Transaction, section: Section, prefix: string, keysMax: number): Promise<number> {
   let deleted = 0
   for (const name of await transaction.list(section, prefix, { limit: keysMax })) {
     if (deleted >= keysMax) break
     const path = prefix === '' ? name : `${prefix}/${name}`
     if (name.endsWith('/')) {
-      deleted += await deleteSome(transaction, section, path.slice(0, -1), keysMax - deleted)
+      deleted += await sweepSome(transaction, section, path.slice(0, -1), keysMax - deleted)
     } else {
       transaction.delete(section, path)
       deleted += 1

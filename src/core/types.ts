@@ -6,6 +6,7 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
+import type { LeaseDef, LeaseGrant } from './lease-types.ts'
 import type { Login, LoginDef, LoginRenewal, RenewedLogin } from './login-types.ts'
 import type { Ticket } from './slots.ts'
 
@@ -170,11 +171,15 @@ export interface LogicalResponse {
   readonly auth?: AuthResponse
   /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
   readonly login?: Login
+  /** What is given out is lent: the core registers it in the handler's own transaction, and answers `leaseId`, `renewable` and `leaseSeconds`. */
+  readonly lease?: LeaseGrant
   readonly warnings?: readonly string[]
   readonly leaseId?: string
   readonly renewable?: boolean
   readonly leaseSeconds?: number
   readonly wrapInfo?: WrapInfo
+  /** Given once, to whoever asked: it is not laid down for a repetition of the request, since nothing behind the root's keys may tell it. */
+  readonly unkept?: boolean
   /** Overrides the status (kv v2's 404 with metadata, health's 429 ...). */
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
@@ -278,6 +283,8 @@ export interface EngineDef {
    * renewed any more (the account is gone, its policies are others). Absent: renewed as it was made.
    */
   readonly renewLogin?: (renewal: LoginRenewal) => Promise<RenewedLogin>
+  /** How what it lends is taken back and prolonged, by the type that `LeaseGrant` names. */
+  readonly leases?: Readonly<Record<string, LeaseDef>>
   /** Checks options at mount and tune; throws ERR_BAD_REQUEST. */
   readonly checkOptions?: (options: Readonly<Record<string, string>> | null) => void
   /** Jobs that only the leader runs, each pass one or more transactions of its own. */

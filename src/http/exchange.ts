@@ -5,6 +5,7 @@ import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { errorResponse, errorText } from '#core/errors.ts'
 import type { Ticket } from '#core/slots.ts'
+import type { RequestBounds } from '#core/quota-gate.ts'
 import type { CoreResponse, OpenRoutes, Operation, Request, StreamBody } from '#core/types.ts'
 import { BodyReader, bodyTooLarge, declaredLength } from './body.ts'
 import type { BodyBudget } from './body.ts'
@@ -48,6 +49,18 @@ export interface ExchangeHost {
   readonly nextId: () => string
   readonly draining: () => boolean
 }
+
+/** The rest of a refused request that is read, so that its client sees the answer and can go on using the connection. */
+const refusedBodyBytesMax = 64 * 1024
+/** How long after a namespace's time limit an answer is still waited for. */
+const shortGraceMs = 250
+
+/** What a namespace or mount allows, and never more than the listener. */
+const narrowed = (limits: HttpLimits, { bodyBytesMax = Infinity, jsonDepthMax = Infinity }: RequestBounds): HttpLimits => ({
+  ...limits,
+  bodyBytesMax: Math.min(limits.bodyBytesMax, bodyBytesMax),
+  jsonDepthMax: Math.min(limits.jsonDepthMax, jsonDepthMax),
+})
 
 const bodyless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'LIST', 'DELETE'])
 const noBody: Readonly<Record<string, unknown>> = Object.freeze({})
@@ -121,6 +134,8 @@ export class Exchange implements InFlightRequest {
   #answered = false
   #abort: AbortController | null = null
   #aborted = false
+  /** What its namespace allows it; null: what the listener does. */
+  #durationMsMax: number | null = null
   #reader: BodyReader | null = null
   #upload: Upload | null = null
 
@@ -157,8 +172,29 @@ export class Exchange implements InFlightRequest {
     const request = new CoreRequest(this, headers, routed, this.#connection.peer.port, this.#host.openRoutes)
     const certificate = this.#host.clientCertificates ? this.#connection.certificate(this.#in.socket) : null
     if (certificate !== null) request.clientCertificate = certificate
+    const refused = this.#host.core.admit?.(request) ?? null
+    if (refused !== null) return this.#turnAway(refused)
+    const bounds = this.#host.core.quotas?.bounds(request) ?? null
+    if (bounds?.durationMsMax !== undefined) this.#shorten(bounds.durationMsMax)
     if (bodyless.has(method)) this.#ask(request)
-    else this.#readBody(request)
+    else this.#readBody(request, bounds)
+  }
+
+  /** A body that nobody reads is thrown away as it comes; a long one is not waited for. */
+  #turnAway(refused: Promise<CoreResponse>): void {
+    const close = (declaredLength(this.#in) ?? 0) > refusedBodyBytesMax || this.#in.headers['transfer-encoding'] !== undefined
+    refused.then(
+      (response) => this.#answer(response, close),
+      (error: unknown) => this.#fail(error, close),
+    )
+  }
+
+  /** Its namespace gives it less time than the listener does. */
+  #shorten(durationMsMax: number): void {
+    if (this.startedMonotonicMs + durationMsMax >= this.abortAtMs) return
+    this.#durationMsMax = durationMsMax
+    this.abortAtMs = this.startedMonotonicMs + durationMsMax
+    this.expireAtMs = this.abortAtMs + Math.min(shortGraceMs, this.#host.limits.requestGraceMs)
   }
 
   #register(method: string, path: string): void {
@@ -173,14 +209,15 @@ export class Exchange implements InFlightRequest {
     if (!this.#registered) throw new HoldfastError('ERR_BUSY', `expected at most ${inFlight.requestsMax} requests in flight, got more`)
   }
 
-  #readBody(request: CoreRequest): void {
-    const { core, limits, budget, clock } = this.#host
+  #readBody(request: CoreRequest, bounds: RequestBounds | null): void {
+    const { core, budget, clock } = this.#host
+    const limits = bounds === null ? this.#host.limits : narrowed(this.#host.limits, bounds)
     const uploadBytesMax = core.uploadBytesMax?.(request.path) ?? null
     if (uploadBytesMax !== null) return this.#takeUpload(request, uploadBytesMax)
     const contentType = this.#in.headers['content-type'] ?? ''
     const raw = core.rawBody?.(request.method, request.path, contentType) ?? null
     if (raw === null && request.method === 'PATCH') checkPatchType(contentType)
-    const bytesMax = raw?.bytesMax ?? limits.bodyBytesMax
+    const bytesMax = Math.min(raw?.bytesMax ?? limits.bodyBytesMax, bounds?.bodyBytesMax ?? Infinity)
     const declared = declaredLength(this.#in)
     if (declared === null && this.#in.headers['transfer-encoding'] === undefined) return this.#ask(request)
     if (declared !== null && declared > bytesMax * oversizeDiscardFactor) {
@@ -261,7 +298,11 @@ export class Exchange implements InFlightRequest {
     this.#fail(
       write
         ? new HoldfastError('ERR_OUTCOME_UNKNOWN', 'expected an answer in time, got none: the write may or may not have happened')
-        : new HoldfastError('ERR_TIMEOUT', 'expected an answer in time, got none'),
+        : this.#durationMsMax !== null
+          ? new HoldfastError('ERR_TIME_LIMIT', `expected an answer within ${this.#durationMsMax} ms, got none`, {
+              hint: 'this is the time limit of the namespace or mount: see sys/quotas/request-limits',
+            })
+          : new HoldfastError('ERR_TIMEOUT', 'expected an answer in time, got none'),
     )
   }
 

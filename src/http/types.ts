@@ -1,12 +1,17 @@
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
+import type { RequestBounds } from '#core/quota-gate.ts'
 import type { CoreResponse, OpenRoutes, Request } from '#core/types.ts'
 import type { InFlightRegistry } from './in-flight.ts'
 import type { HttpLimits } from './limits.ts'
 
 /** What HTTP needs of the core. */
 export interface HttpCore {
+  /** Asked before the body is read: the refusal of a request that comes too often; null or absent: `handle` is asked. */
+  admit?(request: Request): Promise<CoreResponse> | null
+  /** What this request may be, where less than the listener allows. */
+  readonly quotas?: { bounds(request: Request): RequestBounds | null } | null
   /** Answers one request. Should not throw; what it throws is answered as an error all the same. */
   handle(request: Request): Promise<CoreResponse>
   /** For a path whose body is not JSON: how large it may be. null or absent: JSON or form, under the listener's limit. */

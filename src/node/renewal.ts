@@ -10,7 +10,7 @@ import type { Replica } from '#replica/types.ts'
 import { fingerprint, needsRenewal } from '#transport/certificates.ts'
 import type { Identity, Transport } from '#transport/types.ts'
 
-export const renewKind = 'renew certificate'
+export const renewKind = 'renew-certificate'
 const firstCheckMs = 60_000
 /** Renewal begins with a third of the life left, so that an hour is often enough, and a leader that is away no cause for alarm. */
 const checkEveryMs = 3_600_000

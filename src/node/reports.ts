@@ -6,12 +6,17 @@ import type { PasswordHasher } from '#auth/passwords.ts'
 import type { BarrierControl } from '#barrier/types.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
+import type { Limiter } from '#quotas/limiter.ts'
+import type { QuotaStore } from '#quotas/store.ts'
+import type { Leasing } from '#core/leasing.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
 import type { SnapshotSaver } from '#snapshots/saver.ts'
 import type { SnapshotSchedules } from '#snapshots/schedules.ts'
 import type { Birth } from './lifecycle.ts'
+import type { QuotaSync } from './quota-sync.ts'
 
 export interface MetricSources {
   readonly replica: LateReplica
@@ -25,11 +30,17 @@ export interface MetricSources {
   readonly schedules: SnapshotSchedules
   readonly passwords: PasswordHasher
   readonly lockout: UserLockout
+  readonly leasing: Leasing
+  readonly limiter: Limiter
+  readonly quotaSync: QuotaSync
+  readonly quotaStore: QuotaStore
+  readonly namespaces: NamespaceStore
 }
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export async function metricsText(sources: MetricSources): Promise<string> {
-  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout } = sources
+  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, leasing, limiter, quotaSync, quotaStore, namespaces } =
+    sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -69,6 +80,19 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_password_checks_waiting', 'Logins that wait for it.', passwords.queue.waiting)
   gauge('holdfast_password_checks_refused', 'Logins turned away since the start, since too many waited.', passwords.queue.refused)
   gauge('holdfast_lockout_names', 'Names whose wrong tries this leader counts now.', lockout.names)
+  const found = sealed ? 0 : await barrier.read({ kind: 'stale' }, (view) => namespaces.count(view))
+  gauge('holdfast_namespaces', 'Namespaces besides the root, as this node has applied; 0 while it is sealed.', found)
+  gauge('holdfast_quota_rate_limits', 'Rate limits that hold.', quotaStore.current.rateLimits.size)
+  gauge('holdfast_quota_buckets', 'Clients that are counted now, once for each rate limit.', limiter.size)
+  gauge('holdfast_quota_refused', 'Requests refused by rate limits on this node since the start.', limiter.refused)
+  gauge('holdfast_quota_accounts', 'Of the whole cluster, those that this node counts as the leader.', quotaSync.accounts)
+  const leases = leasing.status()
+  gauge('holdfast_leases', 'Leases and tokens that end some time, as the leader counts them; 0 elsewhere.', leases.leases)
+  gauge('holdfast_leases_irrevocable', 'Leases that could not be taken back and were given up.', leases.irrevocable)
+  gauge('holdfast_lease_pending', 'Leases and tokens that fall due within a minute, in the memory of the leader.', leases.pending)
+  gauge('holdfast_lease_expiries', 'Leases and tokens that this node has ended since the start.', leases.ended)
+  gauge('holdfast_lease_revocation_failures', 'Tries to take a lease back that have failed since the start.', leases.failures)
+  gauge('holdfast_lease_lag_seconds', 'How late the last ones were ended that were due.', leases.lagMs / 1_000)
   gauge('holdfast_barrier_encryptions', 'Values sealed since the start.', sealedHere ?? 0)
   gauge('holdfast_barrier_key_encryptions', 'Of those, under the key that this leader seals with now.', sealedUnderKey ?? 0)
   gauge('holdfast_barrier_keyring_term', 'Active term of the keyring.', keyringTerm ?? 0)
@@ -77,6 +101,9 @@ export async function metricsText(sources: MetricSources): Promise<string> {
   gauge('holdfast_barrier_cache_bytes', 'Opened values and names kept in memory.', cache?.bytes ?? 0)
   gauge('holdfast_barrier_cache_hits', 'Values found there since the start.', cache?.hits ?? 0)
   gauge('holdfast_barrier_cache_misses', 'Values that had to be opened since the start.', cache?.misses ?? 0)
+  const seals = barrier.namespaces.counts()
+  gauge('holdfast_namespaces_open', 'Namespaces with a seal of their own that are open on this node.', seals.open)
+  gauge('holdfast_namespaces_sealed', 'Those that are not.', seals.sealed)
   gauge('holdfast_requests_in_flight', 'Requests being answered.', core.inFlight().length)
   gauge('holdfast_old_reads', 'Reads answered as bounded or stale since the start.', core.oldReads())
   const auto = seal?.status()

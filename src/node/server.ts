@@ -22,14 +22,22 @@ import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { holdfastVersion } from '#core/version.ts'
+import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
 import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { LifecycleService } from '#engines/sys/types.ts'
 import { createIdentityStore } from '#identity/store.ts'
+import { LeaseLedger } from '#leases/ledger.ts'
+import { LeaseStore } from '#leases/store.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
+import { QuotaFeed } from '#quotas/feed.ts'
+import { Limiter } from '#quotas/limiter.ts'
+import { QuotaStore } from '#quotas/store.ts'
 import { SealKeeper } from '#seal/keeper.ts'
 import { checkSealInit, createSealManager } from '#seal/manager.ts'
+import { createNamespaceSeals, type NamespaceSeals } from '#seal/namespace-seals.ts'
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
@@ -45,6 +53,7 @@ import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { hardenProcess } from './hardening.ts'
 import { nodeIdOf } from './identity-name.ts'
+import { namespaceKeyKind, NamespaceKeyService } from './namespace-keys.ts'
 import { joinOptionsOf } from './retry-join.ts'
 import { LateReplica } from './late-replica.ts'
 import { chooseSeals, type ChosenSeals } from './seal-choice.ts'
@@ -52,6 +61,7 @@ import { Birth } from './lifecycle.ts'
 import { openListeners } from './listeners.ts'
 import { lockoutSettings } from './lockout-settings.ts'
 import { createProcessLogger, type ProcessLogger } from './logger.ts'
+import { leaseCounterOf, QuotaSync, quotaKind } from './quota-sync.ts'
 import { auditRecovery } from './recovery.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
@@ -85,10 +95,13 @@ interface House {
   readonly seal: SealManager
   readonly seals: ChosenSeals
   readonly keeper: SealKeeper
+  readonly namespaceSeals: NamespaceSeals
+  readonly namespaceKeys: NamespaceKeyService
   readonly holders: ShareHolders
   readonly birth: Birth
   readonly cluster: NodeCluster
   readonly renewal: Renewal
+  readonly quotas: { readonly feed: QuotaFeed; readonly sync: QuotaSync }
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
   readonly saver: SnapshotSaver
@@ -185,6 +198,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
   if (resumed) await auditRecovery(config.raft.path, house.audit, randomUuid(systemRandom), systemClock.nowMs())
   // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
   house.keeper.start()
+  house.namespaceKeys.start()
   if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
   house.renewal.start()
@@ -198,6 +212,8 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   house.state.draining = true
   house.cluster.stop()
   house.renewal.stop()
+  house.quotas.feed.stop()
+  house.quotas.sync.stop()
   for (const listener of listeners) listener.drain()
   const { role, members } = house.replica.status()
   // Alone there is nobody to send clients to: waiting would help no one. A sealed node has told its health already, and leads no more.
@@ -210,6 +226,8 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
   await house.core.stopJobs()
   await house.schedules.stop()
   house.saver.closeAll()
+  await house.namespaceKeys.stop()
+  house.namespaceSeals.close()
   await house.birth.stop()
   house.keeper.stop()
   house.holders.close()
@@ -247,9 +265,11 @@ function assemble(
   const random = systemRandom
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log, ...cacheOptions(config) })
-  const tokens = createTokenStore({ random })
+  const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
+  const tokens = createTokenStore({ random, leases, incarnation: () => replica.status().incarnation })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
+  const namespaces = createNamespaceStore({ random })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
   const lockout = new UserLockout({ term: () => replica.status().term, settingsFor: (type) => lockoutSettings(config.userLockouts, type) })
@@ -283,7 +303,10 @@ function assemble(
     onRequest: async (from, kind, body) => {
       if (kind === forwardKind) return forwarding.answer(from, body)
       if (kind === renewKind) return renewal.answer(from, body)
-      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${forwardKind} or ${renewKind}, got another`)
+      if (kind === quotaKind) return quotaSync.answer(from, body)
+      if (kind === namespaceKeyKind) return namespaceKeys.answer(from, body)
+      const kinds = [forwardKind, renewKind, quotaKind, namespaceKeyKind].join(', ')
+      throw new HoldfastError('ERR_FRAME', `expected a request of kind ${kinds}, got another`)
     },
   })
   const forwarding = new Forwarding({
@@ -293,6 +316,20 @@ function assemble(
     transport: () => birth.transport,
     handle: (request) => core.handle(request),
   })
+  const quotaStore = new QuotaStore()
+  const quotaSync = new QuotaSync({
+    barrier,
+    random,
+    replica,
+    transport: () => birth.transport,
+    sealed: () => barrier.sealed,
+    store: quotaStore,
+    clock,
+    log,
+  })
+  const limiter = new Limiter({ cluster: () => quotaSync.cluster(), epochBase: clock.nowMs() * 1_000 })
+  const namespaceKeys = new NamespaceKeyService({ barrier, replica, transport: () => birth.transport, clock, random, log })
+  const namespaceSeals = createNamespaceSeals({ barrier, replica, clock, random, log })
   const granter = new Granter({ barrier, replica, clock, random, sealRecords: () => seal.records() })
   const renewal = new Renewal({
     replica,
@@ -324,12 +361,27 @@ function assemble(
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
   const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
+  const leasing = new Leasing({
+    barrier,
+    store: leases,
+    tokens,
+    namespaces,
+    engines: () => mountable,
+    leads: () => {
+      const { role, ready, term } = replica.status()
+      return role === 'leader' && ready && !barrier.sealed ? term : null
+    },
+    clock,
+    random,
+    log,
+  })
   const services: SystemServices = {
     lifecycle: lifecycleOf({ seal, seals, birth, granter, barrier, tokens, state, nodeId, onSealed: () => sealed.resolve('sealed') }),
     cluster,
     rekey: holders.rekey,
     rootGeneration: holders.rootGeneration,
     policies,
+    namespaces,
     identity,
     tokens,
     wrapping,
@@ -342,6 +394,9 @@ function assemble(
     barrier,
     engines: mountable,
     lockout,
+    leasing,
+    quotas: { store: quotaStore },
+    namespaceSeals,
     auditDevices: () =>
       config.audit.map(({ name, type, description, options }) => ({
         path: name,
@@ -350,7 +405,24 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
-    metricsText: () => metricsText({ replica, barrier, birth, audit, core, seal: seals.active, saver, schedules, passwords, lockout }),
+    metricsText: () =>
+      metricsText({
+        replica,
+        barrier,
+        birth,
+        audit,
+        core,
+        seal: seals.active,
+        saver,
+        schedules,
+        passwords,
+        lockout,
+        leasing,
+        limiter,
+        quotaSync,
+        quotaStore,
+        namespaces,
+      }),
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
@@ -358,35 +430,58 @@ function assemble(
     random,
   }
   const core: Core = createCore({
-    barrier,
+    barrier: leasing.barrier,
+    leasing,
     replica,
     tokens,
     policies,
+    namespaces,
     identity,
     lockout,
+    quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
     wrapping,
     audit,
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
-    jobs: [...houseJobs({ barrier, tokens, identity }), schedules.job],
+    jobs: [
+      ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
+      schedules.job,
+    ],
     clock,
     random,
     log,
     nodeId,
     boot: nextBoot(config.raft.path, clock.nowMs()),
   })
+  const feed = new QuotaFeed({
+    barrier,
+    onApplied: (listener) => replica.onApplied(listener),
+    store: quotaStore,
+    alongside: async (view, namespaceIds) => core.quotas?.alongside(view, namespaceIds),
+    clock,
+    log,
+  })
+  quotaSync.start(limiter)
   barrier.onSealChange((sealed) => {
     forwarding.forget()
+    quotaSync.forget()
+    if (sealed) quotaStore.onSealed()
+    else feed.look()
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
     if (sealed) {
-      core.onSealed()
+      forgetOpened()
       saver.closeAll()
     }
-    if (sealed) identity.onSealed()
-    if (sealed) policies.onSealed()
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
+  const forgetOpened = (): void => {
+    core.onSealed()
+    identity.onSealed()
+    policies.onSealed()
+  }
+  // What was parsed of one namespace is not told apart from that of others: all of it is read anew.
+  barrier.namespaces.onChange((closed) => closed !== null && forgetOpened())
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)
@@ -400,10 +495,13 @@ function assemble(
     seal,
     seals,
     keeper,
+    namespaceSeals,
+    namespaceKeys,
     holders,
     birth,
     cluster,
     renewal,
+    quotas: { feed, sync: quotaSync },
     replica,
     audit,
     saver,

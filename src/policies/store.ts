@@ -65,9 +65,9 @@ export interface PolicyStore {
   onSealed(): void
   /** Names of the policies that a token has through its entity, groups and roles. Never `root`. */
   identityPolicies(view: ReadView, subject: PolicySubject): Promise<string[]>
-  /** One policy; null when there is none. `root` has an empty text. */
+  /** One policy; null when there is none. `root` has an empty text, and is of the root namespace alone. */
   get(view: ReadView, name: string, namespace?: string): Promise<PolicyRecord | null>
-  /** Names in order, `root` last; without `response-wrapping`, which nobody may assign. With `prefix` those that begin with it. */
+  /** Names in order, `root` last in the root namespace; without `response-wrapping`, which nobody may assign. With `prefix` those that begin with it. */
   list(view: ReadView, options?: ListOptions & { readonly prefix?: string }, namespace?: string): Promise<string[]>
   /** Parses and writes. @throws ERR_POLICY_SYNTAX, ERR_CAS_MISMATCH, ERR_CAS_REQUIRED, ERR_BAD_REQUEST (a name that can't be written). */
   put(transaction: Transaction, name: string, text: string, options?: PutPolicyOptions, namespace?: string): Promise<PolicyRecord>
@@ -121,7 +121,7 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
   }
 
   async function load(view: ReadView, namespace: string, name: string): Promise<Parsed | null> {
-    if (immutablePolicyNames.has(name)) return builtinParsed(name)
+    if (immutablePolicyNames.has(name)) return name === rootPolicyName && namespace !== 'root' ? null : builtinParsed(name)
     const bytes = await view.get(sectionOf(namespace), encodeName(name))
     if (bytes === null) return builtinParsed(name)
     const key = `${namespace}\0${name}`
@@ -182,7 +182,7 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
     async compileFor(view, subject) {
       const { identity, policies } = await identityOf(view, subject)
       // A root token is root whoever it belongs to.
-      const isRoot = subject.policies.length === 1 && subject.policies[0] === rootPolicyName
+      const isRoot = subject.policies.length === 1 && subject.policies[0] === rootPolicyName && subject.namespaceId === 'root'
       const { namespaceId, namespacePath = '' } = subject
       return compile(view, isRoot ? subject.policies : [...subject.policies, ...policies], { namespaceId, namespacePath, identity })
     },
@@ -207,7 +207,7 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
       const { after, limit = 0, prefix = '' } = options
       const rest = names.filter((name) => name.startsWith(prefix) && (after === undefined || (name > after && after !== rootPolicyName)))
       // Last, whatever comes before it.
-      if (prefix === '' && after !== rootPolicyName) rest.push(rootPolicyName)
+      if (prefix === '' && after !== rootPolicyName && namespace === 'root') rest.push(rootPolicyName)
       return limit > 0 ? rest.slice(0, limit) : rest
     },
 
@@ -248,7 +248,7 @@ function builtinText(name: string): string | null {
 }
 
 async function readRecord(view: ReadView, namespace: string, name: string): Promise<PolicyRecord | null> {
-  if (!storableName(name)) return null
+  if (!storableName(name) || (name === rootPolicyName && namespace !== 'root')) return null
   const bytes = immutablePolicyNames.has(name) ? null : await view.get(sectionOf(namespace), encodeName(name))
   const record = bytes === null ? null : decode(name, bytes)
   if (record !== null && !expired(record, view.nowMs)) return record

@@ -9,7 +9,6 @@ import type { RandomSource } from '#base/random.ts'
 import { equalSecrets, SecretBytes } from '#base/secret.ts'
 import { deriveJoinKey, sealBox } from '#barrier/aead.ts'
 import { bareNames } from '#barrier/bare.ts'
-import type { BarrierControl } from '#barrier/types.ts'
 import type { Replica } from '#replica/types.ts'
 import { encodeSealConfig, parseSealConfig } from './config.ts'
 import { UnsealProgress } from './progress.ts'
@@ -19,10 +18,12 @@ import { checkShare } from './share-check.ts'
 import { checkShareCounts, combineShares, parseShare, shareSet, splitKey, unsealKeyBytes } from './shamir.ts'
 import type {
   AutoSeal,
+  SealBarrier,
   SealConfig,
   SealInitOptions,
   SealInitResult,
   SealManager,
+  SealOwner,
   SealRecords,
   SealStatus,
   ShareSet,
@@ -30,8 +31,8 @@ import type {
 } from './types.ts'
 
 export interface SealManagerOptions {
-  readonly barrier: BarrierControl
-  readonly replica: Replica
+  readonly barrier: SealBarrier
+  readonly replica: Pick<Replica, 'status' | 'onApplied'>
   readonly random: RandomSource
   readonly log: Logger
   readonly clusterName?: string | null
@@ -39,6 +40,8 @@ export interface SealManagerOptions {
   readonly autoSeal?: AutoSeal
   /** The one that a migration comes from: configured with `disabled = true`. */
   readonly retiredSeal?: AutoSeal
+  /** Default: the cluster. */
+  readonly owner?: SealOwner
   /** Begins as if an operator had sealed it: the auto seal is not asked. */
   readonly held?: boolean
 }
@@ -267,7 +270,7 @@ class NodeSealManager implements SealManager {
   }
 
   #take({ config, set }: Need, share: Uint8Array): void {
-    checkShare(config, set, share)
+    checkShare(config, set, share, this.#options.owner)
     // A rekey came in between: what was given before belongs to shares that are void, and would spoil the combination.
     if (this.#progressOf !== set.salt) this.#progress.reset()
     this.#progressOf = set.salt

@@ -1,11 +1,10 @@
 /** What a rekey is asked, and answers. */
-import type { BarrierControl } from '#barrier/types.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { Replica } from '#replica/types.ts'
 import type { KeysBackup } from './backup.ts'
-import type { AutoSeal } from './types.ts'
+import type { AutoSeal, SealBarrier } from './types.ts'
 
 /** `root`: what protects the root key (unseal shares; with an auto seal the root key itself). `recovery`: the recovery shares. */
 export type RekeyTarget = 'root' | 'recovery'
@@ -77,7 +76,7 @@ export interface RekeyService {
 }
 
 export interface RekeyOptions {
-  readonly barrier: BarrierControl
+  readonly barrier: SealBarrier
   readonly replica: Pick<Replica, 'status' | 'onStatus' | 'readIndex'>
   readonly autoSeal: AutoSeal | null
   readonly clock: Clock

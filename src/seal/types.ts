@@ -1,5 +1,15 @@
+import type { BarrierControl } from '#barrier/types.ts'
 import type { SecretBytes } from '#base/secret.ts'
 import type { SealFaultKind } from './faults.ts'
+
+/** What a seal opens, and its rekeys change: the cluster's barrier, or one namespace's keys (namespace-barrier.ts). */
+export type SealBarrier = Pick<
+  BarrierControl,
+  'sealed' | 'initialize' | 'open' | 'seal' | 'writeBare' | 'changeSeal' | 'isRootKey' | 'readBare' | 'derivedKey' | 'onSealChange'
+>
+
+/** Whose shares: told in errors. */
+export type SealOwner = 'cluster' | 'namespace'
 
 /** What stands behind an auto seal: a KMS, an HSM, another cluster's transit engine, a key in a file. Bare: bounds and records are the guard's. */
 export interface SealBackend {

@@ -1,10 +1,13 @@
 import { createHmac } from 'node:crypto'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { BoundedLru } from '#base/lru.ts'
+import { looksLikeBatch } from './batch.ts'
 
 const memoMax = 16_384
-/** No token is longer: a longer text is none, and is not hashed. */
+/** No other token is longer than this: a longer text is none, and is not hashed. */
 const tokenCharsMax = 256
+
+const hmac = (key: Uint8Array, token: string): string => createHmac('sha256', key).update(token).digest('hex')
 
 /** The storage names of tokens: HMAC-SHA-256 under a key that lies behind the barrier, so that names on disk or in a log open nothing. */
 export interface TokenHasher {
@@ -26,10 +29,12 @@ export function createTokenHasher(): TokenHasher {
     },
     hash(token) {
       if (key === null) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
+      // Too long to be remembered by the thousand.
+      if (token.length > tokenCharsMax && looksLikeBatch(token)) return hmac(key, token)
       if (token === '' || token.length > tokenCharsMax) return null
       const known = memo.get(token)
       if (known !== undefined) return known
-      const hash = createHmac('sha256', key).update(token).digest('hex')
+      const hash = hmac(key, token)
       memo.set(token, hash)
       return hash
     },

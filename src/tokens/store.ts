@@ -3,14 +3,15 @@
  *
  *   id/HASH             the entry; HASH is an HMAC of the token
  *   accessor/ACCESSOR   HASH
- *   parent/HASH/CHILD   one for each child
- *   due/MINUTE/HASH     by expiry, so that tidying reads what has expired and nothing else
+ *   parent/HASH/CHILD   one for each child; CHILD is its HASH, or HASH.NAMESPACE where it lies in another (below this one)
  *   dead/HASH           revoked, with children that are still to be deleted
  *   parent/mount-UUID, dead/mount-UUID   the same for a login method's mount and the tokens of its logins: so unmounting ends them at once
  *
  * Intuition: a token is good only while its whole line of parents is. So revoking one kills all below it in the same Raft entry, however
  * many they are: deleting them is housekeeping, done in bounded steps. (The peers walk the tree at once: a large one takes long, and a
  * crash in the middle leaves a part alive.)
+ *
+ * A token that ends some time has a lease besides (leases/store.ts), called PATH/HASH: there it is found by when it ends, and by where it was made.
  *
  * Whoever revokes must clear what hangs on the tokens (cubbyholes, leases), by the `idHash` of the entries that are handed back.
  */
@@ -21,8 +22,12 @@ import { BoundedLru } from '#base/lru.ts'
 import type { RandomSource } from '#base/random.ts'
 import { randomBase62 } from '#base/random.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
+import { LeaseLedger } from '#leases/ledger.ts'
+import { LeaseStore } from '#leases/store.ts'
+import { batchEntryOf, BatchTokens, type BatchEntry } from './batch.ts'
 import { parseCidr } from './cidr.ts'
 import { createTokenHasher } from './hash.ts'
+import { namespaceOfToken, rootId } from './namespace.ts'
 import { renewedTtl } from './ttl.ts'
 import type { TtlLimits } from './ttl.ts'
 import type { TokenEntry, TokenType } from './types.ts'
@@ -31,6 +36,10 @@ const entriesCachedMax = 16_384
 /** Longest line of parents: each request of a token pays one cached read for each. */
 const generationsMax = 64
 const revokedPerStepMax = 256
+/** The same of one that is due: many of them end in one transaction. */
+const endedPerDueMax = 16
+/** Keys below one parent, or of one minute, that are left when all tokens of a namespace were deleted: none but those of a crash of long ago. */
+const keysOfNamespaceMax = 16_384
 /** Children that one `revokeOrphan` can set free. */
 const orphansMax = 4_096
 const metaPairsMax = 64
@@ -40,7 +49,6 @@ const metaValueBytesMax = 512
 const policiesMax = 256
 const displayNameBytesMax = 512
 const tokenRandomChars = 24
-const minuteMs = 60_000
 /** Uses left of a token that is used up and waits to be deleted. */
 const usedUp = -1
 
@@ -64,7 +72,7 @@ export interface CreateToken {
   readonly periodSeconds?: number
   readonly renewable?: boolean
   readonly boundCidrs?: readonly string[]
-  /** A token of the caller's choosing (only root may); must not exist. */
+  /** A token of the caller's choosing (only root may, in the root namespace); must not exist. */
   readonly id?: string
   readonly login?: NonNullable<TokenEntry['login']>
 }
@@ -86,9 +94,14 @@ export interface TokenStore {
    * @throws ERR_BAD_REQUEST: metadata too large, a bad CIDR, too many generations, an id that exists or can't be one.
    */
   create(transaction: Transaction, params: CreateToken): Promise<{ readonly token: string; readonly entry: TokenEntry }>
-  /** The entry of a token that is good at `view`; null when it, or one of its parents, is unknown, expired, revoked or used up. */
-  lookup(view: ReadView, token: string): Promise<TokenEntry | null>
+  /**
+   * The entry of a token that is good at `view`; null when it, or one of its parents, is unknown, expired, revoked or used up. With `namespaceIds`, one of
+   * another namespace is not looked for.
+   */
+  lookup(view: ReadView, token: string, namespaceIds?: readonly string[]): Promise<TokenEntry | null>
   lookupHash(view: ReadView, idHash: string, namespace?: string): Promise<TokenEntry | null>
+  /** The entry as it is stored, whether it is good or not. */
+  stored(view: ReadView, idHash: string, namespace: string): Promise<TokenEntry | null>
   lookupAccessor(view: ReadView, accessor: string, namespace?: string): Promise<TokenEntry | null>
   listAccessors(view: ReadView, options?: ListOptions, namespace?: string): Promise<string[]>
   /** Counts one use of a limited token. With the last one the token is good for this request and no other: `tidyStep` deletes it. */
@@ -102,20 +115,34 @@ export interface TokenStore {
     changes?: Partial<Pick<TokenEntry, 'periodSeconds'>>,
   ): Promise<{ readonly entry: TokenEntry; readonly warnings: readonly string[] }>
   /** Revokes a token and all below it; deletes at most `tokensMax` (256) of them here. */
-  revokeTree(transaction: Transaction, entry: TokenEntry, tokensMax?: number): Promise<Revoked>
+  revokeTree(transaction: Transaction, entry: Pick<TokenEntry, 'namespaceId' | 'idHash'>, tokensMax?: number): Promise<Revoked>
   /** Revokes one token; its children become orphans. @throws ERR_BUSY beyond 4,096 children. */
   revokeOrphan(transaction: Transaction, entry: TokenEntry): Promise<Revoked>
-  /** Deletes what has expired, is used up, or hangs below a revoked token: at most about `tokensMax` entries. For a job of the leader. */
+  /** Deletes a token that has expired or is used up, with some of what is below it. 'alive': it lives longer by now; 'gone': there is none. */
+  endDue(transaction: Transaction, idHash: string, namespace: string): Promise<Revoked | 'alive' | 'gone'>
+  /** Deletes what hangs below a revoked token: at most about `tokensMax` entries. For a job of the leader. */
   tidyStep(transaction: Transaction, tokensMax?: number, namespace?: string): Promise<Revoked>
+  /** Deletes some of what is kept for a namespace that nothing reaches any more; true when more is left. */
+  dropNamespaceStep(transaction: Transaction, namespace: string, tokensMax?: number): Promise<boolean>
   /** No token that a login at this mount made is good from here on, and none below it; `tidyStep` deletes them. */
   mountGone(transaction: Transaction, mountUuid: string, namespace: string): void
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/token' })
-const duePath = (expireTimeMs: number, idHash: string): string =>
-  `due/${String(Math.floor(expireTimeMs / minuteMs)).padStart(10, '0')}/${idHash}`
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 const one = Uint8Array.of(1)
+
+/** Where its parent lies. */
+const parentNamespace = (entry: Pick<TokenEntry, 'namespaceId' | 'parentNamespaceId'>): string =>
+  entry.parentNamespaceId ?? entry.namespaceId
+
+/** A token as a child of its parent, and back. */
+const childName = (entry: TokenEntry): string =>
+  entry.parentNamespaceId === undefined ? entry.idHash : `${entry.idHash}.${entry.namespaceId}`
+function childOf(parentNamespaceId: string, name: string): { readonly idHash: string; readonly namespace: string } {
+  const [idHash = '', namespace = parentNamespaceId] = name.split('.')
+  return { idHash, namespace }
+}
 
 /** A login method's mount among the parents of tokens. */
 const mountName = (mountUuid: string): string => `mount-${mountUuid}`
@@ -131,24 +158,15 @@ function put(transaction: Transaction, entry: TokenEntry): void {
   transaction.put(sectionOf(entry.namespaceId), `id/${entry.idHash}`, Buffer.from(JSON.stringify(entry)))
 }
 
-/** Writes `next` over `entry`, and moves it in the index of expiries. */
-function replace(transaction: Transaction, entry: TokenEntry, next: TokenEntry): void {
-  const section = sectionOf(entry.namespaceId)
-  const [from, to] = [dueMs(entry), dueMs(next)].map((timeMs) => (timeMs === null ? null : duePath(timeMs, entry.idHash)))
-  if (from && from !== to) transaction.delete(section, from)
-  if (to && from !== to) transaction.put(section, to, one)
-  put(transaction, next)
-}
-
 /** Deletes one token: from then on it and all below it are dead. */
-function unlink(transaction: Transaction, entry: TokenEntry): void {
+function unlinkIn(leases: LeaseStore, transaction: Transaction, entry: TokenEntry): void {
   const section = sectionOf(entry.namespaceId)
   transaction.delete(section, `id/${entry.idHash}`)
   transaction.delete(section, `accessor/${entry.accessor}`)
-  if (entry.parentHash !== null) transaction.delete(section, `parent/${entry.parentHash}/${entry.idHash}`)
+  if (entry.parentHash !== null) transaction.delete(sectionOf(parentNamespace(entry)), `parent/${entry.parentHash}/${childName(entry)}`)
   if (entry.login) transaction.delete(section, `parent/${mountName(entry.login.mountUuid)}/${entry.idHash}`)
   const due = dueMs(entry)
-  if (due !== null) transaction.delete(section, duePath(due, entry.idHash))
+  if (due !== null) leases.dropToken(transaction, entry.namespaceId, entry.path, entry.idHash, due)
 }
 
 /** Entries are cached by their number: each must be small. */
@@ -171,10 +189,32 @@ function checkSizes({ meta = null, policies, displayName }: CreateToken): void {
 }
 
 /** One a process (or thread). Keeps a key and caches; tokens live in the barrier. */
-export function createTokenStore({ random }: { readonly random: RandomSource }): TokenStore {
+export function createTokenStore({
+  random,
+  leases = new LeaseStore({ random, ledger: new LeaseLedger() }),
+  incarnation = () => 1,
+}: {
+  readonly random: RandomSource
+  /** Absent: one whose changes nobody hears of. */
+  readonly leases?: LeaseStore
+  /** The cluster's present one: batch tokens are bound to it. */
+  readonly incarnation?: () => number
+}): TokenStore {
   const hasher = createTokenHasher()
+  const batch = new BatchTokens({ random, incarnation })
   /** Entries parsed from these very bytes: a changed entry has other bytes, so nothing here can be stale. */
   const parsed = new BoundedLru<string, { readonly bytes: Uint8Array; readonly entry: TokenEntry }>({ weightMax: entriesCachedMax })
+
+  /** Writes `next` over `entry`, and moves the time at which it ends. */
+  function replace(transaction: Transaction, entry: TokenEntry, next: TokenEntry): void {
+    const { namespaceId, path, idHash } = entry
+    const [from, to] = [dueMs(entry), dueMs(next)]
+    if (from === null && to !== null) leases.registerToken(transaction, namespaceId, path, idHash, to)
+    if (from !== null && to !== null) leases.moveToken(transaction, namespaceId, path, idHash, from, to)
+    put(transaction, next)
+  }
+
+  const unlink = (transaction: Transaction, entry: TokenEntry): void => unlinkIn(leases, transaction, entry)
 
   async function load(view: ReadView, namespace: string, idHash: string): Promise<TokenEntry | null> {
     const bytes = await view.get(sectionOf(namespace), `id/${idHash}`)
@@ -197,10 +237,10 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
     const entry = await load(view, namespace, idHash)
     if (entry === null || !(await isGood(view, entry))) return null
     let generation = 0
-    for (let parentHash = entry.parentHash; parentHash !== null; generation += 1) {
-      const parent: TokenEntry | null = generation < generationsMax ? await load(view, namespace, parentHash) : null
+    for (let child = entry; child.parentHash !== null; generation += 1) {
+      const parent = generation < generationsMax ? await load(view, parentNamespace(child), child.parentHash) : null
       if (parent === null || !(await isGood(view, parent))) return null
-      parentHash = parent.parentHash
+      child = parent
     }
     return { entry, generation }
   }
@@ -222,8 +262,18 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
   }
 
   async function newId(transaction: Transaction, namespace: string, id: string | undefined): Promise<{ token: string; idHash: string }> {
-    const token = id ?? `s.${randomBase62(random, tokenRandomChars)}`
+    if (id !== undefined && namespace !== rootId) {
+      throw new HoldfastError('ERR_BAD_REQUEST', 'token IDs can only be manually specified in the root namespace')
+    }
+    const suffix = namespace === rootId ? '' : `.${namespace}`
+    const token = id ?? `s.${randomBase62(random, tokenRandomChars)}${suffix}`
     const idHash = hasher.hash(token)
+    // Looked up, it would be looked for where its end says.
+    if (id !== undefined && namespaceOfToken(id) !== rootId) {
+      throw new HoldfastError('ERR_BAD_REQUEST', 'token id expected not to look like one of a namespace', {
+        hint: 'leave out the second dot',
+      })
+    }
     if (idHash === null || /[\s\p{Cc}]/u.test(token)) {
       throw new HoldfastError('ERR_BAD_REQUEST', `token id expected 1 to 256 characters without white space, got ${token.length}`)
     }
@@ -234,6 +284,45 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       throw new HoldfastError('ERR_BAD_REQUEST', 'cannot create a token with a duplicate ID')
     }
     return { token, idHash }
+  }
+
+  /** Nothing is written: all of it is in the token. */
+  function createBatch(transaction: Transaction, params: CreateToken): { token: string; entry: TokenEntry } {
+    const { parent, namespaceId = 'root', meta = null, boundCidrs = [], login, role } = params
+    const impossible = [
+      ['explicit_max_ttl', params.explicitMaxTtlSeconds],
+      ['num_uses', params.numUses],
+      ['period', params.periodSeconds],
+      ['id', params.id === undefined ? 0 : 1],
+    ] as const
+    for (const [name, value] of impossible) {
+      if ((value ?? 0) !== 0) throw new HoldfastError('ERR_BAD_REQUEST', `batch tokens cannot have ${JSON.stringify(name)} set`)
+    }
+    assert(params.ttlSeconds > 0, 'a batch token expected to end: nobody could revoke it')
+    const claims = {
+      parentHash: parent?.idHash ?? null,
+      ...(parent === null || parent.namespaceId === namespaceId ? {} : { parentNamespaceId: parent.namespaceId }),
+      policies: [...params.policies],
+      path: params.path,
+      meta,
+      displayName: params.displayName,
+      entityId: params.entityId ?? '',
+      ...(role === undefined ? {} : { role }),
+      creationTimeMs: transaction.nowMs,
+      creationTtlSeconds: params.ttlSeconds,
+      boundCidrs: [...boundCidrs],
+      ...(login === undefined ? {} : { mountUuid: login.mountUuid }),
+      namespaceId,
+    }
+    const token = batch.seal(claims)
+    return { token, entry: batchEntryOf(hasher.hash(token) ?? '', claims) }
+  }
+
+  async function lookupBatch(view: ReadView, token: string, sealed: BatchEntry): Promise<TokenEntry | null> {
+    const entry = batchEntryOf(hasher.hash(token) ?? '', sealed)
+    if (!(await isGood(view, entry))) return null
+    if (entry.parentHash === null) return entry
+    return (await loadLine(view, parentNamespace(entry), entry.parentHash)) === null ? null : entry
   }
 
   /** Deletes `roots` and what is below, at most `tokensMax`; marks where children are left. */
@@ -261,12 +350,17 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
     return { entries: queue, more }
   }
 
-  async function loadChildren(transaction: Transaction, parent: TokenEntry, hashes: readonly string[]): Promise<TokenEntry[]> {
+  async function loadChildren(
+    transaction: Transaction,
+    parent: Pick<TokenEntry, 'namespaceId' | 'idHash'>,
+    names: readonly string[],
+  ): Promise<TokenEntry[]> {
     const entries: TokenEntry[] = []
-    for (const hash of hashes) {
-      const entry = await load(transaction, parent.namespaceId, hash)
+    for (const name of names) {
+      const { idHash, namespace } = childOf(parent.namespaceId, name)
+      const entry = await load(transaction, namespace, idHash)
       if (entry) entries.push(entry)
-      else transaction.delete(sectionOf(parent.namespaceId), `parent/${parent.idHash}/${hash}`)
+      else transaction.delete(sectionOf(parent.namespaceId), `parent/${parent.idHash}/${name}`)
     }
     return entries
   }
@@ -279,36 +373,20 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       const children = await transaction.list(section, `parent/${idHash}`, { limit: tokensMax - found.length + 1 })
       const fits = children.length <= tokensMax - found.length
       if (fits) transaction.delete(section, `dead/${idHash}`)
-      for (const hash of children.slice(0, tokensMax - found.length)) {
-        const entry = await load(transaction, namespace, hash)
-        if (entry) found.push(entry)
-        else transaction.delete(section, `parent/${idHash}/${hash}`)
-      }
+      found.push(...(await loadChildren(transaction, { namespaceId: namespace, idHash }, children.slice(0, tokensMax - found.length))))
       if (!fits) break
     }
     return found
   }
 
-  async function collectDue(transaction: Transaction, namespace: string, tokensMax: number): Promise<TokenEntry[]> {
-    const section = sectionOf(namespace)
-    const found: TokenEntry[] = []
-    for (const folder of await transaction.list(section, 'due', { limit: 64 })) {
-      const minute = folder.replace(/\/$/, '')
-      if (Number(minute) * minuteMs > transaction.nowMs) break
-      for (const idHash of await transaction.list(section, `due/${minute}`, { limit: tokensMax + 1 })) {
-        if (found.length >= tokensMax) return found
-        const entry = await load(transaction, namespace, idHash)
-        if (entry === null) transaction.delete(section, `due/${minute}/${idHash}`)
-        else if (!isAlive(entry, transaction.nowMs)) found.push(entry)
-      }
-    }
-    return found
-  }
-
   return {
-    setKey: (key) => hasher.setKey(key),
+    setKey(key) {
+      hasher.setKey(key)
+      batch.setKey(key)
+    },
     hash: (token) => hasher.hash(token),
     lookupHash,
+    stored: (view, idHash, namespace) => load(view, namespace, idHash),
 
     async create(transaction, params) {
       const { parent, meta = null, namespaceId = 'root', boundCidrs = [], numUses = 0, ttlSeconds } = params
@@ -317,11 +395,13 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       assert(ttlSeconds >= 0, 'a token expected to end some time after it was made')
       boundCidrs.forEach(parseCidr)
       await checkParent(transaction, parent)
+      if (params.type === 'batch') return createBatch(transaction, params)
       const { token, idHash } = await newId(transaction, namespaceId, params.id)
       const entry: TokenEntry = {
         idHash,
         accessor: randomBase62(random, tokenRandomChars),
         parentHash: parent?.idHash ?? null,
+        ...(parent === null || parent.namespaceId === namespaceId ? {} : { parentNamespaceId: parent.namespaceId }),
         policies: [...params.policies],
         path: params.path,
         meta,
@@ -345,15 +425,19 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       const section = sectionOf(namespaceId)
       put(transaction, entry)
       transaction.put(section, `accessor/${entry.accessor}`, Buffer.from(idHash))
-      if (parent) transaction.put(section, `parent/${parent.idHash}/${idHash}`, one)
+      if (parent) transaction.put(sectionOf(parent.namespaceId), `parent/${parent.idHash}/${childName(entry)}`, one)
       if (entry.login) transaction.put(section, `parent/${mountName(entry.login.mountUuid)}/${idHash}`, one)
-      if (entry.expireTimeMs !== null) transaction.put(section, duePath(entry.expireTimeMs, idHash), one)
+      if (entry.expireTimeMs !== null) leases.registerToken(transaction, namespaceId, entry.path, idHash, entry.expireTimeMs)
       return { token, entry }
     },
 
-    async lookup(view, token) {
+    async lookup(view, token, namespaceIds) {
+      const sealed = batch.open(token)
+      const namespaceId = sealed?.namespaceId ?? namespaceOfToken(token)
+      if (namespaceIds && !namespaceIds.includes(namespaceId)) return null
+      if (sealed !== null) return lookupBatch(view, token, sealed)
       const idHash = hasher.hash(token)
-      return idHash === null ? null : lookupHash(view, idHash)
+      return idHash === null ? null : lookupHash(view, idHash, namespaceId)
     },
 
     async lookupAccessor(view, accessor, namespace = 'root') {
@@ -394,6 +478,12 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       return entry ? deleteTrees(transaction, [entry], tokensMax) : { entries: [], more: false }
     },
 
+    async endDue(transaction, idHash, namespace) {
+      const entry = await load(transaction, namespace, idHash)
+      if (entry === null) return 'gone'
+      return isAlive(entry, transaction.nowMs) ? 'alive' : deleteTrees(transaction, [entry], endedPerDueMax)
+    },
+
     async revokeOrphan(transaction, { namespaceId, idHash }) {
       const entry = await load(transaction, namespaceId, idHash)
       if (!entry) return { entries: [], more: false }
@@ -401,8 +491,9 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
       const hashes = await transaction.list(section, `parent/${entry.idHash}`, { limit: orphansMax + 1 })
       if (hashes.length > orphansMax) throw new HoldfastError('ERR_BUSY', `expected at most ${orphansMax} children, got more`)
       for (const child of await loadChildren(transaction, entry, hashes)) {
-        put(transaction, { ...child, parentHash: null, orphan: true })
-        transaction.delete(section, `parent/${entry.idHash}/${child.idHash}`)
+        const { parentNamespaceId: _, ...rest } = child
+        put(transaction, { ...rest, parentHash: null, orphan: true })
+        transaction.delete(section, `parent/${entry.idHash}/${childName(child)}`)
       }
       unlink(transaction, entry)
       return { entries: [entry], more: false }
@@ -410,13 +501,29 @@ export function createTokenStore({ random }: { readonly random: RandomSource }):
 
     mountGone: (transaction, mountUuid, namespace) => transaction.put(sectionOf(namespace), `dead/${mountName(mountUuid)}`, one),
 
+    async dropNamespaceStep(transaction, namespace, tokensMax = revokedPerStepMax) {
+      const section = sectionOf(namespace)
+      const hashes = await transaction.list(section, 'id', { limit: tokensMax })
+      for (const idHash of hashes) {
+        const entry = await load(transaction, namespace, idHash)
+        // With its mark among the children of a parent elsewhere.
+        if (entry) unlink(transaction, entry)
+      }
+      if (hashes.length > 0) return true
+      for (const folder of ['accessor', 'parent', 'dead']) {
+        for (const name of await transaction.list(section, folder, { limit: tokensMax })) {
+          if (!name.endsWith('/')) transaction.delete(section, `${folder}/${name}`)
+          else await transaction.deleteTree(section, `${folder}/${name.slice(0, -1)}`, keysOfNamespaceMax)
+          if (transaction.writes >= tokensMax) return true
+        }
+      }
+      return false
+    },
+
     async tidyStep(transaction, tokensMax = revokedPerStepMax, namespace = 'root') {
       const dead = await collectDead(transaction, namespace, tokensMax)
-      const due = dead.length < tokensMax ? await collectDue(transaction, namespace, tokensMax - dead.length) : []
-      const known = new Set(dead.map((entry) => entry.idHash))
-      const roots = [...dead, ...due.filter((entry) => !known.has(entry.idHash))]
-      const { entries, more } = await deleteTrees(transaction, roots, tokensMax)
-      return { entries, more: more || roots.length >= tokensMax }
+      const { entries, more } = await deleteTrees(transaction, dead, tokensMax)
+      return { entries, more: more || dead.length >= tokensMax }
     },
   }
 }

@@ -6,6 +6,8 @@ export interface TokenEntry {
   readonly idHash: string
   readonly accessor: string
   readonly parentHash: string | null
+  /** Where its parent lies; absent: where it lies itself. */
+  readonly parentNamespaceId?: string
   readonly policies: readonly string[]
   /** Path that made it: 'auth/token/create', 'auth/token/root'. */
   readonly path: string

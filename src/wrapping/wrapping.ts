@@ -40,8 +40,8 @@ interface Stored {
 export interface Wrapping {
   /** Makes the token and lays the answer into its cubbyhole. @throws ERR_BODY_TOO_LARGE beyond one stored value. */
   wrap(transaction: Transaction, section: Section, input: WrapInput): Promise<Wrapped>
-  /** The entry of a wrapping token that was not used yet; null for anything else. */
-  find(view: ReadView, token: string): Promise<TokenEntry | null>
+  /** The entry of a wrapping token of this namespace that was not used yet; null for anything else. */
+  find(view: ReadView, token: string, namespaceId: string): Promise<TokenEntry | null>
   /** When and where it was made; null when its cubbyhole is empty. */
   facts(view: ReadView, section: Section, entry: TokenEntry): Promise<WrapFacts | null>
   /** The answer, once: the token and what it held are gone with the transaction. null when there is none. */
@@ -63,6 +63,7 @@ export function createWrapping({ tokens }: { readonly tokens: TokenStore }): Wra
       const { token, entry } = await tokens.create(transaction, {
         parent: null,
         policies: [responseWrappingPolicyName],
+        namespaceId: section.namespace,
         path: creationPath,
         displayName: '',
         ttlSeconds,
@@ -87,8 +88,8 @@ export function createWrapping({ tokens }: { readonly tokens: TokenStore }): Wra
       }
     },
 
-    async find(view, token) {
-      const entry = await tokens.lookup(view, token)
+    async find(view, token, namespaceId) {
+      const entry = await tokens.lookup(view, token, [namespaceId])
       return entry && isWrapping(entry) ? entry : null
     },
 

@@ -18,7 +18,7 @@ export const electionMutants: readonly Mutant[] = [
     failures: [32],
     file: 'raft/tick.ts',
     find: 'if (isPromotable(node) || isCalledFor(node)) return campaign(node)',
-    replace: 'if (isPromotable(node)) return campaign(node)',
+    replace: 'if (isPromotable(node) || (isCalledFor(node) && node.term < 0)) return campaign(node)',
     breaks: 'voters that are left need the vote of a learner whose log is newer than theirs: nobody is ever elected',
     killedBy: {
       test: 'test/unit/raft/reconfiguration.test.ts::leads until what it holds is committed, and hands over: nobody else could be elected',

@@ -16,7 +16,11 @@ export interface BarrierFixture {
 export const fixtureRootKey = (): SecretBytes =>
   new SecretBytes(new Uint8Array(createHash('sha256').update('the root key of the fixtures').digest()))
 
-export const fixtureSections: readonly Section[] = ['root', 'team'].flatMap((namespace) =>
+/** Of the namespace `own`, which has a seal of its own; `child` lies in it. */
+export const fixtureOwnRootKey = (): SecretBytes =>
+  new SecretBytes(new Uint8Array(createHash('sha256').update('the root key of a namespace of the fixtures').digest()))
+
+export const fixtureSections: readonly Section[] = ['root', 'team', 'own', 'child'].flatMap((namespace) =>
   ['kv', 'sys/other'].map((mount) => ({ namespace, mount })),
 )
 
@@ -30,15 +34,22 @@ export const fixtureValues: readonly (Section & { readonly path: string; readonl
     })),
 )
 
-/** Records it: two leaders, three terms of the keyring. */
+/** Records it: two leaders, three terms of the keyring, two of a namespace's. */
 export async function recordBarrier(): Promise<BarrierFixture> {
   const { cluster, at } = await openBarriers(2, {}, fixtureRootKey)
+  await at(0).transact(async ({ keyrings }) => {
+    const bytes = Buffer.from('{}')
+    keyrings?.create('own', 'root', { rootKey: fixtureOwnRootKey(), sealConfig: bytes, wrappedRootKey: bytes })
+    keyrings?.create('child', 'own')
+  })
   for (const [i, { namespace, mount, path, value }] of fixtureValues.entries()) {
     if (i === 8 || i === 16) await at(i === 8 ? 0 : 1).rotate()
     if (i === 12) {
       cluster.elect('node-2')
       await cluster.node(1).appliedUpTo(cluster.log.length)
+      at(1).namespaces.open('own', fixtureOwnRootKey())
     }
+    if (i === 18 || i === 30) await at(1).transact(async ({ keyrings }) => void keyrings?.rotate(i === 18 ? 'team' : 'own'))
     await at(i < 12 ? 0 : 1).transact(async (tx) => tx.put({ namespace, mount }, path, value))
   }
   await cluster.node(0).appliedUpTo(cluster.log.length)
@@ -65,5 +76,6 @@ export async function openRecords(records: readonly (readonly [Uint8Array, Uint8
   await cluster.node(0).appliedUpTo(cluster.log.length)
   const barrier = createBarrier({ replica: cluster.node(0), clock, random: systemRandom, log: silentLogger })
   barrier.open(rootKey)
+  barrier.namespaces.open('own', fixtureOwnRootKey())
   return barrier
 }

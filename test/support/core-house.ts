@@ -2,20 +2,28 @@
 import { createAuthMethods } from '#auth/index.ts'
 import { createPasswordHasher } from '#auth/passwords.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { silentLogger } from '#base/logger.ts'
+import { silentLogger, type Logger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
+import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
-import type { Request } from '#core/types.ts'
+import type { EngineDef, Request } from '#core/types.ts'
 import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
+import { leaseCounterOf } from '#node/quota-sync.ts'
 import { createIdentityStore } from '#identity/store.ts'
+import { LeaseLedger } from '#leases/ledger.ts'
+import { LeaseStore } from '#leases/store.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { createPolicyStore } from '#policies/store.ts'
+import { QuotaFeed } from '#quotas/feed.ts'
+import { Limiter } from '#quotas/limiter.ts'
+import { QuotaStore } from '#quotas/store.ts'
 import { createTokenStore } from '#tokens/store.ts'
 import { createShareHolders } from '#node/share-holders.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
@@ -28,6 +36,7 @@ type OnCall = ((name: string) => Promise<void>) | null
 
 export interface HouseNode {
   readonly core: Core
+  readonly leasing: Leasing
   readonly audit: AuditRecord[]
   readonly sealStatus: { -readonly [K in keyof SealStatus]: SealStatus[K] }
   readonly calls: string[]
@@ -44,33 +53,52 @@ export interface HouseNode {
 let serial = 0
 
 /** `nodes` cores, the first leading. The others forward to it in memory, by the real wire's format and seal. */
-export async function openHouse(nodes = 1) {
+export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log: Logger = silentLogger) {
   const { clock, cluster, at } = await openBarriers(nodes)
   let rootToken = ''
   const house: HouseNode[] = []
   const forwardings = new Map<string, Forwarding>()
+  const quotas: { readonly feed: QuotaFeed; readonly limiter: Limiter; readonly store: QuotaStore }[] = []
   for (let position = 0; position < nodes; position += 1) {
     const barrier = at(position)
     const replica = cluster.node(position)
-    const tokens = createTokenStore({ random: systemRandom })
+    const leases = new LeaseStore({ random: systemRandom, ledger: new LeaseLedger() })
+    const tokens = createTokenStore({ random: systemRandom, leases, incarnation: () => cluster.incarnation })
     tokens.setKey(new Uint8Array(32).fill(9))
     const identity = createIdentityStore({ random: systemRandom })
     const policies = createPolicyStore({ identity })
+    const namespaces = createNamespaceStore({ random: systemRandom })
     const wrapping = createWrapping({ tokens })
     const cost = { memoryKib: 8, passes: 1, parallelism: 1 }
     const passwords = createPasswordHasher({ clock, random: systemRandom, atOnceMax: 2, cost })
     const lockout = new UserLockout({ term: () => replica.status().term })
     if (position === 0)
       rootToken = (await barrier.transact((transaction) => bootstrapStorage(transaction, { random: systemRandom, tokens }))).rootToken
+    const quotaStore = new QuotaStore()
+    const limiter = new Limiter({ cluster: () => ({ nodes, inContact: true }), epochBase: position * 1_000_000 })
     const audit: AuditRecord[] = []
     const calls: string[] = []
     const sealStatus = standingSeal()
-    const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
+    const mountable = [...extra, ...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
     const state = { unavailable: null as string | null, onCall: null as OnCall }
     const call = async (name: string): Promise<void> => {
       calls.push(name)
       await state.onCall?.(name)
     }
+    const leasing = new Leasing({
+      barrier,
+      store: leases,
+      tokens,
+      namespaces,
+      engines: () => mountable,
+      leads: () => {
+        const { role, ready, term } = replica.status()
+        return role === 'leader' && ready && !barrier.sealed ? term : null
+      },
+      clock,
+      random: systemRandom,
+      log,
+    })
     const services: SystemServices = {
       lifecycle: {
         sealStatus: () => ({ ...sealStatus, sealed: barrier.sealed }),
@@ -108,6 +136,7 @@ export async function openHouse(nodes = 1) {
       },
       ...createShareHolders({ barrier, replica, autoSeal: null, tokens, clock, random: systemRandom, log: silentLogger }),
       policies,
+      namespaces,
       identity,
       tokens,
       wrapping,
@@ -120,6 +149,8 @@ export async function openHouse(nodes = 1) {
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
       engines: mountable,
       lockout,
+      leasing,
+      quotas: { store: quotaStore },
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
       metricsText: () => 'holdfast_up 1\n',
@@ -130,17 +161,20 @@ export async function openHouse(nodes = 1) {
       random: systemRandom,
     }
     const core = createCore({
-      barrier,
+      barrier: leasing.barrier,
+      leasing,
       replica,
       tokens,
       policies,
+      namespaces,
       identity,
       lockout,
+      quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
       wrapping,
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier, tokens, identity }),
+      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing }),
       clock,
       random: systemRandom,
       log: silentLogger,
@@ -155,10 +189,19 @@ export async function openHouse(nodes = 1) {
       handle: (request) => core.handle(request),
     })
     barrier.onSealChange(() => forwarding.forget())
+    const feed = new QuotaFeed({
+      barrier,
+      onApplied: (listener) => replica.onApplied(listener),
+      store: quotaStore,
+      alongside: async (view, namespaceIds) => core.quotas?.alongside(view, namespaceIds),
+      clock,
+      log: silentLogger,
+    })
+    quotas.push({ feed, limiter, store: quotaStore })
     forwardings.set(replica.nodeId, forwarding)
-    house.push(nodeOf(core, rootToken, audit, calls, sealStatus, state))
+    house.push(nodeOf(core, leasing, rootToken, audit, calls, sealStatus, state))
   }
-  return { clock, cluster, house, node: house[0]!, rootToken, at }
+  return { clock, cluster, house, node: house[0]!, rootToken, at, quotas }
 }
 
 const standingSeal = (): SealStatus => ({
@@ -177,6 +220,7 @@ const standingSeal = (): SealStatus => ({
 
 function nodeOf(
   core: Core,
+  leasing: Leasing,
   rootToken: string,
   audit: AuditRecord[],
   calls: string[],
@@ -205,6 +249,7 @@ function nodeOf(
   const by = (token: string | null | undefined): Partial<Request> => (token === undefined ? {} : { token })
   return {
     core,
+    leasing,
     audit,
     calls,
     sealStatus,

@@ -10,17 +10,21 @@ import { crc32c } from '@node-rs/crc32'
 import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { sealBox } from '#barrier/aead.ts'
+import { decodeRing, decodeRingState, encodeRingState, ringHead, ringPlace } from '#barrier/ring.ts'
 import { decodeKeyUses, encodeKeyUses } from '#barrier/uses.ts'
 import type { ErrorCode } from '#base/errors.ts'
 import { releasedFormats } from '#base/formats.ts'
 import type { RandomSource } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { EntryType, MessageType, type Membership, type MembershipChange } from '#raft/index.ts'
+import { decodeLease, encodeLease } from '#leases/records.ts'
 import { decodeKept, encodeKept } from '#core/once.ts'
 import type { Request } from '#core/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { ForwardSeal } from '#node/forward-seal.ts'
 import { decodeRecord as decodeIdentity, encodeRecord as encodeIdentity } from '#identity/records.ts'
+import { decodeNamespace, encodeNamespace } from '#namespaces/record.ts'
+import { decodeQuota, encodeQuota } from '#quotas/store.ts'
 import { decodeCommand, encodeCommand } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
 import { membershipChangeIn, withMacs } from '#replica/entries.ts'
@@ -553,6 +557,49 @@ export const formats: readonly Format[] = [
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
+    name: 'namespace',
+    version: 1,
+    where: 'behind the barrier, `sys/namespace`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeNamespace({
+        id: 'aB3dE6',
+        uuid: '00000000-0000-4000-8000-000000000001',
+        path: 'team/app/',
+        parentId: 'f7G8h9',
+        customMetadata: { owner: 'platform' },
+        state: 'active',
+        lock: 'ab'.repeat(32),
+        createdMs: 1_700_000_000_000,
+      }),
+    read: decodeNamespace,
+    newer: raise(0),
+  },
+  {
+    name: 'quota',
+    version: 1,
+    where: 'behind the barrier, `sys/quotas`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeQuota({
+        namespaceId: 'root',
+        mountUuid: 'm1',
+        suffix: 'data/*',
+        role: '',
+        inheritable: false,
+        rate: 2.5,
+        intervalSeconds: 60,
+        blockSeconds: 0,
+        groupBy: 'ip',
+        secondaryRate: 0,
+        burst: 10,
+      }),
+    read: (bytes) => decodeQuota(bytes, 'a quota'),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
     name: 'entity and group record',
     version: 1,
     where: 'behind the barrier, `sys/identity`',
@@ -585,6 +632,31 @@ export const formats: readonly Format[] = [
         updatedMs: 1_700_000_000_001,
       }),
     read: (bytes) => decodeIdentity('entity', bytes),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
+  },
+  {
+    name: 'lease',
+    version: 1,
+    where: 'behind the barrier, `sys/lease`',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeLease({
+        kind: 'secret',
+        id: 'db/creds/app/k1',
+        namespaceId: 'root',
+        mountUuid: 'm1',
+        type: 'user',
+        internal: { user: 'u1' },
+        tokenHash: 'ab12',
+        issueTimeMs: 1_700_000_000_000,
+        expireTimeMs: 1_700_000_060_000,
+        lastRenewalTimeMs: null,
+        renewable: true,
+        endTimeMs: 1_700_000_600_000,
+        ending: { dueMs: 1_700_000_010_000, attempts: 1, error: 'away', force: false },
+      }),
+    read: (bytes) => decodeLease('root', 'db/creds/app/k1', bytes),
     newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
@@ -627,11 +699,38 @@ export const formats: readonly Format[] = [
   {
     name: 'key uses',
     version: 1,
-    where: 'the state, `core/key-uses/TERM`, in a value envelope',
+    where: 'the state, `core/key-uses/TERM` and `core/namespace-key-uses/ID/TERM`, in a value envelope',
     kind: 'cluster',
     unknown: 'ERR_UPGRADE_REQUIRED',
     sample: () => encodeKeyUses(1_234_567),
     read: decodeKeyUses,
+    newer: raise(0),
+  },
+  {
+    name: "namespace's keyring",
+    version: 1,
+    where: 'the state, `core/namespace-keyring/ID`: a head in the clear, and a keyring in an envelope or a box',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => {
+      const keyring = Keyring.create(fixedRandom(), 1_700_000_000_000, 'ab'.repeat(8))
+      return Buffer.concat([ringHead(2, ''), keyring.encode(rootKey, fixedRandom(), ringPlace(keyring.id, ''))])
+    },
+    read: (bytes) => {
+      const { protection, parent, sealed } = decodeRing(bytes)
+      const { version, activeTerm } = Keyring.decode(sealed, rootKey, ringPlace('ab'.repeat(8), parent), 'ab'.repeat(8))
+      return { protection, parent, version, activeTerm }
+    },
+    newer: raise(0),
+  },
+  {
+    name: "namespace's seal",
+    version: 1,
+    where: 'the state, `core/namespace-seal/ID`, in a value envelope',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeRingState({ sealed: true, generation: 7 }),
+    read: decodeRingState,
     newer: raise(0),
   },
   {

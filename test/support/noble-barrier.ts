@@ -56,9 +56,28 @@ export function openEnvelopeByNoble(terms: ReadonlyMap<number, Uint8Array>, plac
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 
 /** What a physical key's first 17 bytes say: the class, and an HMAC of namespace and mount under a key from the namespace's name key. */
-function sectionPrefix(nameKey: Uint8Array, keyClass: number, { namespace, mount }: PlainSection): string {
-  const id = hmacByHand(derive(nameKey, 'holdfast section v1'), Buffer.from(JSON.stringify(['section', namespace, mount]))).subarray(0, 16)
-  return hex(Buffer.concat([Buffer.from([keyClass]), id]))
+function sectionPrefix(nameKey: Uint8Array, keyClass: number, { namespace, mount }: PlainSection, ring: string): string {
+  const id = hmacByHand(derive(nameKey, 'holdfast section v1'), Buffer.from(JSON.stringify(['section', namespace, mount])))
+  const own = Buffer.from(ring, 'hex')
+  return hex(Buffer.concat([Buffer.from([keyClass]), own, id.subarray(0, 16 - own.length)]))
+}
+
+/** A namespace's keyring: format 1 | protection u8 | parent 8 | an envelope under the parent's keyring (1), or a box under a root key of its own (2). */
+function readRing(
+  id: string,
+  record: Uint8Array,
+  keyrings: ReadonlyMap<string, ReadonlyMap<number, Uint8Array>>,
+  ownRootKey: Uint8Array | undefined,
+): ReturnType<typeof readKeyring> | null {
+  const [head, parent] = [record.subarray(0, 10), hex(record.subarray(2, 10))]
+  const under = keyrings.get(parent === '0'.repeat(16) ? '' : parent)
+  if (head[0] !== 1) throw new Error(`a namespace's keyring expected format 1, got ${head[0]}`)
+  if (under === undefined) return null // Not yet: its parent comes later.
+  const name = `core/namespace-keyring/${id}`
+  const place = Buffer.concat([Buffer.from([0x40]), Buffer.from(name), head])
+  if (head[1] === 1) return readKeyring(openEnvelopeByNoble(under, place, record.subarray(10)))
+  if (ownRootKey === undefined) throw new Error('a root key expected for a namespace with its own seal')
+  return readKeyring(openBoxByNoble(ownRootKey, `${name} in ${parent === '0'.repeat(16) ? '' : parent}`, record.subarray(10)))
 }
 
 /** The path in a physical key: each element says kind and length, and is AES-SIV under the key so far and its kind. */
@@ -76,32 +95,55 @@ function pathOf(nameKey: Uint8Array, key: Uint8Array): string[] {
   return segments
 }
 
-/** Opens every record of a state's dump. @throws when anything in it does not open, or belongs to none of `sections`. */
+/** Opens every record of a state's dump. `ownRootKeys`: of namespaces with their own seal. @throws when anything in it does not open, or belongs to none of `sections`. */
 export function openByNoble(
   dump: readonly (readonly [Uint8Array, Uint8Array])[],
   rootKey: Uint8Array,
   sections: readonly PlainSection[],
+  ownRootKeys: Readonly<Record<string, Uint8Array>> = {},
 ): OpenedState {
-  const bareNames = new Map(dump.filter(([key]) => key[0] === 0x40).map(([key, value]) => [Buffer.from(key.subarray(1)).toString(), value]))
+  const clear = dump.filter(([key]) => key[0] === 0x40).map(([key, value]) => [Buffer.from(key.subarray(1)).toString(), value] as const)
+  const bareNames = new Map(clear)
   const sealedKeyring = bareNames.get('core/keyring')
   if (sealedKeyring === undefined) throw new Error('a keyring expected in the dump')
   const { activeTerm, derivation, terms } = readKeyring(openBoxByNoble(rootKey, 'core/keyring', sealedKeyring))
   const opened = { boxes: 1, envelopes: 0, names: 0 }
-  const bare = new Map<string, Uint8Array>()
-  const envelope = (key: Uint8Array, record: Uint8Array): Uint8Array => {
-    opened.envelopes += 1
-    return openEnvelopeByNoble(terms, key, record)
-  }
-  for (const [key, value] of dump) {
-    const name = Buffer.from(key.subarray(1)).toString()
-    if (key[0] === 0x40 && /^core\/(name-key|key-uses)\//.test(name)) bare.set(name, envelope(key, value))
-  }
   const idKey = derive(derivation, 'holdfast derived v1 namespace ids')
+  const hidden = (namespace: string): string => hex(hmacByHand(idKey, Buffer.from(namespace))).slice(0, 32)
+  const ringOf = (namespace: string): string => (namespace === 'root' ? '' : hidden(namespace).slice(0, 16))
+  const ownKeys = new Map(Object.entries(ownRootKeys).map(([namespace, key]) => [ringOf(namespace), key]))
+  const keyrings = new Map<string, ReadonlyMap<number, Uint8Array>>([['', terms]])
+  const rings = clear.flatMap(([name, record]) => (name.startsWith('core/namespace-keyring/') ? [[name.slice(-16), record] as const] : []))
+  while (keyrings.size <= rings.length) {
+    const before = keyrings.size
+    for (const [id, record] of rings) {
+      if (keyrings.has(id)) continue
+      const ring = readRing(id, record, keyrings, ownKeys.get(id))
+      if (ring === null) continue
+      keyrings.set(id, ring.terms)
+      if (record[1] === 1) opened.envelopes += 1
+      else opened.boxes += 1
+    }
+    if (keyrings.size === before) throw new Error("a namespace's keyring expected to stand under one that is there")
+  }
+  const envelope = (ring: string, key: Uint8Array, record: Uint8Array): Uint8Array => {
+    opened.envelopes += 1
+    return openEnvelopeByNoble(keyrings.get(ring) ?? new Map(), key, record)
+  }
+  const bare = new Map<string, Uint8Array>()
+  const rootNames = hidden('root')
+  for (const [name, value] of clear) {
+    const [, kind, id = ''] = /^core\/(name-key|key-uses|namespace-key-uses|namespace-seal)\/([^/]+)/.exec(name) ?? []
+    if (kind === undefined) continue
+    const ring = kind === 'name-key' ? (id === rootNames ? '' : id.slice(0, 16)) : kind === 'namespace-key-uses' ? id : ''
+    bare.set(name, envelope(ring, Buffer.concat([Buffer.from([0x40]), Buffer.from(name)]), value))
+  }
   const byPrefix = new Map<string, { section: PlainSection; nameKey: Uint8Array }>()
   for (const section of sections) {
-    const nameKey = bare.get(`core/name-key/${hex(hmacByHand(idKey, Buffer.from(section.namespace))).slice(0, 32)}`)
+    const nameKey = bare.get(`core/name-key/${hidden(section.namespace)}`)
     if (nameKey === undefined) continue
-    for (const keyClass of [0x20, 0x30]) byPrefix.set(sectionPrefix(nameKey, keyClass, section), { section, nameKey })
+    for (const keyClass of [0x20, 0x30])
+      byPrefix.set(sectionPrefix(nameKey, keyClass, section, ringOf(section.namespace)), { section, nameKey })
   }
   const values = dump
     .filter(([key]) => key[0] === 0x20 || key[0] === 0x30)
@@ -110,7 +152,7 @@ export function openByNoble(
       if (found === undefined) throw new Error('a record expected in one of the sections, got one elsewhere')
       const segments = pathOf(found.nameKey, key)
       opened.names += segments.length
-      return { ...found.section, path: segments.join('/'), value: envelope(key, record) }
+      return { ...found.section, path: segments.join('/'), value: envelope(ringOf(found.section.namespace), key, record) }
     })
   return { values, bare, activeTerm, opened }
 }

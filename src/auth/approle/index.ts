@@ -22,7 +22,7 @@ export function createApprole(): EngineDef {
         unauthenticated: true,
         fields: { role_id: field('string', 'Which role.'), secret_id: field('string', 'A secret id of it.', { sensitive: true }) },
       },
-      { update: { ...writes('Log in', login), login: { aliasOf: roleIdOf, lockout: true } } },
+      { update: { ...writes('Log in', login), login: { aliasOf: roleIdOf, roleOf: roleNameOf, lockout: true } } },
       'A secret id that is unknown, expired or used up is answered as a role id that is unknown.',
     ),
     ...rolePaths(),
@@ -40,6 +40,9 @@ export function createApprole(): EngineDef {
     jobs: [{ name: 'tidy secret ids', everyMs: tidyEveryMs, run: async (storage, nowMs) => void (await tidySecretIds(storage, nowMs)) }],
   }
 }
+
+const roleNameOf = async (context: HandlerContext): Promise<string | null> =>
+  (await findRole(context.storage, roleIdOf(context)))?.name ?? null
 
 const wrong = (): HoldfastError => new HoldfastError('ERR_BAD_CREDENTIALS', 'invalid role or secret ID')
 

@@ -73,33 +73,40 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
   if (parent.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot create more tokens')
   // The child could outlive the limit of its parent, or be made again and again.
   if (parent.numUses !== 0) throw new HoldfastError('ERR_BAD_REQUEST', 'restricted use token cannot generate child tokens')
-  checkType(text(context, 'type'))
+  const type = chooseType(text(context, 'type'), shape.role)
   const noParent = optional<boolean>(context, 'no_parent') === true
   if (noParent && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to create orphan token')
   const id = text(context, 'id')
   if (id !== '' && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'root or sudo privileges required to specify token id')
   const policies = choosePolicies(context, parent, sudo, shape.role)
+  if (type === 'batch') checkBatch(context, policies)
   const ttl = chooseTtl(context, parent, sudo, shape.role, policies)
   const orphan = shape.orphan || noParent
-  const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan ? '' : parent.entityId)
+  const entityId = (await aliasedEntity(services, context, shape.role)) ?? (orphan || isForeign(context, parent) ? '' : parent.entityId)
   const suffix = text(context, 'display_name')
   const { token, entry } = await tokens.create(transactionOf(context), {
     parent: orphan ? null : parent,
+    namespaceId: context.mount.namespaceId,
     policies,
-    path: `auth/${context.mount.path}${context.path}`,
+    path: pathOf(context, shape.role),
     displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
     ttlSeconds: ttl.ttlSeconds,
     explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
     periodSeconds: ttl.periodSeconds,
     numUses: fewer(optional<number>(context, 'num_uses') ?? 0, shape.role?.numUses ?? 0),
     meta: optional<Record<string, string>>(context, 'meta') ?? null,
-    renewable: (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
+    type,
+    renewable: type === 'service' && (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
     ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
     entityId,
     ...(id === '' ? {} : { id }),
   })
   return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
 }
+
+/** Where it is found among the leases: by its role's suffix, all of a kind can be revoked at once. */
+const pathOf = ({ mount, path }: HandlerContext, role: TokenRole | null): string =>
+  `auth/${mount.path}${path}${role === null || role.pathSuffix === '' ? '' : `/${role.pathSuffix}`}`
 
 /** The entity of the alias that was asked for, made where there is none; null: none was. */
 async function aliasedEntity({ identity }: AuthServices, context: HandlerContext, role: TokenRole | null): Promise<string | null> {
@@ -111,11 +118,29 @@ async function aliasedEntity({ identity }: AuthServices, context: HandlerContext
   return (await identity.login(transactionOf(context), { name, mountAccessor, mountType, local }, namespaceId)).entityId
 }
 
-function checkType(type: string): void {
-  if (type === '' || type === 'service' || type === 'default' || type === 'default-service') return
-  throw new HoldfastError('ERR_BAD_REQUEST', `type expected "service", got ${JSON.stringify(type.slice(0, 32))}`, {
-    hint: type === 'batch' ? 'batch tokens are not offered by this version' : 'leave it out',
-  })
+/** Before anything is capped or taken from a role: what was asked for in vain is said so. */
+function checkBatch(context: HandlerContext, policies: readonly string[]): void {
+  for (const name of ['explicit_max_ttl', 'num_uses', 'period']) {
+    if ((optional<number>(context, name) ?? 0) !== 0)
+      throw new HoldfastError('ERR_BAD_REQUEST', `batch tokens cannot have ${JSON.stringify(name)} set`)
+  }
+  if (policies.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot be root tokens')
+}
+
+function chooseType(asked: string, role: TokenRole | null): 'service' | 'batch' {
+  const wanted = role?.tokenType === 'service' || role?.tokenType === 'batch' ? role.tokenType : asked || (role?.tokenType ?? '')
+  switch (wanted) {
+    case '':
+    case 'service':
+    case 'default':
+    case 'default-service':
+      return 'service'
+    case 'batch':
+    case 'default-batch':
+      return 'batch'
+    default:
+      throw new HoldfastError('ERR_BAD_REQUEST', "invalid 'token_type' value", { hint: "'service' or 'batch'" })
+  }
 }
 
 /** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says what it gets. */
@@ -124,6 +149,7 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
   if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
   if (role) return rolePolicies(asked ?? [], role, withoutDefault)
+  if (isForeign(context, parent)) return foreignPolicies(asked ?? [], sudo, withoutDefault)
   const isRoot = parent.policies.includes('root')
   if (!asked || asked.length === 0) {
     const inherited = sanitizePolicyNames(parent.policies, !withoutDefault && !isRoot)
@@ -134,6 +160,21 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created without parent token being root')
   const beyond = wanted.filter((name) => name !== 'default' && !parent.policies.includes(name))
   if (beyond.length > 0 && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent')
+  return wanted
+}
+
+/** A token of a namespace above makes one here. */
+const isForeign = (context: HandlerContext, parent: TokenEntry): boolean => parent.namespaceId !== context.mount.namespaceId
+
+/** Its own policies are of its own namespace: here the same names stand for others, so it has none to hand on. */
+function foreignPolicies(asked: readonly string[], sudo: boolean, withoutDefault: boolean): string[] {
+  const wanted = sanitizePolicyNames(asked, !withoutDefault)
+  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a non-root namespace')
+  if (wanted.some((name) => name !== 'default') && !sudo) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent', {
+      hint: 'the policies of a token of another namespace are not those of this one: sudo is needed to give any',
+    })
+  }
   return wanted
 }
 
@@ -154,9 +195,22 @@ function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault:
   return sanitizePolicyNames(wanted, !withoutDefault && isAllowed('default'))
 }
 
-/** `*` at the end of a pattern matches any rest. */
-const globMatches = (patterns: readonly string[], name: string): boolean =>
-  patterns.some((pattern) => (pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern))
+const globMatches = (patterns: readonly string[], name: string): boolean => patterns.some((pattern) => matchesGlob(pattern, name))
+
+/** Each `*` of a pattern matches any text, none too. Part by part from the left: no pattern makes it slow. */
+function matchesGlob(pattern: string, name: string): boolean {
+  const [first = '', ...parts] = pattern.split('*')
+  const last = parts.pop()
+  if (last === undefined) return name === pattern
+  if (!name.startsWith(first)) return false
+  let at = first.length
+  for (const part of parts) {
+    const found = name.indexOf(part, at)
+    if (found < 0) return false
+    at = found + part.length
+  }
+  return name.length - at >= last.length && name.endsWith(last)
+}
 
 function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null, policies: readonly string[]) {
   const seconds = (name: string): number => {
@@ -173,7 +227,7 @@ function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, r
     periodSeconds: role?.periodSeconds || period,
     explicitMaxTtlSeconds: shorter(seconds('explicit_max_ttl'), role?.explicitMaxTtlSeconds ?? 0),
   }
-  const isRoot = policies.includes('root')
+  const isRoot = policies.includes('root') && context.mount.namespaceId === 'root'
   const endless = isRoot && request.ttlSeconds === 0 && request.periodSeconds === 0 && request.explicitMaxTtlSeconds === 0
   if (endless) {
     // An expiring root token must not make itself immortal through a child.

@@ -51,7 +51,9 @@ export function self(context: HandlerContext): TokenEntry {
 export async function named(context: HandlerContext, tokens: TokenStore): Promise<{ readonly entry: TokenEntry; readonly token: string }> {
   const token = text(context, 'token')
   if (token === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing token ID')
-  const entry = token === context.request.token ? self(context) : await tokens.lookup(scopeOf(context).view, token)
+  const isSelf = token === context.request.token
+  // One of another namespace is none here, whatever its holder may do there (CVE-2026-40264).
+  const entry = isSelf ? self(context) : await tokens.lookup(scopeOf(context).view, token, [context.mount.namespaceId])
   if (!entry) throw new HoldfastError('ERR_PERMISSION_DENIED', 'bad token')
   return { entry, token }
 }
@@ -60,7 +62,7 @@ export async function named(context: HandlerContext, tokens: TokenStore): Promis
 export async function byAccessor(context: HandlerContext, tokens: TokenStore): Promise<TokenEntry> {
   const accessor = text(context, 'accessor')
   if (accessor === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing accessor')
-  const entry = await tokens.lookupAccessor(scopeOf(context).view, accessor)
+  const entry = await tokens.lookupAccessor(scopeOf(context).view, accessor, context.mount.namespaceId)
   if (!entry) throw new HoldfastError('ERR_PERMISSION_DENIED', 'invalid accessor')
   return entry
 }

@@ -6,12 +6,21 @@ import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
 import { accessorField, byAccessor, field, inherited, named, optional, self, tokenField } from './fields.ts'
 
+/** Tokens that are found here are of this namespace, but for the caller's own, which may be of one above. */
+function namespacePath(context: HandlerContext, { namespaceId }: TokenEntry): { namespace_path?: string } {
+  const own = scopeOf(context).line.find(({ id }) => id === namespaceId)
+  return own === undefined || own.path === '' ? {} : { namespace_path: own.path }
+}
+
 const help = (synopsis: string) => ({ synopsis, description: synopsis })
 
 export function lookupPaths({ tokens, policies }: AuthServices): PathDef[] {
   const reads = (summary: string, handler: OperationDef['handler']): OperationDef => ({ summary, writes: false, handler })
   const describe = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => ({
-    data: lookupData(entry, context.nowMs, token, await inherited(context, policies, entry)),
+    data: {
+      ...lookupData(entry, context.nowMs, token, await inherited(context, policies, entry)),
+      ...namespacePath(context, entry),
+    },
   })
   const lookupSelf = (context: HandlerContext): Promise<LogicalResponse> => describe(context, self(context), context.request.token ?? '')
   const lookup = async (context: HandlerContext): Promise<LogicalResponse> => {
@@ -56,7 +65,9 @@ export function lookupPaths({ tokens, policies }: AuthServices): PathDef[] {
       sudo: true,
       help: help('Accessors of all tokens.'),
       operations: {
-        list: reads('List', async (context) => ({ data: { keys: await tokens.listAccessors(scopeOf(context).view, page(context)) } })),
+        list: reads('List', async (context) => ({
+          data: { keys: await tokens.listAccessors(scopeOf(context).view, page(context), context.mount.namespaceId) },
+        })),
       },
     },
   ]

@@ -1,4 +1,5 @@
 /** Renewing tokens. */
+import { HoldfastError } from '#base/errors.ts'
 import { renewalTerms } from '#core/login.ts'
 import { transactionOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
@@ -9,6 +10,7 @@ import { accessorField, byAccessor, incrementField, inherited, named, optional, 
 
 export function renewPaths({ tokens, policies, identity }: AuthServices): PathDef[] {
   const renew = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => {
+    if (entry.type === 'batch') throw new HoldfastError('ERR_BAD_REQUEST', 'batch tokens cannot be renewed')
     const asked = optional<number>(context, 'increment') ?? 0
     const terms = await renewalTerms(context, entry)
     const renewed =

@@ -5,6 +5,9 @@ import { isAssignablePolicy } from '#policies/names.ts'
 import { parseCidr } from '#tokens/cidr.ts'
 import { field, optional, text, unassignable } from './fields.ts'
 
+const roleTypes = ['default-service', 'default-batch', 'service', 'batch'] as const
+type TokenRoleType = (typeof roleTypes)[number]
+
 export interface TokenRole {
   readonly name: string
   readonly allowedPolicies: readonly string[]
@@ -22,6 +25,8 @@ export interface TokenRole {
   readonly numUses?: number
   /** Lower-case; absent in roles of before this was kept. */
   readonly allowedEntityAliases?: readonly string[]
+  /** Absent in roles of before this was kept: 'default-service'. */
+  readonly tokenType?: TokenRoleType
 }
 
 const roleName = (context: HandlerContext): string => text(context, 'role_name').toLowerCase()
@@ -36,24 +41,21 @@ const fields = {
   role_name: field('string', 'Its name.', { in: 'path' }),
   allowed_policies: field('list', 'Policies that its tokens may have; all but root when empty.'),
   disallowed_policies: field('list', 'Policies that they may not have.'),
-  allowed_policies_glob: field('list', 'The same, with * at the end.'),
-  disallowed_policies_glob: field('list', 'The same, with * at the end.'),
+  allowed_policies_glob: field('list', 'The same, with * for any text.'),
+  disallowed_policies_glob: field('list', 'The same, with * for any text.'),
   orphan: field('bool', 'Its tokens have no parent.'),
   token_period: field('duration', 'They can be renewed for this long without end.'),
   period: field('duration', 'The same, by its old name.', { deprecated: true }),
   token_explicit_max_ttl: field('duration', 'How long they live at most.'),
   explicit_max_ttl: field('duration', 'The same, by its old name.', { deprecated: true }),
-  path_suffix: field('string', "Accepted and kept; not added to the tokens' path."),
+  path_suffix: field('string', "The last part of its tokens' path, by which they can be revoked together."),
   renewable: field('bool', 'Whether they can be renewed.'),
   token_bound_cidrs: field('list', 'From where they can be used.'),
   bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
   token_no_default_policy: field('bool', 'They do not get the default policy.'),
-  token_type: field('string', "Only 'service' and its defaults."),
+  token_type: field('string', "'service' or 'batch'; 'default-service' or 'default-batch': what a request does not say otherwise."),
   token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
-  allowed_entity_aliases: field(
-    'list',
-    'Names at this mount whose entity its tokens can be made for; * at the end of one matches any rest.',
-  ),
+  allowed_entity_aliases: field('list', 'Names at this mount whose entity its tokens can be made for; * in one matches any text.'),
 }
 
 export function rolePaths(): PathDef[] {
@@ -90,10 +92,6 @@ export function rolePaths(): PathDef[] {
 async function writeRole(context: HandlerContext): Promise<null> {
   const name = roleName(context)
   const present = await readRole(context.storage, name)
-  const type = text(context, 'token_type')
-  if (!['', 'service', 'default', 'default-service'].includes(type)) {
-    throw new HoldfastError('ERR_BAD_REQUEST', `token_type expected "service", got ${JSON.stringify(type.slice(0, 32))}`)
-  }
   const names = (key: string): string[] | undefined => optional<string[]>(context, key)?.map((item) => item.toLowerCase())
   // A negative period would be a token that never ends.
   const positive = (...keys: readonly string[]): number | undefined => {
@@ -101,6 +99,12 @@ async function writeRole(context: HandlerContext): Promise<null> {
     const value = key === undefined ? undefined : optional<number>(context, key)
     if (value !== undefined && value < 0) throw new HoldfastError('ERR_BAD_REQUEST', `${key} must be positive`)
     return value
+  }
+  const suffix = text(context, 'path_suffix')
+  if (suffix !== '' && !/^\w[\w.-]*\w$/.test(suffix)) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'given role path suffix contains invalid characters', {
+      hint: 'letters, digits, _, and between them . and -',
+    })
   }
   if (![...(names('allowed_policies') ?? []), ...(names('allowed_policies_glob') ?? [])].every(isAssignablePolicy)) throw unassignable()
   const boundCidrs = optional<string[]>(context, 'token_bound_cidrs') ?? optional<string[]>(context, 'bound_cidrs')
@@ -120,9 +124,31 @@ async function writeRole(context: HandlerContext): Promise<null> {
     noDefaultPolicy: optional<boolean>(context, 'token_no_default_policy') ?? present?.noDefaultPolicy ?? false,
     numUses: positive('token_num_uses') ?? present?.numUses ?? 0,
     allowedEntityAliases: names('allowed_entity_aliases') ?? present?.allowedEntityAliases ?? [],
+    tokenType: readType(text(context, 'token_type')) ?? present?.tokenType ?? 'default-service',
   }
+  if (role.tokenType === 'batch') checkBatchRole(role)
   context.storage.putJson(storageName(name), role)
   return null
+}
+
+function readType(type: string): TokenRoleType | undefined {
+  if (type === '') return undefined
+  if (type === 'default') return 'default-service'
+  const found = roleTypes.find((known) => known === type)
+  if (found) return found
+  throw new HoldfastError('ERR_BAD_REQUEST', `invalid 'token_type' value ${JSON.stringify(type.slice(0, 32))}`)
+}
+
+/** Its tokens could be nothing of the kind. */
+function checkBatchRole({ orphan, periodSeconds, renewable, explicitMaxTtlSeconds, numUses = 0 }: TokenRole): void {
+  const refuse = (what: string): never => {
+    throw new HoldfastError('ERR_BAD_REQUEST', `'token_type' cannot be 'batch' when role is set to generate ${what}`)
+  }
+  if (!orphan) refuse('non-orphan tokens')
+  if (periodSeconds > 0) refuse('periodic tokens')
+  if (renewable) refuse('renewable tokens')
+  if (explicitMaxTtlSeconds > 0) refuse('tokens with an explicit max TTL')
+  if (numUses > 0) refuse('tokens with limited use count')
 }
 
 function describe(role: TokenRole | null) {
@@ -145,7 +171,7 @@ function describe(role: TokenRole | null) {
         token_no_default_policy: role.noDefaultPolicy,
         token_num_uses: role.numUses ?? 0,
         ...(role.allowedEntityAliases?.length ? { allowed_entity_aliases: role.allowedEntityAliases } : {}),
-        token_type: 'default-service',
+        token_type: role.tokenType ?? 'default-service',
       },
     }
   )

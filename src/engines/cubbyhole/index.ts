@@ -10,7 +10,11 @@ const fields = {
 } as const
 
 function ownPath(context: HandlerContext): string {
-  if (!context.token) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
+  // Of a token of a namespace above nothing would take it away here when that token ends.
+  if (context.token?.namespaceId !== context.mount.namespaceId) throw new HoldfastError('ERR_PERMISSION_DENIED', 'permission denied')
+  if (context.token.type === 'batch') {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'cubbyhole operations are only supported by "service" type tokens')
+  }
   const path = (context.fields.path as string | undefined) ?? ''
   return path === '' ? context.token.idHash : `${context.token.idHash}/${path}`
 }

@@ -38,7 +38,7 @@ export function auditPaths({ auditDevices, auditHash }: SystemServices): PathDef
     path(
       'audit-hash/:path*',
       'How a device hashes a value, to search its file for it.',
-      { fields: { ...pathField, input: field('string', 'The value.', { required: true, sensitive: true }) } },
+      { rootNamespaceOnly: true, fields: { ...pathField, input: field('string', 'The value.', { required: true, sensitive: true }) } },
       {
         update: reads('Hash', async (context) => {
           const hash = auditHash(text(context, 'path').replace(/\/$/, ''), text(context, 'input'))

@@ -6,9 +6,14 @@ import { generateRootPaths } from './generate-root.ts'
 import { keyPaths } from './keys.ts'
 import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
+import { leasePaths } from './leases.ts'
 import { lockedUserPaths } from './locked-users.ts'
 import { mountPaths } from './mounts.ts'
+import { namespaceLockPaths } from './namespace-lock.ts'
+import { namespaceSealPaths } from './namespace-seals.ts'
+import { namespacePaths } from './namespaces.ts'
 import { policyPaths } from './policies.ts'
+import { quotaPaths } from './quotas.ts'
 import { raftPaths } from './raft.ts'
 import { rekeyPaths } from './rekey.ts'
 import { snapshotPaths } from './snapshots.ts'
@@ -39,6 +44,11 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...toolPaths(),
     ...wrappingPaths(services),
     ...lockedUserPaths(services),
+    ...leasePaths(services),
+    ...quotaPaths(services),
+    ...namespacePaths(services),
+    ...namespaceSealPaths(services),
+    ...namespaceLockPaths(services),
   ]
   return {
     type: 'system',

@@ -11,6 +11,9 @@ const version = 1
 /** In a minute at the most that two cores write, a term is used a million times: far less than what the bound keeps in reserve. */
 const checkEveryMs = 60_000
 
+/** With as many namespaces as there may be, each has its turn about once an hour. */
+const namespacesPerPassMax = 256
+
 interface StoredPolicy extends RotationPolicy {
   readonly version: number
 }
@@ -36,7 +39,9 @@ export function keyRotationPaths(): PathDef[] {
 }
 
 /** For the system engine's jobs. */
-export function keyRotationJobs({ barrier }: SystemServices): NonNullable<EngineDef['jobs']> {
+export function keyRotationJobs(services: SystemServices): NonNullable<EngineDef['jobs']> {
+  const { barrier } = services
+  const round = { after: '' }
   return [
     {
       name: 'keyring rotation',
@@ -46,9 +51,27 @@ export function keyRotationJobs({ barrier }: SystemServices): NonNullable<Engine
         const due = rotationDue(barrier.status(), policy, nowMs)
         if (due !== null)
           await barrier.rotate(due === 'age' ? 'its term is as old as configured' : 'its term was used as often as configured')
+        await rotateNamespaces(services, policy, nowMs, round)
       },
     },
   ]
+}
+
+/** The keyrings of namespaces by the same rule, so many a pass; what is sealed waits until it is open again. */
+async function rotateNamespaces(
+  { barrier, namespaces, namespaceSeals }: SystemServices,
+  policy: RotationPolicy,
+  nowMs: number,
+  round: { after: string },
+): Promise<void> {
+  if (barrier.read === undefined || namespaceSeals === undefined || !policy.enabled) return
+  const window = { limit: namespacesPerPassMax, ...(round.after === '' ? {} : { after: round.after }) }
+  const ids = await barrier.read({ kind: 'stale' }, (view) => namespaces.ids(view, window))
+  round.after = ids.length < namespacesPerPassMax ? '' : ids.at(-1)!
+  for (const id of ids) {
+    const status = namespaceSeals.keyStatus(id)
+    if (status !== null && rotationDue(status, policy, nowMs) !== null) await namespaceSeals.rotate(id)
+  }
 }
 
 async function configure(context: HandlerContext): Promise<LogicalResponse | null> {

@@ -363,6 +363,11 @@ function nodePaths(services: SystemServices): PathDef[] {
     path('config/state/sanitized', 'The configuration of this node without its secrets.', seldomFlags, {
       read: reads('Configuration', async () => answer(services.sanitizedConfig())),
     }),
-    path('version-history', 'Versions that this cluster has run.', {}, { list: reads('Versions', async () => version()) }),
+    path(
+      'version-history',
+      'Versions that this cluster has run.',
+      { rootNamespaceOnly: true },
+      { list: reads('Versions', async () => version()) },
+    ),
   ]
 }

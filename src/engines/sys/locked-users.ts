@@ -46,7 +46,7 @@ async function list(lockout: Lockout, context: HandlerContext): Promise<LogicalR
     counts: names.length,
     alias_identifiers: names,
   }))
-  const namespaces = [{ namespace_id: namespaceId, namespace_path: context.request.namespace, counts, mount_accessors: mounts }]
+  const namespaces = [{ namespace_id: namespaceId, namespace_path: scopeOf(context).namespace.path, counts, mount_accessors: mounts }]
   return answer({ by_namespace: counts === 0 ? [] : namespaces, total: counts })
 }
 

@@ -3,8 +3,10 @@ import { HoldfastError } from '#base/errors.ts'
 import { parseDurationSeconds } from '#base/duration.ts'
 import { limits } from '#base/limits.ts'
 import { randomUuid } from '#base/random.ts'
+import { aside } from '#core/aside.ts'
 import { readFields } from '#core/fields.ts'
-import { checkMountPath, fullPath, newMount, writeMounts } from '#core/mounts.ts'
+import type { Leasing } from '#core/leasing.ts'
+import { checkMountPath, fullPath, mountSection, newMount, writeMounts } from '#core/mounts.ts'
 import { scopeOf, transactionOf } from '#core/scope.ts'
 import { encodeStored, parseStored, transactionStorage } from '#core/storage.ts'
 import { scheduleSweep } from '#core/sweep.ts'
@@ -34,7 +36,9 @@ const tuneFields = {
   listing_visibility: field('string', 'Whether it is listed to those without a token.', { enum: ['', 'hidden', 'unauth'] }),
   passthrough_request_headers: field('list', 'Headers handed to the engine.'),
   allowed_response_headers: field('list', 'Headers that the engine may answer.'),
-  token_type: field('string', 'Type of the tokens that a login method makes.'),
+  token_type: field('string', 'Type of the tokens that a login method makes.', {
+    enum: ['', 'default', 'default-service', 'default-batch', 'service', 'batch'],
+  }),
   force_no_cache: field('bool', 'Accepted and shown.'),
   user_lockout_config: field(
     'map',
@@ -46,7 +50,7 @@ const tuneFields = {
 const tuneDef: PathDef = path('tune', 'Tuning', { fields: tuneFields }, {})
 
 export function mountPaths(services: SystemServices): PathDef[] {
-  return [...tablePaths(services, 'secret', 'mounts'), ...tablePaths(services, 'auth', 'auth'), ...remountPaths()]
+  return [...tablePaths(services, 'secret', 'mounts'), ...tablePaths(services, 'auth', 'auth'), ...remountPaths(services)]
 }
 
 function tablePaths(services: SystemServices, table: Table, name: string): PathDef[] {
@@ -159,8 +163,10 @@ async function enable(services: SystemServices, context: HandlerContext, table: 
   const options = given || alias ? { ...given, ...alias?.options } : null
   engine.checkOptions?.(options)
   const path = checkMountPath(mounts, table, text(context, 'path'))
+  await checkNoNamespace(services, context, table, path)
   const mount = newMount(context.random, {
     path,
+    namespaceId: context.mount.namespaceId,
     table,
     type: engine.type,
     description: text(context, 'description'),
@@ -169,25 +175,49 @@ async function enable(services: SystemServices, context: HandlerContext, table: 
     sealWrap: optional<boolean>(context, 'seal_wrap') === true,
     config: tunedConfig(emptyConfig, configFields(optional<Record<string, unknown>>(context, 'config') ?? {})),
   })
-  writeMounts(transaction, 'root', [...mounts.entries, mount])
+  writeMounts(transaction, mount.namespaceId, [...mounts.entries, mount])
   await engine.onMount?.(transactionStorage(transaction, { namespace: mount.namespaceId, mount: mount.uuid }), mount, context.random)
   return null
 }
 
+/** A path leads either into a namespace or to a mount: the request's way (core/place.ts) asks the mounts first. */
+async function checkNoNamespace({ namespaces }: SystemServices, context: HandlerContext, table: Table, path: string): Promise<void> {
+  if (table === 'auth') return
+  const [first = ''] = path.split('/')
+  const inTheWay = await namespaces.child(scopeOf(context).view, context.mount.namespaceId, first)
+  if (inTheWay !== null) throw new HoldfastError('ERR_MOUNT_EXISTS', `path is already in use by the namespace at ${first}/`)
+}
+
+/**
+ * What the engine has lent goes back while it is there to take it. Tokens of a login method end by themselves with its mount.
+ * @throws ERR_BAD_REQUEST when it can't be taken back: then the mount stays.
+ */
+async function takeBackLeases(leasing: Leasing, context: HandlerContext, mount: MountEntry): Promise<void> {
+  if (mount.table === 'auth') return
+  const { path, namespaceId } = mount
+  const lent = async (): Promise<boolean> => (await leasing.store.idsBelow(transactionOf(context), namespaceId, path, 1)).length > 0
+  if (!(await lent())) return
+  await aside(context, `take back ${path}`, () => leasing.revokeBelow(namespaceId, path, { force: false, wait: true }))
+  // Lent since by somebody who was quicker.
+  if (await lent()) throw new HoldfastError('ERR_BUSY', `expected no leases below ${path}, got some`, { hint: 'try again in a moment' })
+}
+
 /** The table changes at once; the data, which nothing reaches any more, is deleted in bounded steps by a job of the leader. */
-async function disable({ identity, tokens }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
+async function disable({ identity, tokens, quotas, leasing }: SystemServices, context: HandlerContext, table: Table): Promise<null> {
   const transaction = transactionOf(context)
   const { mounts } = scopeOf(context)
   const full = fullPath({ table, path: wantedPath(context) })
   if (protectedPaths.has(full)) throw new HoldfastError('ERR_BAD_REQUEST', `cannot unmount "${full}"`)
   const mount = lookupMount(context, table)
   if (!mount) return null
+  await takeBackLeases(leasing, context, mount)
   writeMounts(
     transaction,
-    'root',
+    mount.namespaceId,
     mounts.entries.filter((entry) => entry !== mount),
   )
   scheduleSweep(transaction, { namespace: mount.namespaceId, mount: mount.uuid }, '')
+  await quotas.store.drop(transaction, { mountUuid: mount.uuid })
   if (table === 'auth') tokens.mountGone(transaction, mount.uuid, mount.namespaceId)
   await identity.dropMount(transaction, mount.accessor, mount.namespaceId)
   return null
@@ -212,7 +242,7 @@ async function tune(services: SystemServices, context: HandlerContext, table: Ta
   const { entries } = scopeOf(context).mounts
   writeMounts(
     transactionOf(context),
-    'root',
+    mount.namespaceId,
     entries.map((entry) => (entry === mount ? changed : entry)),
   )
   return null
@@ -260,14 +290,12 @@ function pick<T>(fields: Readonly<Record<string, unknown>>, names: readonly stri
   return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]])) as T
 }
 
-const migrationSection = { namespace: 'root', mount: 'sys/mounts' }
-
 interface Migration {
   readonly source: string
   readonly target: string
 }
 
-function remountPaths(): PathDef[] {
+function remountPaths(services: SystemServices): PathDef[] {
   const fields = {
     from: field('string', 'Where it is mounted now.', { required: true }),
     to: field('string', 'Where it is to be mounted.', { required: true }),
@@ -278,7 +306,7 @@ function remountPaths(): PathDef[] {
       'Move a mount. Its data stays where it is: only the name changes.',
       { injected: true, sudo: true, fields },
       {
-        update: writes('Move', remount),
+        update: writes('Move', (context) => remount(services, context)),
       },
     ),
     path(
@@ -288,7 +316,7 @@ function remountPaths(): PathDef[] {
       {
         read: reads('Status', async (context) => {
           const id = text(context, 'migration_id')
-          const stored = await scopeOf(context).view.get(migrationSection, `migrations/${id}`)
+          const stored = await scopeOf(context).view.get(mountSection(context.mount.namespaceId), `migrations/${id}`)
           if (stored === null) return null
           const { source, target } = parseStored<Migration>(stored, 'a migration')
           return answer({ migration_id: id, migration_info: { source_mount: source, target_mount: target, status: 'success' } })
@@ -300,7 +328,7 @@ function remountPaths(): PathDef[] {
 
 const isAuthPath = (mountPath: string): boolean => mountPath.startsWith('auth/')
 
-async function remount(context: HandlerContext): Promise<LogicalResponse> {
+async function remount(services: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
   const clean = (name: string): string => text(context, name).replace(/^\/+|\/+$/g, '')
   const [from, to] = [clean('from'), clean('to')]
   const table: Table = isAuthPath(from) ? 'auth' : 'secret'
@@ -313,13 +341,18 @@ async function remount(context: HandlerContext): Promise<LogicalResponse> {
   const mount = mounts.find(table, `${below(from)}/`)
   if (!mount) throw new HoldfastError('ERR_BAD_REQUEST', `no matching mount at "${from}/"`)
   const path = checkMountPath(mounts, table, below(to))
+  await checkNoNamespace(services, context, table, path)
   const transaction = transactionOf(context)
   writeMounts(
     transaction,
-    'root',
+    mount.namespaceId,
     mounts.entries.map((entry) => (entry === mount ? { ...mount, path } : entry)),
   )
   const id = randomUuid(context.random)
-  transaction.put(migrationSection, `migrations/${id}`, encodeStored({ source: `${from}/`, target: `${to}/` } satisfies Migration))
+  transaction.put(
+    mountSection(mount.namespaceId),
+    `migrations/${id}`,
+    encodeStored({ source: `${from}/`, target: `${to}/` } satisfies Migration),
+  )
   return answer({ migration_id: id })
 }

@@ -23,6 +23,9 @@ export function policyPaths(services: SystemServices, own: () => readonly PathDe
   ]
 }
 
+/** The namespace whose policies these are. */
+const of = (context: HandlerContext): string => context.mount.namespaceId
+
 const pageFields = {
   after: inQuery('string', 'Names after this one.'),
   limit: inQuery('int', 'At most so many.'),
@@ -41,8 +44,8 @@ const writeFields = {
 function aclPaths(services: SystemServices): PathDef[] {
   const { policies } = services
   const listDetailed = reads('List', async (context) => {
-    const keys = await policies.list(scopeOf(context).view, pageOf(context))
-    const records = await Promise.all(keys.map((name) => policies.get(scopeOf(context).view, name)))
+    const keys = await policies.list(scopeOf(context).view, pageOf(context), of(context))
+    const records = await Promise.all(keys.map((name) => policies.get(scopeOf(context).view, name, of(context))))
     return answer({ keys, key_info: Object.fromEntries(records.flatMap((record) => (record ? [[record.name, recordFacts(record)]] : []))) })
   })
   return [
@@ -53,7 +56,7 @@ function aclPaths(services: SystemServices): PathDef[] {
       { fields: { ...writeFields, ...pageFields } },
       {
         read: reads('Read', async (context) => {
-          const record = await policies.get(scopeOf(context).view, text(context, 'name'))
+          const record = await policies.get(scopeOf(context).view, text(context, 'name'), of(context))
           return record && answer({ name: record.name, policy: record.text, ...recordFacts(record) })
         }),
         update: writes('Write; fields that are not named get their defaults', (context) => put(services, context)),
@@ -92,12 +95,12 @@ const pageOf = (context: HandlerContext): { after?: string; limit?: number; pref
 }
 
 async function list({ policies }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
-  return answer({ keys: await policies.list(scopeOf(context).view, pageOf(context)) })
+  return answer({ keys: await policies.list(scopeOf(context).view, pageOf(context), of(context)) })
 }
 
 function removeOperation({ policies }: SystemServices): OperationDef {
   return writes('Delete', async (context) => {
-    await policies.delete(transactionOf(context), text(context, 'name'))
+    await policies.delete(transactionOf(context), text(context, 'name'), of(context))
     return null
   })
 }
@@ -111,7 +114,7 @@ async function put(services: SystemServices, context: HandlerContext): Promise<n
 
 /** As `put`, but what is not named stays. */
 async function patch(services: SystemServices, context: HandlerContext): Promise<null> {
-  const present = await services.policies.get(transactionOf(context), text(context, 'name'))
+  const present = await services.policies.get(transactionOf(context), text(context, 'name'), of(context))
   // The built-in default that nobody has written yet is there to be read, not to be changed in part.
   if (!present || present.version === 0) throw new HoldfastError('ERR_NOT_FOUND', 'policy expected to exist, got none of this name')
   return store(services, context, text(context, 'policy') || text(context, 'rules') || present.text, present.expirationMs)
@@ -123,11 +126,8 @@ async function store({ policies }: SystemServices, context: HandlerContext, sour
   const ttl = optional<number>(context, 'ttl') ?? 0
   if (ttl < 0) throw new HoldfastError('ERR_BAD_REQUEST', 'ttl must be positive')
   const expirationMs = optional<number>(context, 'expiration') ?? (ttl > 0 ? context.nowMs + ttl * 1_000 : expiresMs)
-  await policies.put(transactionOf(context), text(context, 'name'), decodePolicy(source), {
-    ...(cas === undefined ? {} : { cas }),
-    ...(casRequired === undefined ? {} : { casRequired }),
-    expirationMs,
-  })
+  const options = { ...(cas === undefined ? {} : { cas }), ...(casRequired === undefined ? {} : { casRequired }), expirationMs }
+  await policies.put(transactionOf(context), text(context, 'name'), decodePolicy(source), options, of(context))
   return null
 }
 
@@ -147,11 +147,11 @@ function legacyPaths(services: SystemServices): PathDef[] {
       { injected: true },
       {
         read: reads('List', async (context) => {
-          const keys = await policies.list(scopeOf(context).view)
+          const keys = await policies.list(scopeOf(context).view, {}, of(context))
           return answer({ keys, policies: keys })
         }),
         list: reads('List', async (context) => {
-          const keys = await policies.list(scopeOf(context).view)
+          const keys = await policies.list(scopeOf(context).view, {}, of(context))
           return answer({ keys, policies: keys })
         }),
       },
@@ -162,7 +162,7 @@ function legacyPaths(services: SystemServices): PathDef[] {
       { injected: true, fields },
       {
         read: reads('Read', async (context) => {
-          const record = await policies.get(scopeOf(context).view, text(context, 'name'))
+          const record = await policies.get(scopeOf(context).view, text(context, 'name'), of(context))
           return record && answer({ name: record.name, rules: record.text })
         }),
         update: writes('Write', (context) => put(services, context)),
@@ -180,11 +180,12 @@ const capabilityFields = {
 }
 
 function capabilityPaths(services: SystemServices): PathDef[] {
-  const { policies, tokens } = services
+  const { tokens } = services
   const ask = async (context: HandlerContext, entry: TokenEntry | null): Promise<LogicalResponse> => {
-    if (!entry) throw new HoldfastError('ERR_BAD_REQUEST', 'invalid token')
+    // Tokens of other namespaces are none here, those of one above among them: whose they are and what they may is not for this one to know.
+    if (entry?.namespaceId !== of(context)) throw new HoldfastError('ERR_BAD_REQUEST', 'invalid token')
     // Where its holder is, nobody knows here: rules for some addresses only are not counted.
-    return capabilitiesOf(context, await policies.compileFor(scopeOf(context).view, entry), {
+    return capabilitiesOf(context, await scopeOf(context).aclOf(entry), {
       nowMs: context.nowMs,
       tokenTtlSeconds: lifetimeSeconds(entry),
     })
@@ -192,7 +193,7 @@ function capabilityPaths(services: SystemServices): PathDef[] {
   const given = async (context: HandlerContext): Promise<TokenEntry | null> => {
     const token = text(context, 'token')
     if (token === '') throw new HoldfastError('ERR_BAD_REQUEST', 'missing token')
-    return tokens.lookup(scopeOf(context).view, token)
+    return tokens.lookup(scopeOf(context).view, token, [of(context)])
   }
   const flags = { injected: true, fields: capabilityFields }
   return [
@@ -207,7 +208,9 @@ function capabilityPaths(services: SystemServices): PathDef[] {
       }),
     }),
     path('capabilities-accessor', 'What the token of an accessor may do on some paths.', flags, {
-      update: reads('Ask', async (context) => ask(context, await tokens.lookupAccessor(scopeOf(context).view, text(context, 'accessor')))),
+      update: reads('Ask', async (context) =>
+        ask(context, await tokens.lookupAccessor(scopeOf(context).view, text(context, 'accessor'), of(context))),
+      ),
     }),
   ]
 }

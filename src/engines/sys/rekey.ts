@@ -146,7 +146,7 @@ function backupPath({ rekey }: SystemServices, pattern: string, target: RekeyTar
   )
 }
 
-function statusBody(status: RekeyStatus, named: boolean): Record<string, unknown> {
+export function statusBody(status: RekeyStatus, named: boolean): Record<string, unknown> {
   return {
     nonce: shownNonce(status.nonce, named),
     started: status.started,
@@ -161,7 +161,7 @@ function statusBody(status: RekeyStatus, named: boolean): Record<string, unknown
   }
 }
 
-function resultBody(result: RekeyResult): Record<string, unknown> {
+export function resultBody(result: RekeyResult): Record<string, unknown> {
   const keys = result.keys.map((key) => Buffer.from(key))
   return {
     nonce: result.nonce,
@@ -176,7 +176,7 @@ function resultBody(result: RekeyResult): Record<string, unknown> {
   }
 }
 
-function verificationBody(status: VerificationStatus, named: boolean): Record<string, unknown> {
+export function verificationBody(status: VerificationStatus, named: boolean): Record<string, unknown> {
   return {
     nonce: shownNonce(status.nonce, named),
     started: status.started,

@@ -36,16 +36,17 @@ export function rolePaths({ roles }: PolicyStore): PathDef[] {
   const put = async (context: HandlerContext): Promise<null> => {
     const transaction = transactionOf(context)
     const name = text(context, 'name')
-    const before = await roles.get(transaction, name)
+    const before = await roles.get(transaction, name, context.mount.namespaceId)
     if (!before && !optional(context, 'policies')) throw new HoldfastError('ERR_BAD_REQUEST', "'policies' parameter not supplied or empty")
     const list = (key: 'policies' | 'entity_ids' | 'group_ids', present: readonly string[] | undefined): readonly string[] =>
       optional<string[]>(context, key) ?? present ?? []
-    await roles.put(transaction, name, {
+    const role = {
       description: optional<string>(context, 'description') ?? before?.description ?? '',
       policies: list('policies', before?.policies),
       entityIds: list('entity_ids', before?.entityIds),
       groupIds: list('group_ids', before?.groupIds),
-    })
+    }
+    await roles.put(transaction, name, role, context.mount.namespaceId)
     return null
   }
   return [
@@ -57,7 +58,7 @@ export function rolePaths({ roles }: PolicyStore): PathDef[] {
         list: reads('List', async (context) => {
           const after = optional<string>(context, 'after') ?? ''
           const limit = optional<number>(context, 'limit') ?? 0
-          const names = (await roles.list(scopeOf(context).view)).filter((name) => name > after)
+          const names = (await roles.list(scopeOf(context).view, context.mount.namespaceId)).filter((name) => name > after)
           return answer({ keys: limit > 0 ? names.slice(0, limit) : names })
         }),
       },
@@ -69,12 +70,12 @@ export function rolePaths({ roles }: PolicyStore): PathDef[] {
       { fields },
       {
         read: reads('Read', async (context) => {
-          const role = await roles.get(scopeOf(context).view, text(context, 'name'))
+          const role = await roles.get(scopeOf(context).view, text(context, 'name'), context.mount.namespaceId)
           return role && answer(shown(role))
         }),
         update: writes('Write', put),
         delete: writes('Delete', async (context) => {
-          await roles.delete(transactionOf(context), text(context, 'name'))
+          await roles.delete(transactionOf(context), text(context, 'name'), context.mount.namespaceId)
           return null
         }),
       },

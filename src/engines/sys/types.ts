@@ -2,16 +2,20 @@
  * What the system engine is made with: the lifecycle of a node and of its cluster, which only node/ can put together, and the
  * services whose data it shows. Everything here is called after token, policy and audit have been decided.
  */
-import type { BarrierStatus } from '#barrier/types.ts'
+import type { Barrier, BarrierStatus } from '#barrier/types.ts'
 import type { Clock } from '#base/clock.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
 import type { InFlightRequest } from '#core/core.ts'
+import type { Leasing } from '#core/leasing.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
+import type { QuotaStore } from '#quotas/store.ts'
 import type { ReplicaStatus, VerifyReport } from '#replica/types.ts'
 import type { RootGeneration } from '#seal/generate-root.ts'
+import type { NamespaceSeals } from '#seal/namespace-seals.ts'
 import type { RekeyService } from '#seal/rekey-types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
@@ -129,17 +133,24 @@ export interface SystemServices {
   readonly rekey: RekeyService
   readonly rootGeneration: RootGeneration
   readonly policies: PolicyStore
+  readonly namespaces: NamespaceStore
+  /** Absent where nothing is sealed (doubles in tests): then no namespace has a seal of its own. */
+  readonly namespaceSeals?: NamespaceSeals
   /** Whose aliases go with the mount that they belong to. */
   readonly identity: Pick<IdentityStore, 'dropMount'>
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly lockout: UserLockout
+  readonly leasing: Leasing
+  readonly quotas: { readonly store: QuotaStore }
   readonly snapshots: SnapshotService
   /** Below which scheduled snapshots may be kept on this node; null: nowhere. */
   readonly snapshotFolder: string | null
   readonly barrier: {
     status(): BarrierStatus
     rotate(reason?: string): Promise<unknown>
+    /** Absent where nothing is sealed: keyrings of namespaces are not looked after then. */
+    readonly read?: Barrier['read']
   }
   /** Types that can be mounted. */
   readonly engines: readonly EngineDef[]

@@ -17,7 +17,7 @@ export function wrappingPaths({ wrapping }: SystemServices): PathDef[] {
   const section = (context: HandlerContext) => cubbyholeSection(scopeOf(context).mounts)
   const find = async (context: HandlerContext): Promise<TokenEntry> => {
     const token = text(context, 'token') || (context.request.token ?? '')
-    const entry = token === '' ? null : await wrapping.find(scopeOf(context).view, token)
+    const entry = token === '' ? null : await wrapping.find(scopeOf(context).view, token, context.mount.namespaceId)
     if (!entry) throw invalid()
     return entry
   }

@@ -2,6 +2,7 @@
  * What rots while nobody looks: one change to one file of a stopped node, all else durable. Either the node refuses to start, or nothing that it
  * promised is gone; the oracles see to that.
  */
+import { crc32c } from '@node-rs/crc32'
 import { scanLog } from '#store/levelfiles.ts'
 import type { Prng } from '../prng.ts'
 import type { SimDisk } from './disk.ts'
@@ -130,8 +131,12 @@ function changeRecords(disk: SimDisk, path: string, change: (records: Buffer[]) 
 /** Documented: what was appended in the last moments, before the mark followed, is proved by the peers alone (ack.ts). */
 function isMarked(disk: SimDisk, directory: string, log: string): boolean {
   const ack = disk.file(`${directory}/acknowledged`).cache.view()
-  // A slot is a byte for its version, then a sequence number and the index, of eight bytes each (ack.ts).
-  const marks = [0, 512].map((at) => (ack.length >= at + 17 ? ack.readUInt32BE(at + 13) : 0))
+  // A slot is a byte for its version, then a sequence number and the index, of eight bytes each, a chain of 32 and a checksum (ack.ts). One whose writing a
+  // full disk cut short marks nothing, though its index can be read.
+  const slots = [0, 512].map((at) => ack.subarray(at, at + 53))
+  const marks = slots.map((slot) =>
+    slot.length === 53 && crc32c(slot.subarray(0, 49)) === slot.readUInt32BE(49) ? slot.readUInt32BE(13) : 0,
+  )
   const last = entriesIn(readRecords(disk.file(log).cache.view())).at(-1)
   return last !== undefined && Math.max(...marks) >= last.index
 }

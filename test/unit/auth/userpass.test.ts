@@ -138,18 +138,14 @@ describe('what the user says of tokens', () => {
     [{ token_ttl: -1 }, "'token_ttl' cannot be negative"],
     [{ token_ttl: 100, token_max_ttl: 50 }, "'token_ttl' cannot be greater than 'token_max_ttl'"],
     [{ token_type: 'odd' }, `invalid 'token_type' value "odd"`],
-    [{ token_type: 'batch' }, "'token_type' expected 'service' or 'default', got 'batch'"],
+    [
+      { token_type: 'batch', token_period: '1h' },
+      "'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens",
+    ],
     [{ token_bound_cidrs: 'nowhere' }, 'bound CIDR expected an address or address/bits, got "nowhere"'],
   ])('is refused where it makes no sense: %j', async (body, error) => {
     const answer = await user('alice', body)
     expect([answer.status, answer.body.errors]).toEqual([400, [error]])
-  })
-
-  test('makes no batch token, which there are none of yet', async () => {
-    await node.write('sys/auth/userpass/tune', { token_type: 'batch' })
-    expect((await login('alice', 'right')).status).toBe(400)
-    await node.write('sys/auth/userpass/tune', { token_type: 'service' })
-    expect((await login('alice', 'right')).body.auth.token_type).toBe('service')
   })
 
   test('is capped by the mount, with a warning', async () => {

@@ -29,7 +29,8 @@ import { TestCluster } from '../replica/cluster.ts'
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 120_000 })
 
 const linear = { kind: 'linearizable' } as const
-const sections: readonly Section[] = ['root', 'team'].flatMap((namespace) => ['kv', 'kv2'].map((mount) => ({ namespace, mount })))
+/** 'own' has a seal of its own. */
+const sections: readonly Section[] = ['root', 'team', 'own'].flatMap((namespace) => ['kv', 'kv2'].map((mount) => ({ namespace, mount })))
 const paths = ['a', 'b', 'f/a', 'f/b', 'f/g/c', 'd']
 
 interface Place extends Section {
@@ -114,6 +115,8 @@ async function refusedAll(what: string, forged: readonly { place: Place; record:
   count(what, forged.length)
 }
 
+const ownRootKey = (): SecretBytes => new SecretBytes(new Uint8Array(32).fill(3))
+
 const restore = (): Promise<void> => forge(places.map(({ key, record }) => ({ key, value: record })))
 
 beforeAll(async () => {
@@ -134,6 +137,10 @@ beforeAll(async () => {
   const { keys } = await seal.init(asked, async () => '')
   share = hex(keys[0] ?? new Uint8Array(0))
   await seal.unseal({ key: share, reset: false })
+  await barrier.transact(async ({ keyrings }) => {
+    const record = Buffer.from('{}')
+    keyrings?.create('own', 'root', { rootKey: ownRootKey(), sealConfig: record, wrappedRootKey: record })
+  })
   const found: Place[] = []
   for (const [at, section] of sections.entries())
     for (const [i, path] of paths.entries()) {
@@ -173,8 +180,8 @@ test('values: every record at every other place', async () => {
       else if (place.mount !== from.mount) count('of those, across mounts')
     }
   }
-  expect(counts['values swapped']).toBe(24 * 23)
-  expect(counts['of those, across namespaces']).toBe(24 * 12)
+  expect(counts['values swapped']).toBe(36 * 35)
+  expect(counts['of those, across namespaces']).toBe(36 * 24)
   await restore()
   expect(await readAll(places)).toEqual(places.map(() => null))
 })
@@ -229,7 +236,7 @@ test('names: a key under another folder, mount or namespace, bent or cut, is lis
     count(what, forged.length)
   }
   const folders = [...new Map(places.map((place) => [hex(prefixOf(place)), place])).values()]
-  expect(folders).toHaveLength(12)
+  expect(folders).toHaveLength(18)
   for (const from of places) {
     const own = prefixOf(from)
     const moved = folders
@@ -261,32 +268,100 @@ test('names: a key under another folder, mount or namespace, bent or cut, is lis
   expect(await barrier.read(linear, (view) => view.list(sections[0]!, ''))).toEqual(['a', 'b', 'd', 'f/'])
 })
 
-test('name keys: cut, bent, or those of another namespace', async () => {
+/** Records of the namespaces' keys by what their names begin with, in no order. */
+async function bareRecords(prefix: string): Promise<(readonly [Uint8Array, Uint8Array])[]> {
   await loadKeys()
-  const nameKeys = dump().filter(([key]) => Buffer.from(key).includes('core/name-key/'))
-  expect(nameKeys).toHaveLength(2)
-  const [[rootAt, rootRecord], [teamAt, teamRecord]] = nameKeys as [[Uint8Array, Uint8Array], [Uint8Array, Uint8Array]]
-  const refuses = async (what: string, root: Uint8Array, team: Uint8Array): Promise<void> => {
-    await forge([
-      { key: rootAt, value: root },
-      { key: teamAt, value: team },
-    ])
-    expect(await readAll(places)).toEqual(places.map(() => 'ERR_DECRYPT'))
-    count(what, 2)
+  return dump().filter(([key]) => Buffer.from(key).includes(prefix))
+}
+
+/** Each of `records` bent, cut, and in the place of each other, all of them at once; `namespaces` are those that must not be opened then. */
+async function refusesInPlace(
+  what: string,
+  records: readonly (readonly [Uint8Array, Uint8Array])[],
+  namespaces: readonly string[],
+): Promise<void> {
+  const inNone = places.filter(({ namespace }) => namespaces.includes(namespace))
+  const refuses = async (how: string, forged: readonly Uint8Array[]): Promise<void> => {
+    await forge(records.map(([key], i) => ({ key, value: forged[i] ?? null })))
+    const codes = await readAll(inNone)
+    for (const code of codes) expect(['ERR_DECRYPT', 'ERR_NAMESPACE_SEALED', 'ERR_UPGRADE_REQUIRED'], `${what} ${how}`).toContain(code)
+    count(`${what} ${how}`, records.length)
   }
-  await refuses('name keys swapped', teamRecord, rootRecord)
-  for (let length = 0; length < rootRecord.length; length += 3)
-    await refuses('name keys cut', rootRecord.subarray(0, length), teamRecord.subarray(0, length))
-  for (let bit = 0; bit < rootRecord.length * 8; bit += 13) {
-    const [root, team] = [rootRecord, teamRecord].map((record) =>
-      Uint8Array.from(record).with(bit >> 3, (record[bit >> 3] ?? 0) ^ (1 << (bit & 7))),
-    ) as [Uint8Array, Uint8Array]
-    await refuses('name keys with a bit flipped', root, team)
+  const shortest = Math.min(...records.map(([, record]) => record.length))
+  for (let shift = 1; shift < records.length; shift++)
+    await refuses(
+      'swapped',
+      records.map((_, i) => records[(i + shift) % records.length]![1]),
+    )
+  for (let length = 0; length < shortest; length += 3)
+    await refuses(
+      'cut',
+      records.map(([, record]) => record.subarray(0, length)),
+    )
+  for (let bit = 0; bit < shortest * 8; bit += 13)
+    await refuses(
+      'with a bit flipped',
+      records.map(([, record]) => Uint8Array.from(record).with(bit >> 3, (record[bit >> 3] ?? 0) ^ (1 << (bit & 7)))),
+    )
+  await forge(records.map(([key, value]) => ({ key, value })))
+}
+
+test('name keys: cut, bent, or those of another namespace', async () => {
+  const nameKeys = await bareRecords('core/name-key/')
+  expect(nameKeys).toHaveLength(3)
+  await refusesInPlace('name keys', nameKeys, ['root', 'team', 'own'])
+  expect(await readAll(places)).toEqual(places.map(() => null))
+})
+
+test('keyrings of namespaces: cut, bent, or those of another; a value of one namespace says nothing in another', async () => {
+  const keyrings = await bareRecords('core/namespace-keyring/')
+  expect(keyrings).toHaveLength(2)
+  // Open ones would be kept: as after a restart, each is opened anew.
+  const closed = places.filter(({ namespace }) => namespace !== 'root')
+  const reopen = async (): Promise<void> => {
+    seal.seal()
+    await seal.unseal({ key: share, reset: false })
+    try {
+      barrier.namespaces.open('own', ownRootKey())
+    } catch (error) {
+      expect(isHoldfastError(error)).toBe(true)
+    }
   }
-  await forge([
-    { key: rootAt, value: rootRecord },
-    { key: teamAt, value: teamRecord },
-  ])
+  await refusesInPlace('keyrings of namespaces, while they are open,', keyrings, ['team', 'own'])
+  const swapped = keyrings.map(([key], i) => ({ key, value: keyrings[(i + 1) % 2]![1] }))
+  for (const forged of [
+    swapped,
+    ...[0, 1, 2, 9, 12, 40].map((at) => keyrings.map(([key, value]) => ({ key, value: changed(value, at) }))),
+    ...[0, 5, 10, 60].map((length) => keyrings.map(([key, value]) => ({ key, value: value.subarray(0, length) }))),
+  ]) {
+    await forge(forged)
+    await reopen()
+    for (const code of await readAll(closed)) expect(['ERR_DECRYPT', 'ERR_NAMESPACE_SEALED', 'ERR_UPGRADE_REQUIRED']).toContain(code)
+    expect((await readAll(places.filter(({ namespace }) => namespace === 'root'))).every((code) => code === null)).toBe(true)
+    count('keyrings of namespaces, after a restart', keyrings.length)
+  }
+  await forge(keyrings.map(([key, value]) => ({ key, value })))
+  await reopen()
+  expect(await readAll(places)).toEqual(places.map(() => null))
+})
+
+test("whether a namespace is sealed: its record can't be made by who writes to the disk", async () => {
+  const states = await bareRecords('core/namespace-seal/')
+  expect(states).toHaveLength(1)
+  const [[key, open]] = states as [[Uint8Array, Uint8Array]]
+  await barrier.transact(async ({ keyrings }) => keyrings?.setSealed('own', true))
+  const [[, sealed]] = (await bareRecords('core/namespace-seal/')) as [[Uint8Array, Uint8Array]]
+  const own = places.filter(({ namespace }) => namespace === 'own')
+  for (let bit = 0; bit < sealed.length * 8; bit += 7) {
+    await forge([{ key, value: Uint8Array.from(sealed).with(bit >> 3, (sealed[bit >> 3] ?? 0) ^ (1 << (bit & 7))) }])
+    for (const code of await readAll(own)) expect(code === 'ERR_DECRYPT' || code === 'ERR_NAMESPACE_SEALED').toBe(true)
+    count("a namespace's seal, with a bit flipped")
+  }
+  // An older one, put back: without the key nothing opens.
+  await forge([{ key, value: open }])
+  expect(new Set(await readAll(own))).toEqual(new Set(['ERR_NAMESPACE_SEALED']))
+  count("a namespace's seal, an older one put back")
+  barrier.namespaces.open('own', ownRootKey())
   expect(await readAll(places)).toEqual(places.map(() => null))
 })
 
@@ -334,6 +409,7 @@ test('the keyring and the wrapped root key: whatever stands in their place opens
     await forge([{ key: bareKey(name), value: genuine }])
   }
   await seal.unseal({ key: share, reset: false })
+  barrier.namespaces.open('own', ownRootKey())
   expect(await readAll(places)).toEqual(places.map(() => null))
 })
 

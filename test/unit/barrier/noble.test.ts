@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { gcm } from '@noble/ciphers/aes.js'
 import { describe, expect, test } from 'vitest'
 import {
+  fixtureOwnRootKey,
   fixtureRootKey,
   fixtureSections,
   fixtureValues,
@@ -27,6 +28,8 @@ const readJson = <T>(level: number, name: string): T => JSON.parse(readFileSync(
 const sealed: Readonly<Record<string, (bytes: Buffer, sample: (name: string) => Buffer) => string>> = {
   keyring: (bytes) => `term ${readKeyring(openBoxByNoble(rootKey, 'core/keyring', bytes)).activeTerm}`,
   box: (bytes) => `term ${readKeyring(openBoxByNoble(rootKey, 'core/keyring', bytes)).activeTerm}`,
+  "namespace's keyring": (bytes) =>
+    `term ${readKeyring(openBoxByNoble(rootKey, `core/namespace-keyring/${'ab'.repeat(8)} in `, bytes.subarray(10))).activeTerm}`,
   'value envelope': (bytes, sample) => {
     const { terms } = readKeyring(openBoxByNoble(rootKey, 'core/keyring', sample('keyring')))
     return Buffer.from(openEnvelopeByNoble(terms, Buffer.from([0x10, 1, 2]), bytes)).toString()
@@ -78,6 +81,7 @@ const clear = [
   'acknowledged mark',
   'kept members',
   'key uses',
+  "namespace's seal",
   'seal configuration',
   'entity and group record',
   'snapshot schedule',
@@ -95,6 +99,7 @@ describe.each(levels)('what a release of level %i wrote', (level) => {
     expect(held).toEqual({
       keyring: 'term 1',
       box: 'term 1',
+      "namespace's keyring": 'term 1',
       'value envelope': 'a value',
       'forwarded request': 'version 3 of secret/a',
       'backup of shares': 'of rekey n',
@@ -105,12 +110,18 @@ describe.each(levels)('what a release of level %i wrote', (level) => {
   })
 
   test('a state behind the barrier: every value, name and key', () => {
-    expectWhole(openByNoble(recordsOf(readJson<BarrierFixture>(level, 'barrier.json')), rootKey, fixtureSections))
+    expectWhole(
+      openByNoble(recordsOf(readJson<BarrierFixture>(level, 'barrier.json')), rootKey, fixtureSections, {
+        own: fixtureOwnRootKey().reveal(),
+      }),
+    )
   })
 })
 
 test('what this release writes', async () => {
-  expectWhole(openByNoble(recordsOf(await recordBarrier()), fixtureRootKey().reveal(), fixtureSections))
+  expectWhole(
+    openByNoble(recordsOf(await recordBarrier()), fixtureRootKey().reveal(), fixtureSections, { own: fixtureOwnRootKey().reveal() }),
+  )
 })
 
 function expectWhole({ values, bare, activeTerm, opened }: OpenedState): void {
@@ -120,11 +131,16 @@ function expectWhole({ values, bare, activeTerm, opened }: OpenedState): void {
   expect(plain).toEqual(sorted(fixtureValues))
   expect(activeTerm).toBe(3)
   const names = fixtureValues.reduce((sum, { path }) => sum + path.split('/').length, 0)
-  expect(opened).toEqual({ boxes: 1, envelopes: fixtureValues.length + bare.size, names })
-  expect([...bare.keys()].filter((name) => name.startsWith('core/name-key/'))).toHaveLength(2)
-  expect([...bare.keys()].filter((name) => name.startsWith('core/key-uses/')).toSorted()).toEqual([
-    'core/key-uses/1',
-    'core/key-uses/2',
-    'core/key-uses/3',
-  ])
+  // Boxes: the root's keyring, and that of the namespace with its own seal. Envelopes: two keyrings of namespaces beside values and bare records.
+  expect(opened).toEqual({ boxes: 2, envelopes: fixtureValues.length + bare.size + 2, names })
+  const named = (start: string): string[] => [...bare.keys()].filter((name) => name.startsWith(start)).toSorted()
+  expect(named('core/name-key/')).toHaveLength(4)
+  expect(named('core/namespace-seal/')).toHaveLength(1)
+  // Terms 1 and 2 of two of them, 1 of the third.
+  expect(
+    named('core/namespace-key-uses/')
+      .map((name) => name.slice(-1))
+      .toSorted(),
+  ).toEqual(['1', '1', '1', '2', '2'])
+  expect(named('core/key-uses/')).toEqual(['core/key-uses/1', 'core/key-uses/2', 'core/key-uses/3'])
 }

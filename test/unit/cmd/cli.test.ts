@@ -334,6 +334,42 @@ describe('tokens, policies, mounts, audit', () => {
     expect(readFileSync(file, 'utf8')).toBe('path "a" {\n  capabilities = ["read"]\n}\n')
     expect((await runCommand('policy fmt -', { stdin: 'path "a" {' })).code).toBe(1)
   })
+  test('lease lookup, renew, revoke', async () => {
+    const api = 'sys/leases'
+    const looked = await against({ [`POST ${api}/lookup`]: { json: { data: { id: 'db/creds/x/1', ttl: 60 } } } }, 'lease lookup /db/creds/x/1')
+    expect([looked.last?.body, looked.out.includes('db/creds/x/1')]).toEqual([{ lease_id: 'db/creds/x/1' }, true])
+    expect((await against({ [`LIST ${api}/lookup/db`]: { json: { data: { keys: ['creds/'] } } } }, 'lease lookup -prefix db')).out).toContain('creds/')
+    const renewed = await against({ [`POST ${api}/renew`]: { json: { lease_id: 'a/1' } } }, 'lease renew -increment=1h a/1')
+    expect(renewed.last?.body).toEqual({ lease_id: 'a/1', increment: '1h' })
+    expect((await against({ [`POST ${api}/revoke`]: {} }, 'lease revoke a/1')).last?.body).toEqual({ lease_id: 'a/1', sync: false })
+    expect((await against({ [`POST ${api}/revoke-prefix/a/b`]: {} }, 'lease revoke -prefix -sync a/b/')).last?.body).toEqual({ sync: true })
+    expect((await against({ [`POST ${api}/revoke-force/a`]: {} }, 'lease revoke -prefix -force a')).code).toBe(0)
+    expect((await against({}, 'lease revoke -force a')).code).toBe(1)
+  })
+  test('namespace list, create, lookup, patch, delete, lock, unlock', async () => {
+    const api = 'sys/namespaces'
+    const listed = await against({ [`LIST ${api}`]: { json: { data: { keys: ['a/', 'b/'] } } } }, 'namespace list -namespace=/team/')
+    expect(listed.out).toContain('a/\nb/\n')
+    expect(listed.last?.headers['x-vault-namespace']).toBe('team')
+    expect((await against({ [`LIST ${api}`]: { status: 404 } }, 'namespace list')).code).toBe(2)
+    const made = await against(
+      { [`POST ${api}/team/app`]: { json: { data: { id: 'abc' } } } },
+      'namespace create -custom-metadata=a=b team/app/',
+    )
+    expect(made.last?.body).toEqual({ custom_metadata: { a: 'b' } })
+    expect((await against({ [`GET ${api}/team`]: { json: { data: { id: 'abc' } } } }, 'namespace lookup team')).out).toContain('abc')
+    const patch = 'namespace patch -custom-metadata=a=b -remove-custom-metadata=c team'
+    const patched = await against({ [`PATCH ${api}/team`]: { json: { data: { id: 'abc' } } } }, patch)
+    expect(patched.last?.body).toEqual({ custom_metadata: { a: 'b', c: null } })
+    expect((await against({}, 'namespace patch team')).code).toBe(2)
+    const gone = await against({ [`DELETE ${api}/team`]: { json: { data: { status: 'in-progress' } } } }, 'namespace delete team')
+    expect(gone.out).toBe('Success! Namespace team/ is being deleted, with all that lies in it\n')
+    expect((await against({ [`POST ${api}/api-lock/lock`]: { json: { data: { unlock_key: 'k' } } } }, 'namespace lock')).out).toContain(
+      'unlock_key',
+    )
+    const unlocked = await against({ [`POST ${api}/api-lock/unlock/team`]: {} }, 'namespace unlock -unlock-key=- team', { stdin: 'k' })
+    expect(unlocked.last?.body).toEqual({ unlock_key: 'k' })
+  })
   test('secrets enable, tune, list, disable, move', async () => {
     const kv = await against({ 'POST sys/mounts/secret': {} }, 'secrets enable -path=secret/ -max-lease-ttl=1h kv-v2')
     expect(kv.last?.body).toEqual({ type: 'kv', config: { max_lease_ttl: '1h' }, options: { version: '2' } })

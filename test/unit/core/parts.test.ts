@@ -1,3 +1,4 @@
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { HoldfastError } from '#base/errors.ts'
@@ -101,7 +102,7 @@ describe('jobs', () => {
     const clock = standingClock()
     const status = { role: 'leader', ready: true }
     const deps = { jobs, clock, barrier: new MemoryBarrier(), replica: { status: () => status }, log: silentLogger } as unknown as CoreDeps
-    const runner = new LeaderJobs(deps, new EngineRegistry([]), new MountReader())
+    const runner = new LeaderJobs(deps, new EngineRegistry([]), new MountReader(), createNamespaceStore({ random: systemRandom }))
     const seconds = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i += 1) {
         clock.advance(1_000)

@@ -13,6 +13,7 @@ const trust = 'unit/transport/trust.test.ts'
 const forwarding = 'unit/node/forwarding.test.ts'
 const forged = 'unit/barrier/forged.test.ts'
 const renewal = 'unit/node/renewal.test.ts'
+const thief = 'e2e/thief.test.ts'
 const simulator = 'unit/simulator/cluster.test.ts::a few seeds are clean, and do what they are for'
 
 const deed = (tries: string, gets: string, ...shown: readonly Shown[]): Deed => ({ tries, gets, shown })
@@ -30,6 +31,7 @@ export const could: readonly Deed[] = [
     'sees ciphertext, lengths, times, members and addresses; no name, value, token or path',
     'unit/barrier/barrier.test.ts::what is written is read back, here and on a follower; nothing of it is readable below',
     `${forwarding}::shows the network, and whoever leads without the key, neither token nor answer`,
+    `${thief}::is sent ciphertext: what he acknowledges as a member holds no value, name or token`,
   ),
   deed(
     'votes, acknowledges, campaigns and leads in its name',
@@ -57,6 +59,7 @@ export const could: readonly Deed[] = [
     'asks for a new certificate',
     'gets one for the key that it stole, and for no other',
     `${renewal}::no member gets a certificate for a key that is not its own`,
+    `${thief}::forwards requests of his own making, and is refused by every node; a new certificate is of the key that he stole`,
   ),
 ]
 
@@ -67,6 +70,7 @@ export const couldNot: readonly Deed[] = [
     "none gets into an unsealed node's log",
     `${unproven}::takes no command %s into its log`,
     simulator,
+    `${thief}::leads for a moment, and nothing that he says is taken: no command, no membership, no snapshot`,
   ),
   deed(
     'changes the membership, or slips an update into the leaving of a joint one',
@@ -79,6 +83,7 @@ export const couldNot: readonly Deed[] = [
     'nobody believes them: no stale read',
     `${unproven}::believes no read index without its proof, nor one that was made for another question`,
     simulator,
+    `${thief}::holds a node as its leader and answers its questions: no read of it is older than what was acknowledged`,
   ),
   deed(
     'sends a snapshot of its own making, or a genuine one with something moved, cut, left out or put in',
@@ -97,6 +102,7 @@ export const couldNot: readonly Deed[] = [
     'refused before they are read; who forwarded to it learns that the outcome is not known',
     `${forwarding}::is believed only from a node that holds the barrier's key, for whom and from whom it was made`,
     `${forged}::forwarded requests: cut, bent, of another sender, receiver, direction or cluster`,
+    `${thief}::forwards requests of his own making, and is refused by every node; a new certificate is of the key that he stole`,
   ),
   deed(
     'says again what was once said: at another place of the log, of a snapshot, of a forwarding',
@@ -114,6 +120,11 @@ export const couldNot: readonly Deed[] = [
     `${forged}::root keys that an auto seal wrapped: not of another place, not cut, not bent`,
   ),
   deed(
+    'asks for the key of a namespace with its own seal, or says again what another node asked',
+    'nothing: no request without a key of the barrier is answered, and what is answered nobody else opens',
+    `unit/node/namespace-keys.test.ts::who has no key of the barrier is told nothing; another asker, an old request and another generation get nothing`,
+  ),
+  deed(
     'speaks as another member, or for another cluster',
     'refused: a key speaks for one node',
     `${trust}::a member may not speak as another node, nor for another cluster`,
@@ -127,5 +138,6 @@ export const couldNot: readonly Deed[] = [
     'goes on after `operator raft remove-peer`',
     'its connections end at once, in both directions, and it may not come back',
     `${trust}::a peer that is removed is cut off at once, in both directions, and may not come back`,
+    `${thief}::is cut off by remove-peer: from then on he hears nothing and is answered nothing`,
   ),
 ]

@@ -26,7 +26,7 @@ export interface Served {
 
 export async function serve(
   handler: Handler,
-  options: Partial<HttpListenerOptions> & Pick<HttpCore, 'rawBody' | 'uploadBytesMax'> = {},
+  options: Partial<HttpListenerOptions> & Pick<HttpCore, 'rawBody' | 'uploadBytesMax' | 'admit' | 'quotas'> = {},
 ): Promise<Served> {
   const seen: Request[] = []
   const core: HttpCore = {
@@ -36,6 +36,8 @@ export async function serve(
     },
     ...(options.rawBody ? { rawBody: options.rawBody } : {}),
     ...(options.uploadBytesMax ? { uploadBytesMax: options.uploadBytesMax } : {}),
+    ...(options.admit ? { admit: options.admit } : {}),
+    ...(options.quotas ? { quotas: options.quotas } : {}),
   }
   const listener = createHttpListener({
     core,

@@ -4,6 +4,7 @@ import { systemClock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
+import { requestKindPattern } from '#transport/protocol.ts'
 import { Renewal, renewKind } from '#node/renewal.ts'
 import type { Member, ReplicaStatus } from '#replica/types.ts'
 import { fingerprint, issueNodeCertificate, needsRenewal } from '#transport/certificates.ts'
@@ -36,6 +37,7 @@ async function pair(options: { readonly days?: number; readonly issuer?: 'anothe
       transport: () => ({
         request: async (_to, kind, body) => {
           expect(kind).toBe(renewKind)
+          expect(kind, 'what the transport takes').toMatch(requestKindPattern)
           return other()!.answer(id, body)
         },
       }),

@@ -1,0 +1,266 @@
+/**
+ * Quotas in a request's way. Rate limits come before everything that costs: before the body is read, before a view, before the token. Two kinds must
+ * wait: those that count entities know their client when the token is looked up, those of a role when the login's fields are read. A request is counted on
+ * the node that took it from its client, or, where it had to wait, on the node that evaluates it; once in either case.
+ */
+import type { Clock } from '#base/clock.ts'
+import { HoldfastError } from '#base/errors.ts'
+import type { ReadView } from '#barrier/types.ts'
+import type { NamespaceStore } from '#namespaces/store.ts'
+import type { Limiter, Verdict } from '#quotas/limiter.ts'
+import { countedFor, countsEntities } from '#quotas/limits.ts'
+import type { Target } from '#quotas/match.ts'
+import type { Quotas, QuotaStore } from '#quotas/store.ts'
+import type { RateQuota } from '#quotas/types.ts'
+import type { MountReader, MountRoute } from './mounts.ts'
+import { operationDef, type EngineRegistry } from './router.ts'
+import type { Place } from './place.ts'
+import type { CoreResponse, HandlerContext, LogicalResponse, OperationDef, PathDef, Request } from './types.ts'
+
+/** What core takes of quotas. */
+export interface QuotaService {
+  readonly store: QuotaStore
+  readonly limiter: Limiter
+  /** Absent: nobody counts leases, and no number of them is too many. */
+  readonly leases?: LeaseCounter
+}
+
+/** How many leases and tokens there are, by the leader's memory; null while they are being counted, and where this node does not lead. */
+export interface LeaseCounter {
+  /** Of a mount; of the whole namespace for null. */
+  count(namespaceId: string, mountUuid: string | null): number | null
+  /** Of all namespaces. */
+  total(): number | null
+}
+
+const saysRole = ({ operation }: Request, def: PathDef | null): boolean =>
+  def !== null && operationDef(def, operation)?.login?.roleOf !== undefined
+
+/** Answered by each node for itself without ever looking at a token: no entity would be found out. */
+const asksNoToken = (def: PathDef | null): boolean => def?.whileSealed === true || (def?.local === true && def.unauthenticated === true)
+
+/** A login, a token that a token makes, or a secret with a lease; not what is prolonged. */
+function lends({ mount, rest }: MountRoute, { login }: OperationDef, response: LogicalResponse | null): boolean {
+  if (response === null || mount.type === 'system') return false
+  if (response.auth !== undefined) return login !== undefined || (mount.type === 'token' && rest.startsWith('create'))
+  return response.leaseId !== undefined && response.leaseId !== ''
+}
+
+function leasesRefusal(path: string): HoldfastError {
+  const text = `request path ${JSON.stringify(path)}: lease count quota exceeded`
+  return new HoldfastError('ERR_RATE_LIMITED', text, {
+    errors: [`1 error occurred:\n\t* ${text}\n\n`],
+    hint: 'revoke what nobody needs, or raise the quota: sys/quotas/lease-count',
+  })
+}
+
+/** What a request may be, where its namespace says so. Absent keys: as the listener says. */
+export interface RequestBounds {
+  readonly bodyBytesMax?: number
+  readonly jsonDepthMax?: number
+  readonly durationMsMax?: number
+}
+
+interface GateDeps {
+  readonly quotas: QuotaService
+  readonly registry: EngineRegistry
+  readonly mounts: MountReader
+  readonly namespaces: Pick<NamespaceStore, 'lastSeen' | 'byId'>
+  readonly clock: Clock
+}
+
+/** How a request stands: what was decided, or what decides later. */
+interface Standing {
+  verdict: Verdict | null
+  waits: 'entity' | 'role' | null
+}
+
+const counted: Standing = Object.freeze({ verdict: null, waits: null })
+const rootIds: readonly string[] = ['root']
+
+interface Guess {
+  readonly target: Target
+  readonly route: MountRoute | null
+  /** From the root down. */
+  readonly fullPath: string
+}
+
+export class QuotaGate {
+  readonly #deps: GateDeps
+  /** By the request as it came in: each is judged once, however often it is evaluated. */
+  readonly #standings = new WeakMap<Request, Standing>()
+  readonly #quiet = new WeakSet<object>()
+
+  constructor(deps: GateDeps) {
+    this.#deps = deps
+  }
+
+  get #quotas(): Quotas {
+    return this.#deps.quotas.store.current
+  }
+
+  /** Refuses, lets through, or leaves it for later. The refusal; null when the request goes on. */
+  admit(request: Request): HoldfastError | null {
+    const { rateLimits } = this.#quotas
+    if (rateLimits.size === 0 || this.#standings.has(request)) return null
+    const standing = this.#judge(request)
+    this.#standings.set(request, standing)
+    return standing.verdict === null || standing.verdict.allowed ? null : this.#refusal(request, standing.verdict)
+  }
+
+  #judge(request: Request): Standing {
+    const { rateLimits, isExempt } = this.#quotas
+    const guess = this.#guess(request)
+    if (isExempt(guess.fullPath)) return counted
+    const def = this.#defOf(guess)
+    if (rateLimits.asksRole(guess.target.mountUuid) && saysRole(request, def)) return { verdict: null, waits: 'role' }
+    const quota = rateLimits.match(guess.target, null)
+    if (quota === null) return counted
+    // A token that is none is found out when it is looked up, and is counted by its address then.
+    if (countsEntities(quota) && request.token !== null && request.token !== '' && !asksNoToken(def))
+      return { verdict: null, waits: 'entity' }
+    return request.forwardedFrom === undefined ? { verdict: this.#take(quota, request, ''), waits: null } : counted
+  }
+
+  #defOf({ route }: Guess): PathDef | null {
+    return (route && this.#deps.registry.paths(route.mount)?.match(route.rest)?.def) ?? null
+  }
+
+  #take(quota: RateQuota, { clientAddress: address }: Request, entityId: string): Verdict {
+    const { limit, client, shown } = countedFor(quota, { address, entityId })
+    return this.#deps.quotas.limiter.take(limit, client, shown, this.#deps.clock.monotonicMs())
+  }
+
+  /** The token is known: `entityId` is whose it is, '' nobody's. @throws ERR_RATE_LIMITED. */
+  identified(request: Request, entityId: string): void {
+    if (this.#standings.get(request)?.waits === 'entity') this.#judgeLate(request, entityId, null)
+  }
+
+  /** A login's fields are read (or can't be: null), and it is about to be carried out. @throws ERR_RATE_LIMITED. */
+  async loggingIn(request: Request, context: HandlerContext | null): Promise<void> {
+    if (this.#standings.get(request)?.waits !== 'role') return
+    if (context === null) return this.#judgeLate(request, '', null)
+    const { mount, path } = context
+    const match = this.#deps.registry.paths(mount)?.match(path)
+    const roleOf = match && operationDef(match.def, context.operation)?.login?.roleOf
+    this.#judgeLate(request, context.token?.entityId ?? '', (await roleOf?.(context)) ?? null)
+  }
+
+  #judgeLate(request: Request, entityId: string, role: string | null): void {
+    const quota = this.#quotas.rateLimits.match(this.#guess(request).target, role)
+    const verdict = quota && this.#take(quota, request, entityId)
+    this.#standings.set(request, { verdict, waits: null })
+    if (verdict !== null && !verdict.allowed) throw this.#refusal(request, verdict)
+  }
+
+  /**
+   * A request has lent something: refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
+   * (a new leader) nothing is refused; requests at the same moment may each be the last one.
+   * @throws ERR_RATE_LIMITED.
+   */
+  lent(
+    { line, route, request }: Pick<Place, 'line' | 'route' | 'request'>,
+    operation: OperationDef,
+    response: LogicalResponse | null,
+  ): void {
+    const { leaseCounts } = this.#quotas
+    const { leases } = this.#deps.quotas
+    if (leaseCounts.size === 0 || leases === undefined || route === null || !lends(route, operation, response)) return
+    const namespaces = line.map(({ id }) => id).toReversed()
+    const quota = leaseCounts.match({ namespaces, mountUuid: route.mount.uuid, rest: route.rest }, null)
+    if (quota === null) return
+    // What a namespace inherits counts its own leases; what the root gives to all counts all of them.
+    const counts =
+      quota.mountUuid === null && quota.namespaceId === 'root' && quota.inheritable
+        ? leases.total()
+        : leases.count(namespaces[0]!, quota.mountUuid)
+    if (counts !== null && counts >= quota.leasesMax) throw leasesRefusal(request.path)
+  }
+
+  #refusal(request: Request, { retryAfterSeconds }: Verdict): HoldfastError {
+    const error = new HoldfastError('ERR_RATE_LIMITED', `request path ${JSON.stringify(request.path)}: rate limit quota exceeded`, {
+      retryAfterSeconds,
+    })
+    if (!this.#quotas.config.auditRefused) this.#quiet.add(error)
+    return error
+  }
+
+  /** Whether this is a refusal that leaves no records: what a flood can't do to the audit. */
+  isQuiet(error: unknown): boolean {
+    return typeof error === 'object' && error !== null && this.#quiet.has(error)
+  }
+
+  /** The answer with what it says of the limit: always when that was passed, else where the configuration says so. */
+  dressed(request: Request, response: CoreResponse): CoreResponse {
+    const verdict = this.#standings.get(request)?.verdict
+    if (!verdict || (verdict.allowed && !this.#quotas.config.answerHeaders)) return response
+    return {
+      ...response,
+      headers: {
+        ...response.headers,
+        'x-ratelimit-limit': String(verdict.limit),
+        'x-ratelimit-remaining': String(verdict.remaining),
+        'x-ratelimit-reset': String(verdict.resetSeconds),
+      },
+    }
+  }
+
+  /** What a request may be; null: as the listener says. */
+  bounds(request: Request): RequestBounds | null {
+    const { requestLimits } = this.#quotas
+    if (requestLimits.size === 0) return null
+    const quota = requestLimits.match(this.#guess(request).target, null)
+    if (quota === null) return null
+    return {
+      ...(quota.bodyBytesMax > 0 ? { bodyBytesMax: quota.bodyBytesMax } : {}),
+      ...(quota.jsonDepthMax > 0 ? { jsonDepthMax: quota.jsonDepthMax } : {}),
+      ...(quota.durationSecondsMax > 0 ? { durationMsMax: quota.durationSecondsMax * 1_000 } : {}),
+    }
+  }
+
+  /** Of this node's last look: so that what lies there is known before a request is read. */
+  async alongside(view: ReadView, namespaceIds: readonly string[]): Promise<void> {
+    for (const id of namespaceIds) {
+      await this.#deps.namespaces.byId(view, id)
+      await this.#deps.mounts.read(view, id)
+    }
+  }
+
+  /**
+   * Where the request goes, by what was last read here. A namespace or mount that nobody has asked for yet, and that has no quota, is not known: what holds
+   * above it is what holds for it.
+   */
+  #guess(request: Request): Guess {
+    const header = request.namespace === 'root' ? '' : request.namespace
+    const line = header === '' ? rootIds : this.#down(rootIds, header.split('/'))
+    if (line === null)
+      return { target: { namespaces: rootIds, mountUuid: null, rest: '' }, route: null, fullPath: `${header}/${request.path}` }
+    return this.#below(line, request.path, header === '' ? '' : `${header}/`)
+  }
+
+  #down(line: readonly string[], names: readonly string[]): readonly string[] | null {
+    let found = line
+    for (const name of names) {
+      const next = this.#deps.namespaces.lastSeen(found[0]!, name)
+      if (next === null) return null
+      found = [next.id, ...found]
+    }
+    return found
+  }
+
+  #below(line: readonly string[], path: string, prefix: string): Guess {
+    const { mounts, namespaces } = this.#deps
+    const fullPath = prefix + path
+    let found = line
+    for (let rest = path; ;) {
+      const route = mounts.lastSeen(found[0]!)?.route(rest) ?? null
+      const slash = rest.indexOf('/')
+      const next = route === null && slash > 0 ? namespaces.lastSeen(found[0]!, rest.slice(0, slash)) : null
+      if (next === null) {
+        return { target: { namespaces: found, mountUuid: route?.mount.uuid ?? null, rest: route?.rest ?? rest }, route, fullPath }
+      }
+      found = [next.id, ...found]
+      rest = rest.slice(slash + 1)
+    }
+  }
+}

@@ -1,0 +1,380 @@
+/**
+ * What the isolation matrix works with: a namespace in which there is one of everything, and for every operation of every route a request that succeeds
+ * there. A route without a recipe gets its path from `params` and an empty body; if that does not succeed in its own namespace the matrix fails, and
+ * whoever adds a route adds its recipe here.
+ */
+import type { Answer, HouseNode } from './core-house.ts'
+
+type Body = Record<string, unknown>
+
+export interface World {
+  readonly path: string
+  /** Stands in every secret of this namespace, and in none of another. */
+  readonly canary: string
+  readonly id: string
+  readonly admin: string
+  /** Kind -> token of this namespace. */
+  readonly tokens: ReadonlyMap<string, string>
+  readonly facts: Readonly<Record<string, string>>
+}
+
+export interface Recipe {
+  readonly params?: Readonly<Record<string, string>>
+  readonly body?: Body
+  /** The caller; the namespace's administrator otherwise. */
+  readonly token?: string | null
+  readonly wrapTtlSeconds?: number
+  /** Of what is answered without a token the credentials decide: theirs, not the caller's, are tried in the other namespace. */
+  readonly credentials?: boolean
+  readonly query?: Readonly<Record<string, string>>
+}
+
+const everything =
+  'path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "scan", "sudo"] }\npath "sys/namespaces/api-lock/*" { capabilities = ["update", "sudo"] }'
+
+let serial = 0
+const fresh = (name: string): string => `${name}-${(serial += 1)}`
+
+export class Maker {
+  readonly #node: HouseNode
+  readonly path: string
+
+  constructor(node: HouseNode, path: string) {
+    this.#node = node
+    this.path = path
+  }
+
+  send(
+    operation: 'read' | 'update' | 'list' | 'delete',
+    path: string,
+    body: Body = {},
+    more: { token?: string | null; wrapTtlSeconds?: number } = {},
+  ) {
+    return this.#node.ask({ operation, method: 'TEST', namespace: this.path, path, body, ...more })
+  }
+
+  async write(path: string, body: Body = {}, more: { token?: string | null; wrapTtlSeconds?: number } = {}): Promise<Answer['body']> {
+    const answer = await this.send('update', path, body, more)
+    if (answer.status >= 300) throw new Error(`${this.path} ${path}: expected to be written, got ${answer.status} ${answer.text}`)
+    return answer.body
+  }
+
+  async read(path: string): Promise<Answer['body']> {
+    const answer = await this.send('read', path)
+    if (answer.status >= 300) throw new Error(`${this.path} ${path}: expected to be read, got ${answer.status} ${answer.text}`)
+    return answer.body
+  }
+
+  async mount(table: 'mounts' | 'auth', at: string, body: Body): Promise<void> {
+    if ((await this.send('read', `sys/${table}/${at}`)).status >= 300) await this.write(`sys/${table}/${at}`, body)
+  }
+}
+
+/** Makes what is missing, so that it can be called again after anything was deleted. */
+export async function populate(node: HouseNode, path: string, before: World | null): Promise<World> {
+  const make = new Maker(node, path)
+  const canary = `canary-of-${path}`
+  const facts: Record<string, string> = {}
+  if (before === null) await new Maker(node, '').write(`sys/namespaces/${path}`, { custom_metadata: { note: canary } })
+  const { id } = (await new Maker(node, '').read(`sys/namespaces/${path}`)).data
+  for (const child of ['c', 'c2'])
+    if ((await make.send('read', `sys/namespaces/${child}`)).status === 404) await make.write(`sys/namespaces/${child}`)
+  facts['doomed'] = await doomedNamespace(make, before?.facts['doomed'])
+  await mountAll(make)
+  await make.write('sys/policies/acl/all', { policy: everything })
+  await make.write('sys/policies/acl/pol', { policy: `# ${canary}\npath "kv1/x" { capabilities = ["read"] }` })
+  await make.write('sys/policies/acl/fold/p', { policy: 'path "kv1/x" { capabilities = ["read"] }' })
+  await make.write('sys/roles/rl', { policies: ['pol'], description: canary })
+  await make.write('kv1/x', { value: canary })
+  await make.write('kv1/deep/y', { value: canary })
+  for (let version = 0; version < 2; version += 1) await make.write('kv2/data/x', { data: { value: canary, version } })
+  await make.write('kv2/data/deep/y', { data: { value: canary } })
+  await transit(make, facts)
+  await users(make, facts, canary)
+  await people(make, facts, canary)
+  const made = await make.write('auth/token/create', { policies: ['all'], ttl: '2h', meta: { note: canary } })
+  facts['victim'] = made.auth.client_token
+  facts['accessor'] = made.auth.accessor
+  facts['lease'] = await newLease(make)
+  facts['lent'] = (await make.read('lend/creds/x')).lease_id
+  await make.write('auth/token/roles/role1', { allowed_policies: ['all', 'pol'] })
+  facts['wrapped'] = (await make.write('sys/wrapping/wrap', { value: canary }, { wrapTtlSeconds: 600 })).wrap_info.token
+  if (before === null) {
+    await make.mount('mounts', 'before', { type: 'kv' })
+    facts['migration'] = (await make.write('sys/remount', { from: 'before', to: 'after' })).data.migration_id
+  } else facts['migration'] = before.facts['migration']!
+  const tokens = before?.tokens ?? (await callers(make, facts))
+  const admin = tokens.get('administrator')!
+  await make.write('cubbyhole/mine', { value: canary }, { token: admin })
+  return { path, canary, id, admin, tokens, facts }
+}
+
+/** A namespace to be deleted: that of before, unless it is. */
+async function doomedNamespace(make: Maker, present = ''): Promise<string> {
+  if (present !== '' && (await make.read(`sys/namespaces/${present}`)).data.tainted === false) return present
+  const name = fresh('d')
+  await make.write(`sys/namespaces/${name}`)
+  return name
+}
+
+async function mountAll(make: Maker): Promise<void> {
+  await make.mount('mounts', 'kv1', { type: 'kv', options: { version: '1' } })
+  await make.mount('mounts', 'kv2', { type: 'kv', options: { version: '2' } })
+  await make.mount('mounts', 'spare', { type: 'kv' })
+  await make.mount('auth', 'spare', { type: 'userpass' })
+  await make.mount('mounts', 'lend', { type: 'lending' })
+  await make.mount('mounts', 'transit', { type: 'transit' })
+  await make.mount('auth', 'userpass', { type: 'userpass', config: { user_lockout_config: { lockout_threshold: 1_000 } } })
+  await make.mount('auth', 'approle', { type: 'approle' })
+}
+
+async function transit(make: Maker, facts: Record<string, string>): Promise<void> {
+  await make.write('transit/keys/k')
+  await make.write('transit/keys/k/config', { deletion_allowed: true })
+  facts['ciphertext'] = (await make.write('transit/encrypt/k', { plaintext: Buffer.from('text').toString('base64') })).data.ciphertext
+}
+
+async function users(make: Maker, facts: Record<string, string>, canary: string): Promise<void> {
+  await make.write('auth/userpass/users/alice', { password: canary, token_policies: ['all'] })
+  await make.write('auth/approle/role/r', { token_policies: ['all'] })
+  facts['roleId'] = (await make.read('auth/approle/role/r/role-id')).data.role_id
+  const secretId = (await make.write('auth/approle/role/r/secret-id', { metadata: JSON.stringify({ note: canary }) })).data
+  facts['secretId'] = secretId.secret_id
+  facts['secretIdAccessor'] = secretId.secret_id_accessor
+  const auths = (await make.read('sys/auth')).data
+  facts['userpassAccessor'] = auths['userpass/'].accessor
+  facts['approleAccessor'] = auths['approle/'].accessor
+  facts['password'] = canary
+}
+
+/** Of a token that was made just now, in a folder that has none of before. */
+async function newLease(make: Maker): Promise<string> {
+  const role = fresh('lease')
+  await make.write(`auth/token/roles/${role}`, { allowed_policies: ['pol'] })
+  await make.write(`auth/token/create/${role}`, { ttl: '2h' })
+  const listed = await make.send('list', `sys/leases/lookup/auth/token/create/${role}/`)
+  return `auth/token/create/${role}/${listed.body.data.keys[0]}`
+}
+
+/** By names that stay, where the ids may be others each time. */
+async function people(make: Maker, facts: Record<string, string>, canary: string): Promise<void> {
+  await make.write('identity/entity', { name: 'e1', metadata: { note: canary } })
+  facts['entity'] = (await make.read('identity/entity/name/e1')).data.id
+  facts['mergeable'] = (await make.write('identity/entity', { name: fresh('m') })).data.id
+  await make.write('identity/entity-alias', { name: 'an-alias', canonical_id: facts['entity'], mount_accessor: facts['approleAccessor'] })
+  facts['alias'] = (await make.read('identity/entity/name/e1')).data.aliases[0].id
+  await make.write('identity/group', { name: 'g1', metadata: { note: canary }, member_entity_ids: [facts['entity']] })
+  facts['group'] = (await make.read('identity/group/name/g1')).data.id
+  await make.write('identity/group', { name: 'x1', type: 'external' })
+  facts['external'] = (await make.read('identity/group/name/x1')).data.id
+  const aliased = async (): Promise<string | undefined> => (await make.read('identity/group/name/x1')).data.alias.id
+  if ((await aliased()) === undefined) {
+    await make.write('identity/group-alias', {
+      name: fresh('theirs'),
+      canonical_id: facts['external'],
+      mount_accessor: facts['approleAccessor'],
+    })
+  }
+  facts['groupAlias'] = (await aliased())!
+}
+
+/** Tokens of every kind. */
+async function callers(make: Maker, facts: Record<string, string>): Promise<Map<string, string>> {
+  const token = async (body: Body, at = 'create'): Promise<string> => (await make.write(`auth/token/${at}`, body)).auth.client_token
+  await make.write('auth/token/roles/role1', { allowed_policies: ['all', 'pol'] })
+  const admin = await token({ policies: ['all'], no_parent: true, no_default_policy: true })
+  const of = new Map([
+    ['administrator', admin],
+    ['default policy only', await token({ policies: ['default'] })],
+    ['periodic', await token({ policies: ['all'], period: '1h' })],
+    ['limited uses', await token({ policies: ['all'], num_uses: 1_000_000 })],
+    ['child', (await make.write('auth/token/create', { policies: ['all'] }, { token: admin })).auth.client_token],
+    ['of a role', await token({ policies: ['all'] }, 'create/role1')],
+    [
+      'login by password',
+      (await make.write('auth/userpass/login/alice', { password: facts['password'] }, { token: null })).auth.client_token,
+    ],
+    [
+      'login by approle',
+      (await make.write('auth/approle/login', { role_id: facts['roleId'], secret_id: facts['secretId'] }, { token: null })).auth
+        .client_token,
+    ],
+    ['wrapping', (await make.write('sys/wrapping/wrap', { value: 'x' }, { wrapTtlSeconds: 3_600 })).wrap_info.token],
+  ])
+  const batch = await make.send('update', 'auth/token/create', { policies: ['all'], type: 'batch', ttl: '1h' })
+  if (batch.status === 200) of.set('batch', batch.body.auth.client_token)
+  return of
+}
+
+/** What the segments of patterns are called when no recipe says otherwise, by the type of the mount. */
+const params: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  system: { path: 'kv1', name: 'pol', urlbytes: '8', source: 'platform', urlalgorithm: 'sha2-256' },
+  cubbyhole: { path: 'mine' },
+  lending: { name: 'x' },
+  kv: { path: 'x' },
+  transit: { name: 'k' },
+  token: { role_name: 'role1' },
+  userpass: { username: 'alice' },
+  approle: { role_name: 'r' },
+}
+
+const folderOf = (lease: string): string => lease.slice(0, lease.lastIndexOf('/'))
+
+const withId = (id: string): Recipe => ({ params: { id } })
+const setting = (name: string, value: unknown) => (): Recipe => ({ body: { [name]: value } })
+
+/** 'TYPE PATTERN OPERATION' or 'TYPE PATTERN'. */
+const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
+  'system mounts/:path* update': () => ({ params: { path: fresh('kv') }, body: { type: 'kv' } }),
+  'system mounts/:path* delete': () => ({ params: { path: 'spare' } }),
+  'system auth/:path* delete': () => ({ params: { path: 'spare' } }),
+  'system mounts/:path*/tune update': setting('description', 'tuned'),
+  'system auth/:path*': () => ({ params: { path: 'userpass' } }),
+  'system auth/:path* update': () => ({ params: { path: fresh('ap') }, body: { type: 'approle' } }),
+  'system auth/:path*/tune': () => ({ params: { path: 'userpass' }, body: { description: 'tuned' } }),
+  'system remount': () => ({ body: { from: 'spare', to: fresh('moved') } }),
+  'system remount/status/:migration_id': ({ facts }) => ({ params: { migration_id: facts['migration']! } }),
+  'system policies/acl/:name* update': () => ({ body: { policy: 'path "a" { capabilities = ["read"] }' } }),
+  'system policies/acl/:name* patch': () => ({ body: { policy: 'path "b" { capabilities = ["read"] }' } }),
+  'system policies/acl/:name* list': () => ({ params: { name: 'fold' } }),
+  'system policies/detailed/acl/:name*': () => ({ params: { name: 'fold' } }),
+  'system policy/:name* update': () => ({ body: { policy: 'path "c" { capabilities = ["read"] }' } }),
+  'system capabilities': ({ facts }) => ({ body: { token: facts['victim'], paths: ['kv1/x'] } }),
+  'system capabilities-self': () => ({ body: { paths: ['kv1/x'] } }),
+  'system capabilities-accessor': ({ facts }) => ({ body: { accessor: facts['accessor'], paths: ['kv1/x'] } }),
+  'system policies/explain': () => ({ body: { path: 'kv1/x' } }),
+  'system roles/:name': () => ({ params: { name: 'rl' }, body: { policies: ['pol'] } }),
+  'system internal/ui/mounts/:path*': ({ admin }) => ({ params: { path: 'kv1/x' }, token: admin }),
+  'system tools/hash': () => ({ body: { input: 'aGVsbG8=' } }),
+  'system tools/hash/:urlalgorithm': () => ({ body: { input: 'aGVsbG8=' } }),
+  'system wrapping/wrap': () => ({ body: { a: 1 }, wrapTtlSeconds: 60 }),
+  'system wrapping/unwrap': ({ facts }) => ({ body: { token: facts['wrapped'] }, credentials: true }),
+  'system wrapping/lookup': ({ facts }) => ({ body: { token: facts['wrapped'] }, credentials: true }),
+  'system wrapping/rewrap': ({ facts }) => ({ body: { token: facts['wrapped'] }, credentials: true }),
+  'system locked-users/:mount_accessor/unlock/:alias_identifier*': ({ facts }) => ({
+    params: { mount_accessor: facts['userpassAccessor']!, alias_identifier: 'alice' },
+  }),
+  'system leases/lookup update': ({ facts }) => ({ body: { lease_id: facts['lease'] } }),
+  'system leases/renew': ({ facts }) => ({ body: { lease_id: facts['lent'] } }),
+  'system leases/revoke': ({ facts }) => ({ body: { lease_id: facts['lease'] } }),
+  'system renew': ({ facts }) => ({ body: { lease_id: facts['lent'] } }),
+  'system revoke': ({ facts }) => ({ body: { lease_id: facts['lease'] } }),
+  'system leases/renew/:url_lease_id*': ({ facts }) => ({ params: { url_lease_id: facts['lent']! } }),
+  'system leases/revoke/:url_lease_id*': ({ facts }) => ({ params: { url_lease_id: facts['lease']! } }),
+  'system renew/:url_lease_id*': ({ facts }) => ({ params: { url_lease_id: facts['lent']! } }),
+  'system revoke/:url_lease_id*': ({ facts }) => ({ params: { url_lease_id: facts['lease']! } }),
+  'system leases/lookup/:prefix*?': ({ facts }) => ({ params: { prefix: folderOf(facts['lease']!) } }),
+  'system leases/revoke-prefix/:prefix*': ({ facts }) => ({ params: { prefix: folderOf(facts['lease']!) } }),
+  'system leases/revoke-force/:prefix*': ({ facts }) => ({ params: { prefix: folderOf(facts['lease']!) } }),
+  'system revoke-prefix/:prefix*': ({ facts }) => ({ params: { prefix: folderOf(facts['lease']!) } }),
+  'system revoke-force/:prefix*': ({ facts }) => ({ params: { prefix: folderOf(facts['lease']!) } }),
+  'system leases read': () => ({ query: { type: 'irrevocable' } }),
+  'system leases/count read': () => ({ query: { type: 'irrevocable' } }),
+  'system namespaces/:path* delete': ({ facts }) => ({ params: { path: facts['doomed']! } }),
+  'system namespaces/:path*': () => ({ params: { path: 'c2' } }),
+  'system namespaces/:path* update': () => ({ params: { path: fresh('n') } }),
+  'system namespaces/:path* patch': () => ({ params: { path: 'c' }, body: { custom_metadata: { a: 'b' } } }),
+  'system namespaces/api-lock/lock/:path*': () => ({ params: { path: 'c2' } }),
+  'system namespaces/api-lock/unlock/:path*': () => ({ params: { path: 'c2' } }),
+  'cubbyhole :path*? update': () => ({ body: { value: 'x' } }),
+  'cubbyhole :path*? list': () => ({ params: { path: '' } }),
+  'identity entity': () => ({ body: { name: fresh('e') } }),
+  'identity entity/id/:id': ({ facts }) => withId(facts['entity']!),
+  'identity entity/id/:id update': ({ facts }) => ({ params: { id: facts['entity']! }, body: { metadata: { a: 'b' } } }),
+  'identity entity/name/:name*': () => ({ params: { name: 'e1' } }),
+  'identity entity/batch-delete': ({ facts }) => ({ body: { entity_ids: [facts['mergeable']] } }),
+  'identity entity/merge': ({ facts }) => ({ body: { from_entity_ids: [facts['mergeable']], to_entity_id: facts['entity'] } }),
+  'identity entity-alias': ({ facts }) => ({ body: { name: fresh('al'), mount_accessor: facts['userpassAccessor'] } }),
+  'identity entity-alias/id/:id': ({ facts }) => withId(facts['alias']!),
+  'identity entity-alias/id/:id update': ({ facts }) => ({ params: { id: facts['alias']! }, body: { custom_metadata: { a: 'b' } } }),
+  'identity group': () => ({ body: { name: fresh('g') } }),
+  'identity group/id/:id': ({ facts }) => withId(facts['group']!),
+  'identity group/id/:id update': ({ facts }) => ({ params: { id: facts['group']! }, body: { metadata: { a: 'b' } } }),
+  'identity group/name/:name*': () => ({ params: { name: 'g1' } }),
+  'identity group-alias': ({ facts }) => ({
+    body: { name: fresh('ga'), mount_accessor: facts['userpassAccessor'], canonical_id: facts['external'] },
+  }),
+  'identity group-alias/id/:id': ({ facts }) => withId(facts['groupAlias']!),
+  'identity group-alias/id/:id update': ({ facts }) => ({
+    params: { id: facts['groupAlias']! },
+    body: { name: fresh('ga'), mount_accessor: facts['approleAccessor'], canonical_id: facts['external'] },
+  }),
+  'identity lookup/entity': ({ facts }) => ({ body: { id: facts['entity'] } }),
+  'identity lookup/group': ({ facts }) => ({ body: { id: facts['group'] } }),
+  'kv config update': setting('max_versions', 7),
+  'kv data/:path*? create': () => ({ params: { path: fresh('new') }, body: { data: { a: 1 } } }),
+  'kv data/:path*? update': () => ({ body: { data: { a: 1 } } }),
+  'kv data/:path*? patch': () => ({ body: { data: { a: 1 } } }),
+  'kv delete/:path*?': setting('versions', [1]),
+  'kv undelete/:path*?': setting('versions', [1]),
+  'kv destroy/:path*?': setting('versions', [1]),
+  'kv metadata/:path*? create': () => ({ params: { path: fresh('new') }, body: { max_versions: 3 } }),
+  'kv metadata/:path*? update': setting('max_versions', 5),
+  'kv metadata/:path*? patch': setting('max_versions', 6),
+  'kv metadata/:path*? list': () => ({ params: { path: '' } }),
+  'kv metadata/:path*? scan': () => ({ params: { path: '' } }),
+  'kv detailed-metadata/:path*?': () => ({ params: { path: '' } }),
+  'kv :path*? create': () => ({ params: { path: fresh('new') }, body: { a: 1 } }),
+  'kv :path*? update': setting('a', 1),
+  'kv :path*? list': () => ({ params: { path: '' } }),
+  'kv :path*? scan': () => ({ params: { path: '' } }),
+  'transit keys/:name update': () => ({ params: { name: fresh('k') } }),
+  'transit keys/:name/config': setting('deletion_allowed', true),
+  'transit encrypt/:name create': () => ({ params: { name: fresh('k') }, body: { plaintext: 'aGVsbG8=' } }),
+  'transit encrypt/:name update': setting('plaintext', 'aGVsbG8='),
+  'transit decrypt/:name': ({ facts }) => ({ body: { ciphertext: facts['ciphertext'] } }),
+  'transit rewrap/:name': ({ facts }) => ({ body: { ciphertext: facts['ciphertext'] } }),
+  'token create/:role_name': setting('policies', ['pol']),
+  'token lookup': ({ facts }) => ({ body: { token: facts['victim'] } }),
+  'token lookup-accessor': ({ facts }) => ({ body: { accessor: facts['accessor'] } }),
+  'token renew': ({ facts }) => ({ body: { token: facts['victim'] } }),
+  'token renew-self': ({ facts }) => ({ token: facts['victim']! }),
+  'token renew-accessor': ({ facts }) => ({ body: { accessor: facts['accessor'] } }),
+  'token revoke': ({ facts }) => ({ body: { token: facts['victim'] } }),
+  'token revoke-self': ({ facts }) => ({ token: facts['victim']! }),
+  'token revoke-accessor': ({ facts }) => ({ body: { accessor: facts['accessor'] } }),
+  'token revoke-orphan': ({ facts }) => ({ body: { token: facts['victim'] } }),
+  'token roles/:role_name update': setting('renewable', true),
+  'userpass login/:username': ({ facts }) => ({ body: { password: facts['password'] }, token: null, credentials: true }),
+  'userpass users/:username create': () => ({ params: { username: fresh('u') }, body: { password: 'something long' } }),
+  'userpass users/:username update': setting('token_policies', ['pol']),
+  'userpass users/:username/password': setting('password', 'something else'),
+  'userpass users/:username/policies': setting('token_policies', ['pol']),
+  'approle login': ({ facts }) => ({ body: { role_id: facts['roleId'], secret_id: facts['secretId'] }, token: null, credentials: true }),
+  'approle role/:role_name create': () => ({ params: { role_name: fresh('r') }, body: { token_policies: ['pol'] } }),
+  'approle role/:role_name update': setting('token_policies', ['all']),
+  'approle role/:role_name/policies update': setting('token_policies', ['all']),
+  'approle role/:role_name/bound-cidr-list update': setting('bound_cidr_list', ['127.0.0.1/32']),
+  'approle role/:role_name/secret-id-bound-cidrs update': setting('secret_id_bound_cidrs', ['127.0.0.1/32']),
+  'approle role/:role_name/token-bound-cidrs update': setting('token_bound_cidrs', ['127.0.0.1/32']),
+  'approle role/:role_name/bind-secret-id update': setting('bind_secret_id', true),
+  'approle role/:role_name/secret-id-num-uses update': setting('secret_id_num_uses', 0),
+  'approle role/:role_name/secret-id-ttl update': setting('secret_id_ttl', '1h'),
+  'approle role/:role_name/period update': setting('token_period', '1h'),
+  'approle role/:role_name/token-num-uses update': setting('token_num_uses', 0),
+  'approle role/:role_name/token-ttl update': setting('token_ttl', '1h'),
+  'approle role/:role_name/token-max-ttl update': setting('token_max_ttl', '1h'),
+  'approle role/:role_name/role-id update': () => ({ body: { role_id: fresh('id') } }),
+  'approle role/:role_name/custom-secret-id': () => ({ body: { secret_id: fresh('a-secret-of-some-length') } }),
+  'approle role/:role_name/secret-id/lookup': ({ facts }) => ({ body: { secret_id: facts['secretId'] } }),
+  'approle role/:role_name/secret-id/destroy': ({ facts }) => ({ body: { secret_id: facts['secretId'] } }),
+  'approle role/:role_name/secret-id-accessor/lookup': ({ facts }) => ({ body: { secret_id_accessor: facts['secretIdAccessor'] } }),
+  'approle role/:role_name/secret-id-accessor/destroy': ({ facts }) => ({ body: { secret_id_accessor: facts['secretIdAccessor'] } }),
+}
+
+/** How an operation of a route succeeds in `world`. */
+export function recipeOf(type: string, pattern: string, operation: string, world: World): Recipe {
+  const found = recipes[`${type} ${pattern} ${operation}`] ?? recipes[`${type} ${pattern}`]
+  return found?.(world) ?? {}
+}
+
+/** The pattern's path, its segments by the recipe or by what is usual for the type. */
+export function pathOf(type: string, pattern: string, recipe: Recipe): string {
+  return pattern
+    .replaceAll(/:([a-z_]+)(\*\?|\*)?/g, (_, name: string) => {
+      const value = recipe.params?.[name] ?? params[type]?.[name]
+      if (value === undefined) throw new Error(`${type} ${pattern}: expected a recipe for :${name} (test/support/isolation-world.ts)`)
+      return value
+    })
+    .replace(/\/$/, '')
+}
