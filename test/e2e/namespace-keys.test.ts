@@ -21,10 +21,26 @@ const call = (node: LocalNode, method: string, path: string, body?: unknown, nam
     timeoutMs: 15_000,
   })
 
+/** On a busy machine there may be no leader for a while: then nothing was done, and it is asked again. */
 async function must(node: LocalNode, method: string, path: string, body?: unknown, namespace = ''): Promise<Record<string, unknown>> {
-  const { status, body: answer } = await call(node, method, path, body, namespace)
-  if (status >= 300) throw new Error(`${method} ${path}: expected success, got ${status}: ${JSON.stringify(answer)}`)
-  return (answer?.['data'] ?? {}) as Record<string, unknown>
+  const deadline = performance.now() + waitMsMax
+  for (;;) {
+    const { status, body: answer } = await call(node, method, path, body, namespace)
+    if (status < 300) return (answer?.['data'] ?? {}) as Record<string, unknown>
+    if (answer?.['code'] !== 'ERR_NO_LEADER' || performance.now() > deadline)
+      throw new Error(`${method} ${path}: expected success, got ${status}: ${JSON.stringify(answer)}`)
+  }
+}
+
+/** Shares through one node after the other; begun anew where the leader changed in between. */
+async function unsealOwn(): Promise<void> {
+  await until('enough shares', async () => {
+    for (const [at, key] of shares.entries()) {
+      const { sealed } = await must(node(at % 3), 'PUT', 'sys/namespaces/own/unseal', { key })
+      if (sealed === false) return true
+    }
+    return false
+  })
 }
 
 async function valueIn(node: LocalNode, namespace: string, name = 'a'): Promise<unknown> {
@@ -157,7 +173,7 @@ test('a node that was killed comes back with it open, by the key of its peers; a
   await must(leader, 'PUT', 'sys/namespaces/own/seal')
   const refused = await call(leader, 'PUT', 'sys/namespaces/own/unseal', { key: old[0] })
   expect(JSON.stringify(refused.body)).toContain('replaced by a rekey')
-  for (const key of shares) await must(leader, 'PUT', 'sys/namespaces/own/unseal', { key })
+  await unsealOwn()
   await everywhere('own', 'own!')
   expect((await other.stop()).failed).toEqual([])
 })
@@ -168,11 +184,10 @@ test('all nodes restarted: the root opens, the namespace waits for its shares', 
   for (const each of cluster.nodes) cluster.spawn(each)
   await Promise.all(cluster.nodes.map((each) => cluster.waitForAnswer(each)))
   for (const each of cluster.nodes) await cluster.unseal(each)
-  const leader = await waitForLeader(cluster)
   await everywhere('next', 'next!')
   await everywhere('own', 'status 503')
-  expect(await must(leader, 'GET', 'sys/namespaces/own/seal-status')).toMatchObject({ sealed: true })
-  for (const key of shares) await must(leader, 'PUT', 'sys/namespaces/own/unseal', { key })
+  expect(await must(node(0), 'GET', 'sys/namespaces/own/seal-status')).toMatchObject({ sealed: true })
+  await unsealOwn()
   await everywhere('own/child', 'own/child!')
 })
 
