@@ -197,7 +197,7 @@ test('destroyed, it is gone for good; its neighbour is not touched', async () =>
   expect(open.status).toBe(400)
   await must(node(0), 'PUT', 'sys/namespaces/own/seal')
   const inside = await call(node(0), 'DELETE', 'sys/namespaces/own/delete-sealed')
-  expect(inside.status).toBe(400)
+  expect(inside.status).toBe(409)
   expect(await must(node(1), 'DELETE', 'sys/namespaces/own/delete-sealed?force=true')).toEqual({ status: 'destroyed', namespaces: 2 })
   for (const each of running.cluster.nodes)
     await until('no namespace', async () => (await call(each, 'GET', 'sys/namespaces/own')).status === 404)
