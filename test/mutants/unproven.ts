@@ -71,7 +71,8 @@ export const unprovenMutants: readonly Mutant[] = [
     failures: [34],
     file: chain,
     find: 'if (authenticator === null || proof === null || !isStateProof(proof, authenticator, this.#options.scope()))\n      throw refusedSnapshot',
-    replace: 'if (proof !== null && !isStateProof(proof, authenticator, this.#options.scope()))\n      throw refusedSnapshot',
+    replace:
+      'if (proof !== null && (authenticator === null || !isStateProof(proof, authenticator, this.#options.scope())))\n      throw refusedSnapshot',
     breaks: 'an unsealed node installs the state of whoever sends one',
     killedBy: { simulator: true, test: `${file}::installs no snapshot without a proof, nor with that of another state` },
   },

@@ -28,7 +28,7 @@ export async function giveKeys(
       },
     )
   if (keyrings === undefined || namespaceSeals === undefined)
-    throw new HoldfastError('ERR_INTERNAL', 'a barrier that seals expected, got another')
+    throw new HoldfastError('ERR_BAD_REQUEST', 'seal expected only where namespaces can have one of their own, got one')
   using fresh = await namespaceSeals.make(parseNamespaceSeal(wish))
   keyrings.create(made.id, made.parentId!, fresh.seal)
   const keys = fresh.keys.map((key) => Buffer.from(key.buffer, key.byteOffset, key.length))
