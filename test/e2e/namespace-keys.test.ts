@@ -162,6 +162,13 @@ test('a node that was killed comes back with it open, by the key of its peers; a
   const tookMs = await until('the namespace on the node that came back', async () => (await valueIn(victim, 'own', 'b')) === 'after')
   console.log(`open after ${Math.round(tookMs)} ms`)
   other.down.delete(victim)
+  // Wrapped, the new shares would lie under the keys around it.
+  const wrapped = await fetch(`${leader.apiAddress}/v1/sys/namespaces/own/rekey/init`, {
+    method: 'PUT',
+    headers: { 'x-vault-token': running.cluster.rootToken, 'x-vault-wrap-ttl': '60' },
+    body: JSON.stringify({ secret_shares: 1, secret_threshold: 1 }),
+  })
+  expect([wrapped.status, await wrapped.text()]).toEqual([400, expect.stringContaining('request to wrap the answer')])
   const begun = await must(victim, 'PUT', 'sys/namespaces/own/rekey/init', { secret_shares: 2, secret_threshold: 2 })
   await must(leader, 'PUT', 'sys/namespaces/own/rekey/update', { nonce: begun['nonce'], key: shares[0] })
   const done = await must(victim, 'PUT', 'sys/namespaces/own/rekey/update', { nonce: begun['nonce'], key: shares[1] })
