@@ -6,7 +6,7 @@ import { bareKey } from './bare.ts'
 import { concatBytes } from './bytes.ts'
 import { Keyring } from './keyring.ts'
 import { encodeRingState, Protection, Ring, ringHead, ringNames, ringPlace, type RingState } from './ring.ts'
-import { sealRingHandover } from './rings.ts'
+import { recordsAbove, sealRingHandover } from './rings.ts'
 import type { CollectingTransaction } from './transaction.ts'
 import type { KeyringWrites, NamespaceSealChange, NamespaceSealRecord, OwnSeal } from './types.ts'
 import type { OpenedView } from './view.ts'
@@ -131,6 +131,18 @@ export class TransactionKeyrings implements KeyringWrites {
     return true
   }
 
+  underOwnSeal(namespace: string): boolean {
+    if (this.#idOf(namespace) === '') return false
+    try {
+      let ring = this.#born.get(this.#idOf(namespace)) ?? this.#resolve(namespace)
+      while (ring !== null && !ring.ownSeal) ring = ring.parent
+      return ring !== null
+    } catch {
+      // Sealed, or destroyed, since the request was let in.
+      return true
+    }
+  }
+
   /** Keyrings with their own seal that were made here: who committed them keeps them open. The others are wiped. */
   takeOwnSealed(): readonly Ring[] {
     const taken = [...this.#born.values()].filter((ring) => ring.ownSeal)
@@ -161,7 +173,9 @@ export class TransactionKeyrings implements KeyringWrites {
     const { ring, state } = this.#view.context.keys.recordKeys(namespace)
     if (ring !== null) this.#transaction.read(ring)
     if (state !== null) this.#transaction.read(state)
-    return this.#view.context.keys.ring(this.#view.state, namespace)
+    const found = this.#view.context.keys.ring(this.#view.state, namespace)
+    for (const key of recordsAbove(found)) this.#transaction.read(key)
+    return found
   }
 
   #open(namespace: string): Ring {

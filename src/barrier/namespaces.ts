@@ -37,6 +37,8 @@ export class BarrierNamespaces implements NamespaceKeys {
   readonly #listeners = new Set<(closed: readonly string[] | null) => void>()
   /** Own seals, as the feed says that they are to be. Read anew whenever the barrier is opened or the whole state was replaced. */
   readonly #states = new Map<string, RingState>()
+  /** Of which the feed has spoken since the last scan began: what that one finds in its older view says nothing of them. */
+  readonly #heard = new Set<string>()
   /** One more with each opening, sealing and replacement: a scan of before says nothing of now. */
   #life = 0
   /** The life that `#states` is whole for. */
@@ -86,6 +88,7 @@ export class BarrierNamespaces implements NamespaceKeys {
   #changed(keys: OpenedKeys, view: StateView, id: string, stateChanged: boolean, replaced = false): void {
     try {
       if (stateChanged || replaced) {
+        this.#heard.add(id)
         const state = keys.rings.state(view, id)
         if (state === null) this.#states.delete(id)
         else this.#states.set(id, state)
@@ -118,19 +121,31 @@ export class BarrierNamespaces implements NamespaceKeys {
     const life = this.#life
     if (this.#scanned === life) return
     const keys = this.#options.keys()
+    this.#heard.clear()
     const view = this.#options.view()
     const cursor = view.keyCursor(statesFrom, rangeEnd(statesFrom))
     try {
       for (let key = await cursor.next(); key !== undefined && this.#life === life; key = await cursor.next()) {
         const id = byteString(key).slice(statesFrom.length)
         // What the feed has said meanwhile is newer.
-        const state = this.#states.has(id) ? null : keys.rings.state(view, id)
+        const state = this.#states.has(id) || this.#heard.has(id) ? null : this.#stateOrNull(keys, view, id)
         if (state !== null) this.#states.set(id, state)
       }
       if (this.#life === life) this.#scanned = life
     } finally {
       await cursor.close()
       view.release()
+    }
+  }
+
+  /** One that can't be read keeps the keys of the others from nobody. */
+  #stateOrNull(keys: OpenedKeys, view: StateView, id: string): ReturnType<OpenedKeys['rings']['state']> {
+    try {
+      return keys.rings.state(view, id)
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_DECRYPT')) throw error
+      this.#options.log.warn({ keyring: id, error: error.code }, "whether a namespace is to be open can't be read: it stays closed here")
+      return null
     }
   }
 

@@ -27,6 +27,17 @@ export function sealRingHandover(keyring: Keyring, rootKey: Uint8Array, random: 
   return sealBox(key.reveal(), ringNames.handover(keyring.id), rootKey, random)
 }
 
+/**
+ * The records of the keyrings that `ring` stands under, and of whether they are open: who writes under it has read them, or what was sealed before an outer namespace was
+ * could be committed after it.
+ */
+export function* recordsAbove(ring: Ring | null): Generator<Uint8Array> {
+  for (let above = ring?.parent ?? null; above !== null; above = above.parent) {
+    yield bareKey(ringNames.keyring(above.id))
+    yield bareKey(ringNames.state(above.id))
+  }
+}
+
 export class Rings {
   readonly #options: RingsOptions
   readonly #open = new Map<string, Ring>()

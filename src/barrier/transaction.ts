@@ -7,6 +7,7 @@ import type { Op } from '#store/types.ts'
 import { KeyClass } from './bare.ts'
 import { byteString, concatBytes, rangeEnd, startsWith } from './bytes.ts'
 import { TransactionKeyrings } from './keyring-writes.ts'
+import { recordsAbove } from './rings.ts'
 import { window } from './list.ts'
 import type { Overlay } from './list.ts'
 import { nameKeyBytes, sectionBytes } from './names.ts'
@@ -235,7 +236,9 @@ export class CollectingTransaction implements Transaction, Overlay {
     // And what it is sealed under must be open until then.
     if (recordKeys.ring !== null) this.#reads.set(byteString(recordKeys.ring), recordKeys.ring)
     if (recordKeys.state !== null) this.#reads.set(byteString(recordKeys.state), recordKeys.state)
-    return names?.section(section.mount, classOf(section)) ?? null
+    const found = names?.section(section.mount, classOf(section)) ?? null
+    for (const key of recordsAbove(found?.ring ?? null)) this.#reads.set(byteString(key), key)
+    return found
   }
 
   #beget(section: Section): SectionNames {

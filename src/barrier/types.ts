@@ -73,6 +73,8 @@ export interface KeyringWrites {
    * sealed one. False when it has none.
    */
   destroy(namespace: string): boolean
+  /** Whether it, or one that it lies in, has a seal of its own: then nothing of it may lie under the root's keys. True where that can't be told. */
+  underOwnSeal(namespace: string): boolean
 }
 
 /** How a namespace's keys are, as far as this node knows. */

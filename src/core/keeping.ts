@@ -23,6 +23,10 @@ const fencesAnswer = ({ onceKey, found, token }: Trace): boolean =>
 export const fences = (trace: Trace, error: unknown): boolean =>
   fencesAnswer(trace) && !passing(error) && !(isHoldfastError(error) && error.status === 403)
 
+/** What is laid down lies under the root's keys: of a namespace with a seal of its own that would be what the root's keys must not open. */
+const isSealedApart = (transaction: Transaction, { namespace }: Trace): boolean =>
+  namespace !== null && transaction.keyrings?.underOwnSeal(namespace.id) === true
+
 export class Keeping {
   readonly once = new Once()
   readonly #deps: Pick<CoreDeps, 'barrier' | 'replica' | 'tokens' | 'nodeId' | 'log'>
@@ -44,7 +48,8 @@ export class Keeping {
   async answered(transaction: Transaction, request: Request, trace: Trace, evaluated: Evaluated): Promise<void> {
     if (trace.onceKey === null || evaluated.kind === 'replayed') return
     // An effect outside of the state is only noted as begun: repeated, nobody could tell whether it was done.
-    if (evaluated.kind === 'later' || evaluated.response?.unkept === true) return this.#put(transaction, request, trace, null)
+    if (evaluated.kind === 'later' || evaluated.response?.unkept === true || isSealedApart(transaction, trace))
+      return this.#put(transaction, request, trace, null)
     if (transaction.writes === 0 && !fencesAnswer(trace)) return
     assert(trace.def !== null, 'an answer expected to be of a path')
     trace.rendered = renderResponse(request.id, trace.operation, trace.def, evaluated.response)
@@ -54,7 +59,7 @@ export class Keeping {
   /** Lays down the failure of a request that writes all the same (a token's use), or was repeated. */
   async failed(transaction: Transaction, request: Request, trace: Trace, error: unknown): Promise<void> {
     if (passing(error) || (transaction.writes === 0 && !fences(trace, error))) return
-    await this.#put(transaction, request, trace, answerOfFailure(error))
+    await this.#put(transaction, request, trace, isSealedApart(transaction, trace) ? null : answerOfFailure(error))
   }
 
   /** Runs an effect outside of the state, after the transaction that noted it. What was surely not done may be tried again under its id. */
@@ -81,6 +86,7 @@ export class Keeping {
     const { onceKey, found, operation, token } = trace
     if (onceKey === null || found?.kind !== 'first') return
     const ended = token !== null && request.token !== null && (await this.#deps.tokens.lookup(transaction, request.token)) === null
-    this.once.put(transaction, onceKey, { requestId: request.id, operation, endedToken: ended ? token : null, answer })
+    const endedToken = ended && !isSealedApart(transaction, trace) ? token : null
+    this.once.put(transaction, onceKey, { requestId: request.id, operation, endedToken, answer })
   }
 }

@@ -101,7 +101,7 @@ interface House {
   readonly birth: Birth
   readonly cluster: NodeCluster
   readonly renewal: Renewal
-  readonly quotas: { readonly feed: QuotaFeed; readonly sync: QuotaSync }
+  readonly quotas: { readonly feed: QuotaFeed; readonly sync: QuotaSync; readonly limiter: Limiter }
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
   readonly saver: SnapshotSaver
@@ -199,6 +199,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
   // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
   house.keeper.start()
   house.namespaceKeys.start()
+  house.quotas.sync.start(house.quotas.limiter)
   if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
   house.renewal.start()
@@ -461,7 +462,6 @@ function assemble(
     clock,
     log,
   })
-  quotaSync.start(limiter)
   barrier.onSealChange((sealed) => {
     forwarding.forget()
     quotaSync.forget()
@@ -501,7 +501,7 @@ function assemble(
     birth,
     cluster,
     renewal,
-    quotas: { feed, sync: quotaSync },
+    quotas: { feed, sync: quotaSync, limiter },
     replica,
     audit,
     saver,

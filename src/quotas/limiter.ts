@@ -154,8 +154,7 @@ export class Limiter {
   }
 
   /**
-   * What the leader must know: buckets that were asked since the last report, but for those of which every node could let through as much without
-   * the limit being reached. At most `reportsMax`, those first that are asked for most.
+   * What the leader must know: buckets that were asked since the last report, but for those that are asked for next to nothing. At most `reportsMax`, those first that are asked for most.
    */
   report(nowMs: number): Report[] {
     const passedMs = Math.max(1, nowMs - this.#lastReportMs)
@@ -199,9 +198,15 @@ function measure(bucket: Local, passedMs: number): void {
   bucket.wanted = 0
 }
 
-/** Not what leaves half of its brim untouched by less than its N-th part of the rate, and was never counted: N nodes of that kind stay below the limit. */
+/** Of the whole rate, what all nodes together may let through uncounted beside one that has been given all of it. */
+const uncountedPart = 0.05
+
+/**
+ * Not what leaves half of its brim untouched and was never counted, and asks for so little that all nodes of that kind together hardly matter: else every client that
+ * comes by now and then would be reported. A node's N-th part would be too much: another may have been given the whole rate, knowing of nobody else.
+ */
 function needsCounting({ limit: { flow }, tokens, wantedPerMs, told }: Local, nodes: number): boolean {
-  return nodes > 1 && (!told || tokens < flow.tokensMax / 2 || wantedPerMs > flow.perMs / nodes)
+  return nodes > 1 && (!told || tokens < flow.tokensMax / 2 || wantedPerMs > (flow.perMs * uncountedPart) / nodes)
 }
 
 function reportOf({ key, epoch, taken, wantedPerMs, tokens, sharedUntilMs, blockedUntilMs }: Local, nowMs: number): Report {

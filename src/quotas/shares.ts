@@ -39,16 +39,20 @@ export interface Grant {
 
 /** A node that has said nothing of a bucket for so long asks for nothing. */
 const silentMsMax = 1_000
-/** Who asks for nothing now is still given this part of the rate, so that its next request need not wait for a report. */
+/** Who asks for nothing now is still given this part of a rate that is short, so that its next request need not wait for a report. */
 const idlePart = 0.02
 
 /** More nodes than a cluster has: those that have left are forgotten. */
 const takersMax = 32
 
-/** Parts of one, in proportion to what each wants; `whole` is what there is to be shared. Equal where nobody wants anything. */
+/**
+ * Parts of one; `whole` is what there is to be shared. Of what is short, in proportion to what each wants; where there is enough, each what it wants and of the rest
+ * the same: who asks once in a while would else be refused while nobody is at the limit.
+ */
 export function parts(wanted: readonly number[], whole: number): number[] {
-  const atLeast = whole * idlePart
-  const sum = wanted.reduce((total, want) => total + want + atLeast, 0)
+  const asked = wanted.reduce((total, want) => total + want, 0)
+  const atLeast = Math.max(whole * idlePart, (whole - asked) / wanted.length)
+  const sum = asked + atLeast * wanted.length
   return wanted.map((want) => (sum > 0 ? (want + atLeast) / sum : 1 / wanted.length))
 }
 

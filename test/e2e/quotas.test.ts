@@ -149,7 +149,7 @@ test('the leader is lost: the limit holds through the election and after it', as
   const at = running.cluster.nodes.indexOf(leader)
   const counting = load('lost/x', 10_000, (other) => (other === at ? 0 : 90))
   await delay(3_000)
-  await running.cluster.stopNode(leader, "SIGKILL")
+  await running.cluster.stopNode(leader, 'SIGKILL')
   const seen = await counting
   expect(seen.total).toBeLessThanOrEqual(((rate * seen.tookMs) / 1_000) * 1.1 + 2 * burst)
   recordFigures('quotas-leader-lost', command, { rate, burst, ...seen })

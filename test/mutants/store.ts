@@ -171,7 +171,7 @@ export const storeMutants: readonly Mutant[] = [
     failures: [25],
     file: 'src/store/checked.ts',
     find: 'return crc32c(value, crc32c(key)) === sum ? value : null',
-    replace: 'return value',
+    replace: 'return crc32c(value, crc32c(key)) === sum ? value : value',
     breaks: 'a value that LevelDB returns wrongly is believed, and spoils the digest when it is overwritten',
     killedBy: {
       test: 'test/unit/store/checked.test.ts::what stays wrong is an error to whoever reads it, and told; the store goes on',

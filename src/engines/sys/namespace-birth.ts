@@ -7,6 +7,14 @@ import { parseNamespaceSeal } from '#seal/namespace-config.ts'
 import { text } from './table.ts'
 import type { SystemServices } from './types.ts'
 
+/** Before shares are made. @throws ERR_BAD_REQUEST. */
+export function refuseWrapping({ request }: HandlerContext): void {
+  if (request.wrapTtlSeconds <= 0) return
+  throw new HoldfastError('ERR_BAD_REQUEST', "a namespace's shares expected to be answered as they are, got a request to wrap the answer", {
+    hint: 'what is wrapped lies under the keys of the namespace around it: encrypt the shares to pgp_keys instead',
+  })
+}
+
 /** Gives `made`, which has nothing yet, its keys in the request's transaction; what is answered besides. @throws ERR_BAD_REQUEST. */
 export async function giveKeys(
   { namespaceSeals }: Pick<SystemServices, 'namespaceSeals'>,
@@ -19,16 +27,9 @@ export async function giveKeys(
     keyrings?.create(made.id, made.parentId!)
     return {}
   }
-  if (context.request.wrapTtlSeconds > 0)
-    throw new HoldfastError(
-      'ERR_BAD_REQUEST',
-      "a namespace's shares expected to be answered as they are, got a request to wrap the answer",
-      {
-        hint: "what is wrapped lies under the root's keys: encrypt the shares to pgp_keys instead",
-      },
-    )
+  refuseWrapping(context)
   if (keyrings === undefined || namespaceSeals === undefined)
-    throw new HoldfastError('ERR_INTERNAL', 'a barrier that seals expected, got another')
+    throw new HoldfastError('ERR_BAD_REQUEST', 'seal expected only where namespaces can have one of their own, got one')
   using fresh = await namespaceSeals.make(parseNamespaceSeal(wish))
   keyrings.create(made.id, made.parentId!, fresh.seal)
   const keys = fresh.keys.map((key) => Buffer.from(key.buffer, key.byteOffset, key.length))

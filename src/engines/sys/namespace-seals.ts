@@ -12,6 +12,7 @@ import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import type { Namespace } from '#namespaces/record.ts'
 import type { NamespaceSeals, NamespaceSealStatus } from '#seal/namespace-seals.ts'
 import type { RekeyService } from '#seal/rekey-types.ts'
+import { refuseWrapping } from './namespace-birth.ts'
 import { find } from './namespaces.ts'
 import { resultBody, statusBody, verificationBody } from './rekey.ts'
 import { answer, field, flag, inPath, inQuery, nonceFor, optional, path, text, writes } from './table.ts'
@@ -201,6 +202,7 @@ function rekeySteps(services: Sealing): PathDef[] {
   type Step = (rekey: RekeyService, context: HandlerContext) => Promise<LogicalResponse | null>
   const step = (summary: string, run: Step) =>
     writes(summary, async (context) => {
+      refuseWrapping(context)
       const { id } = await found(services, context)
       const given = await aside(context, `${summary} ${id} ${namedBy(text(context, 'key'))}`, () =>
         run(services.namespaceSeals.rekey(id), context),

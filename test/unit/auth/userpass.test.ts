@@ -138,10 +138,7 @@ describe('what the user says of tokens', () => {
     [{ token_ttl: -1 }, "'token_ttl' cannot be negative"],
     [{ token_ttl: 100, token_max_ttl: 50 }, "'token_ttl' cannot be greater than 'token_max_ttl'"],
     [{ token_type: 'odd' }, `invalid 'token_type' value "odd"`],
-    [
-      { token_type: 'batch', token_period: '1h' },
-      "'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens",
-    ],
+    [{ token_type: 'batch', token_period: '1h' }, "'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens"],
     [{ token_bound_cidrs: 'nowhere' }, 'bound CIDR expected an address or address/bits, got "nowhere"'],
   ])('is refused where it makes no sense: %j', async (body, error) => {
     const answer = await user('alice', body)

@@ -178,6 +178,25 @@ describe('a seal of its own', () => {
     expect(replica.openViews).toBe(0)
   })
 
+  test('whether something lies under a seal of its own is told for what lies in it too; sealed, or destroyed, the answer is yes', async () => {
+    const { barrier } = await openBarriers()
+    await create(barrier, 'own', true)
+    await keyrings(barrier, (writes) => writes.create('child', 'own'))
+    await create(barrier, 'plain')
+    const told = async (): Promise<boolean[]> => {
+      const answers: boolean[] = []
+      await keyrings(barrier, (writes) => {
+        answers.splice(0, answers.length, ...['root', 'plain', 'never', 'own', 'child'].map((each) => writes.underOwnSeal(each)))
+      })
+      return answers
+    }
+    expect(await told()).toEqual([false, false, false, true, true])
+    await setSealed(barrier, 'own', true)
+    expect(await told()).toEqual([false, false, false, true, true])
+    await keyrings(barrier, (writes) => void writes.destroy('own'))
+    expect(await told()).toEqual([false, false, false, true, true])
+  })
+
   test('another key opens nothing, and a restart closes it: the root key alone does not open it', async () => {
     const { barrier } = await openBarriers()
     await create(barrier, 'own', true)
@@ -252,20 +271,21 @@ describe('a seal of its own', () => {
     expect(await get(barrier, 'own', 'a')).toBe('1')
   })
 
-  test('a write that was evaluated before the seal is not committed after it', async () => {
+  test.each(['own', 'child'])('a write in %s that was evaluated before the seal is not committed after it', async (where) => {
     const { barrier } = await openBarriers()
     await create(barrier, 'own', true)
-    await put(barrier, 'own', 'a', '1')
+    await keyrings(barrier, (writes) => writes.create('child', 'own'))
+    await put(barrier, where, 'a', '1')
     let attempts = 0
     const late = barrier.transact(async (tx) => {
       attempts++
-      tx.put(inside('own'), 'a', bytes('2'))
+      tx.put(inside(where), 'a', bytes('2'))
       if (attempts === 1) await setSealed(barrier, 'own', true)
     })
     expect(await codeOf(late)).toBe('ERR_NAMESPACE_SEALED')
     await setSealed(barrier, 'own', false)
     barrier.namespaces.open('own', ownKey())
-    expect(await get(barrier, 'own', 'a')).toBe('1')
+    expect(await get(barrier, where, 'a')).toBe('1')
   })
 })
 

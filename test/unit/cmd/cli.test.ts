@@ -336,9 +336,14 @@ describe('tokens, policies, mounts, audit', () => {
   })
   test('lease lookup, renew, revoke', async () => {
     const api = 'sys/leases'
-    const looked = await against({ [`POST ${api}/lookup`]: { json: { data: { id: 'db/creds/x/1', ttl: 60 } } } }, 'lease lookup /db/creds/x/1')
+    const looked = await against(
+      { [`POST ${api}/lookup`]: { json: { data: { id: 'db/creds/x/1', ttl: 60 } } } },
+      'lease lookup /db/creds/x/1',
+    )
     expect([looked.last?.body, looked.out.includes('db/creds/x/1')]).toEqual([{ lease_id: 'db/creds/x/1' }, true])
-    expect((await against({ [`LIST ${api}/lookup/db`]: { json: { data: { keys: ['creds/'] } } } }, 'lease lookup -prefix db')).out).toContain('creds/')
+    expect(
+      (await against({ [`LIST ${api}/lookup/db`]: { json: { data: { keys: ['creds/'] } } } }, 'lease lookup -prefix db')).out,
+    ).toContain('creds/')
     const renewed = await against({ [`POST ${api}/renew`]: { json: { lease_id: 'a/1' } } }, 'lease renew -increment=1h a/1')
     expect(renewed.last?.body).toEqual({ lease_id: 'a/1', increment: '1h' })
     expect((await against({ [`POST ${api}/revoke`]: {} }, 'lease revoke a/1')).last?.body).toEqual({ lease_id: 'a/1', sync: false })

@@ -70,6 +70,8 @@ export function ladder(): readonly Rung[] {
       9,
       'persist-before-send',
       run,
+      core,
+      cluster,
       `${paper}::a vote leaves only once it is on disk`,
       `${paper}::an acknowledgement leaves only once the entries are on disk`,
       'unit/replica/replica.test.ts::no vote and no acknowledgement leaves before what it speaks of is on disk',
@@ -198,7 +200,7 @@ export function ladder(): readonly Rung[] {
     rung(
       25,
       'snapshot-stream',
-      '3 MB in pieces of any size; a snapshot begins again after a break and is not resumed in its middle',
+      '3 MB in pieces of any size; after a break a snapshot begins anew, and is not resumed in its middle: by then the sender has released the view that it was of',
       'unit/store/state.test.ts::a snapshot of 3 MB arrives whole on another node, in pieces of any size, and is installed while old views stay readable',
       'unit/store/state.test.ts::a crash before, between and after the steps of an install leaves the old or the new state',
       'unit/raft/snapshot.test.ts::an acknowledgement leaves only once the snapshot is installed, and a slow installation asks for no second one',
@@ -285,7 +287,8 @@ export function ladder(): readonly Rung[] {
     rung(
       35,
       'pause-and-burst',
-      'stalls of 0.1 to 3 election timeouts in both simulators',
+      'stalls of 0.1 to 10 election timeouts by hand, one election at most; 0.1 to 3 among all other faults in both simulators',
+      'unit/raft/stalls.test.ts::%s election timeouts of the %s, then a burst, %s first: one election at most, and it goes on',
       core,
       cluster,
       'unit/raft/lease.test.ts::a process that stood still reads its clock again before it answers what came meanwhile',
@@ -301,7 +304,8 @@ export function ladder(): readonly Rung[] {
     rung(
       37,
       'observability',
-      'a closed set of reasons',
+      'a closed set of reasons; match, state and silence of each peer',
+      'unit/raft/stalls.test.ts::a leader says of each peer how far it is, how it is sent to, and since when it is silent',
       'unit/raft/flow.test.ts::whatever comes is dropped and counted, or understood; nothing throws, and no committed entry changes',
       'unit/raft/flow.test.ts::are refused by anyone but the ready leader of that very term',
     ),

@@ -47,6 +47,12 @@ test('a body is as large and as deep as its namespace allows', async () => {
   expect(seen).toHaveLength(1)
 })
 
+test('a body that is not JSON is bounded too', async () => {
+  const { ask } = await start({ bodyBytesMax: 100 }, ({ rawBody }) => ok(rawBody?.length), { rawBody: () => ({ bytesMax: 1_000 }) })
+  expect(await ask('POST', 'x'.repeat(100))).toMatchObject({ status: 200, body: 100 })
+  expect((await ask('POST', 'x'.repeat(101))).status).toBe(413)
+})
+
 test('and never larger, deeper or longer than the listener allows', async () => {
   const wide = { bodyBytesMax: 1e9, jsonDepthMax: 1e9, durationMsMax: 1e9 }
   const { ask } = await start(wide, undefined, { limits: { bodyBytesMax: 100, bufferedBodyBytesMax: 1_000, jsonDepthMax: 2 } })

@@ -388,6 +388,11 @@ describe('against a slow model', () => {
         house = await openBarriers()
         store = createIdentityStore({ random: systemRandom })
         for (const name of ['g0', 'g1', 'g2']) await write((tx) => store.putGroup(tx, null, { name, policies: [name] }))
+        // From the start: drawn alone, a group inside another that has a member is rare.
+        await write(async (tx) => {
+          const inner = (await store.group(tx, { name: 'g1' }))!
+          return store.putGroup(tx, (await store.group(tx, { name: 'g0' }))!, { memberGroupIds: [inner.id] })
+        })
         await external('x0', 'm0')
         await external('x1', 'm1')
         for (const todo of steps) {

@@ -30,16 +30,16 @@ test('beside other nodes: a full bucket while a leader counts, its part without 
 test('only what could exceed the limit is reported; what has stopped is said once; never more than its bound', () => {
   const limiter = limiterOf({ nodes: 3, inContact: true })
   limiter.report(0)
-  passed(limiter, 1, 'light', 10)
-  passed(limiter, 8, 'heavy', 10)
-  expect(limiter.report(1_000).map(({ key, taken }) => [key, taken])).toEqual([['q\0heavy', 8]])
+  passed(limiter, 1, 'light', 6_900)
+  passed(limiter, 8, 'heavy', 6_900)
+  expect(limiter.report(7_000).map(({ key, taken }) => [key, taken])).toEqual([['q\0heavy', 8]])
   expect(
-    limiter.report(2_000).map(({ wantedPerMs }) => wantedPerMs),
+    limiter.report(8_000).map(({ wantedPerMs }) => wantedPerMs),
     'has stopped',
   ).toEqual([0])
-  expect(limiter.report(3_000)).toEqual([])
-  for (let i = 0; i < limiterBounds.reportsMax + 50; i += 1) passed(limiter, i < 50 ? 9 : 6, `c${i}`, 3_000)
-  const rows = limiter.report(3_250)
+  expect(limiter.report(9_000)).toEqual([])
+  for (let i = 0; i < limiterBounds.reportsMax + 50; i += 1) passed(limiter, i < 50 ? 9 : 6, `c${i}`, 9_000)
+  const rows = limiter.report(9_250)
   expect(rows).toHaveLength(limiterBounds.reportsMax)
   expect(
     rows.slice(0, 50).every(({ taken }) => taken === 9),

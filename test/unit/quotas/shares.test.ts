@@ -74,7 +74,7 @@ class Cluster {
 
 const limit = (rate: number, burst = rate): Limit => ({ id: 'q', flow: { perMs: rate / 1_000, tokensMax: Math.max(1, burst) }, blockMs: 0 })
 
-test('three nodes, whatever is asked where: over 10 s within 10 % of rate and burst, and as much as is asked for', () => {
+test('three nodes, whatever is asked where: over 10 s within 3 % of rate and burst, and nearly as much as is asked for', () => {
   const weights = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 3, maxLength: 3 })
   let overloaded = 0
   fc.assert(
@@ -95,8 +95,9 @@ test('three nodes, whatever is asked where: over 10 s within 10 % of rate and bu
         const asked = load * rate * 10
         const allowed = rate * 10 + rate / 2
         if (asked > allowed) overloaded += 1
-        expect(cluster.total, 'at most').toBeLessThanOrEqual(allowed + rate * 0.5 + 4)
-        expect(cluster.total, 'at least').toBeGreaterThanOrEqual(Math.min(asked, rate * 10) * 0.9 - 6)
+        // A tenth is what is promised on a real network; here at most a hundredth came of it in 8,000 cases, and a few requests of a small limit.
+        expect(cluster.total, 'at most').toBeLessThanOrEqual(allowed * 1.03 + 4)
+        expect(cluster.total, 'at least').toBeGreaterThanOrEqual(Math.min(asked, rate * 10) * 0.93 - 10)
       },
     ),
     { numRuns: 300 },

@@ -8,6 +8,10 @@ test('a few seeds are clean, and do what they are for', () => {
   expect(results.reduce((sum, { operations }) => sum + operations, 0)).toBeGreaterThan(200)
 })
 
+test('seed 838 is clean: it once found that a learner which was told to campaign refused, and believed in its leader anew', () => {
+  expect(runSeed(838, 2_000).failure).toBeNull()
+})
+
 test('the same seed gives the same run, another seed another', () => {
   const first = runSeed(7, 150)
   expect(runSeed(7, 150)).toEqual(first)
