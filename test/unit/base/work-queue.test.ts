@@ -58,6 +58,6 @@ test('work that fails gives its place back', async () => {
     throw new Error('no')
   }
   const runs = [queue.run(fail), queue.run(fail)]
-  for (const run of runs) await expect(run).rejects.toThrow('no')
+  await Promise.all(runs.map((run) => expect(run).rejects.toThrow('no')))
   expect(await queue.run(async () => 7)).toBe(7)
 })
