@@ -3,11 +3,14 @@ import { defineConfig } from 'vitest/config'
 /** Tests of seals whose real parts this machine lacks (`HOLDFAST_WITHOUT=awskms,pkcs11,migration`): left out only when somebody says so. */
 const without = (process.env['HOLDFAST_WITHOUT'] ?? '').split(',').filter((name) => name !== '')
 
+/** What takes minutes each runs with `npm run test:full`, or when it is named. */
+const full = process.env['HOLDFAST_FULL'] === '1' || process.argv.some((argument) => argument.includes('e2e/full'))
+
 /** Real servers on loopback: one file at a time, since they share two cores. */
 export default defineConfig({
   test: {
     include: ['test/e2e/**/*.test.ts', 'test/compat/**/*.test.ts', 'test/chaos/**/*.test.ts'],
-    exclude: without.map((name) => `test/e2e/seals/${name}.test.ts`),
+    exclude: [...without.map((name) => `test/e2e/seals/${name}.test.ts`), ...(full ? [] : ['test/e2e/full/**'])],
     experimental: { viteModuleRunner: false },
     pool: 'forks',
     fileParallelism: false,

@@ -130,6 +130,7 @@ await vitest('unit', [])
 await simulate(full ? 600 : 60)
 // Needs the package registry, for another Node.
 if (full) await gate('the same traces on Node 24', process.execPath, ['test/sim/golden.ts', '--node24'])
+if (full) process.env['HOLDFAST_FULL'] = '1'
 await vitest('e2e', ['--config', 'vitest.e2e.config.ts'])
 // Only what every machine can do: no root, no packages. `npm run chaos` does the rest.
 await gate('a short chaos run', process.execPath, ['test/chaos/main.ts', '--plain', '--minutes', full ? '10' : '1.2'])

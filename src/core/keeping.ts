@@ -37,6 +37,7 @@ export class Keeping {
 
   /** null for a request that nobody can repeat. @throws ERR_SEALED. */
   keyOf(request: Request): OnceKey | null {
+    if (request.retryId === undefined && request.ticket === undefined) return null
     const hashed = request.retryId === undefined || request.token === null ? null : this.#deps.tokens.hash(request.token)
     return onceKeyOf(request, this.#deps.nodeId, hashed, this.#deps.replica.status().incarnation)
   }

@@ -1,115 +1,26 @@
 /**
  * What nodes live through that lost something, on real processes: a log with a hole, which the others fill again; a majority that is gone for good,
- * after which the rest goes on by an operator's word; a member that is dead for long, and is removed.
+ * after which the rest goes on by an operator's word.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { afterEach, expect, test } from 'vitest'
-import { Api, type Answer } from '#cmd/dev/api.ts'
 import { runCommand, type Ran } from '#test/support/cli.ts'
-import { freePorts } from '#test/support/cluster.ts'
-import { found, serving, ServerProcess, unseal, until, type Founded } from '#test/support/server-process.ts'
+import { House } from '#test/support/house.ts'
+import { serving, unseal, until, type ServerProcess } from '#test/support/server-process.ts'
 
-const api = new Api(null)
 let house: House | null = null
+
+async function raise(...ids: string[]): Promise<House> {
+  house = new House()
+  return house.raise(ids)
+}
 
 afterEach(async () => {
   await house?.end()
   house = null
 })
-
-/** A cluster of its own for each test: what happens here leaves none behind. */
-class House {
-  readonly dir = mkdtempSync(join(tmpdir(), 'holdfast-recovery-'))
-  readonly servers = new Map<string, ServerProcess>()
-  founded: Founded = { token: '', keys: [], threshold: 1 }
-  #port = 0
-
-  static async of(...ids: string[]): Promise<House> {
-    const made = new House()
-    house = made
-    made.#port = await freePorts(40)
-    const servers = ids.map((id) => made.make(id))
-    const [first] = servers as [ServerProcess]
-    await Promise.all(servers.map((server) => server.startAndAnswer()))
-    made.founded = await found(first)
-    for (const server of servers.slice(1)) await made.join(first, server)
-    for (const id of ids) await made.voter(first, id)
-    expect((await made.call(first, 'POST', 'sys/mounts/secret', { type: 'kv', options: { version: '2' } })).status).toBe(204)
-    return made
-  }
-
-  make(id: string): ServerProcess {
-    const server = new ServerProcess(api, this.dir, id, this.#port)
-    this.#port += 2
-    this.servers.set(id, server)
-    return server
-  }
-
-  at(id: string): ServerProcess {
-    return this.servers.get(id) as ServerProcess
-  }
-
-  call(server: ServerProcess, method: string, path: string, body?: unknown, timeoutMs = 10_000): Promise<Answer> {
-    return server.call(method, path, { token: this.founded.token, body, timeoutMs })
-  }
-
-  async join(member: ServerProcess, server: ServerProcess): Promise<void> {
-    const { token } = (await this.call(member, 'POST', 'sys/storage/raft/join-token', { ttl: '5m' })).body?.['data'] as { token: string }
-    const body = { leader_api_addr: member.apiAddress, token }
-    expect((await server.call('POST', 'sys/storage/raft/join', { body, timeoutMs: 25_000 })).body).toEqual({ joined: true })
-    await unseal(server, this.founded)
-    await serving(server)
-  }
-
-  async configuration(by: ServerProcess): Promise<Readonly<Record<string, unknown>>> {
-    return ((await this.call(by, 'GET', 'sys/storage/raft/configuration')).body?.['data'] ?? {}) as Record<string, unknown>
-  }
-
-  /** Members as `by` knows them; with '*' behind those that vote. */
-  async members(by: ServerProcess): Promise<string[]> {
-    const health = (await this.call(by, 'GET', 'sys/storage/raft/autopilot/state')).body?.['data'] as
-      | { servers: Record<string, { status: string }> }
-      | undefined
-    return Object.entries(health?.servers ?? {})
-      .map(([id, { status }]) => (status === 'non-voter' ? id : `${id}*`))
-      .sort()
-  }
-
-  async voter(by: ServerProcess, id: string): Promise<void> {
-    await until(`${id} to vote`, async () => ((await this.members(by)).includes(`${id}*`) ? true : null), 20_000)
-  }
-
-  async put(server: ServerProcess, name: string, value: string): Promise<number> {
-    return (await this.call(server, 'POST', `secret/data/${name}`, { data: { value } })).status
-  }
-
-  async get(server: ServerProcess, name: string): Promise<unknown> {
-    const answer = await this.call(server, 'GET', `secret/data/${name}`)
-    return answer.status === 200 ? (answer.body?.['data'] as { data: { value: string } }).data.value : answer.status
-  }
-
-  /** Stops it for good: its disk goes too. */
-  async lose(id: string): Promise<void> {
-    await this.at(id).stop('SIGKILL')
-    rmSync(this.at(id).dataDir, { recursive: true, force: true })
-    this.servers.delete(id)
-  }
-
-  async restart(id: string): Promise<void> {
-    await this.at(id).startAndAnswer()
-    await unseal(this.at(id), this.founded)
-    await serving(this.at(id))
-  }
-
-  async end(): Promise<void> {
-    await Promise.all([...this.servers.values()].map((server) => server.stop('SIGKILL')))
-    if (process.env['HOLDFAST_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
-    else console.log(`kept ${this.dir}`)
-  }
-}
 
 const recover = (server: ServerProcess, ...more: string[]): Promise<Ran> =>
   runCommand(['operator', 'raft', 'recover', `-data=${server.dataDir}`, ...more])
@@ -124,7 +35,7 @@ async function holeIn(server: ServerProcess): Promise<void> {
 }
 
 test('a hole in the log of one node is filled by the others: it comes back by itself, and counts again', async () => {
-  const made = await House.of('a', 'b', 'c')
+  const made = await raise('a', 'b', 'c')
   const [a, b, c] = ['a', 'b', 'c'].map((id) => made.at(id)) as [ServerProcess, ServerProcess, ServerProcess]
   for (let at = 0; at < 20; at += 1) expect(await made.put(a, `k${at}`, `before-${at}`)).toBe(200)
   await b.stop('SIGKILL')
@@ -143,7 +54,7 @@ test('a hole in the log of one node is filled by the others: it comes back by it
 })
 
 test('where nobody else has what the log lost, the node stays out and says what to do; an operator may go on without it', async () => {
-  const made = await House.of('a')
+  const made = await raise('a')
   const a = made.at('a')
   for (let at = 0; at < 10; at += 1) expect(await made.put(a, `k${at}`, `value-${at}`)).toBe(200)
   // In good order: the state is on the disk, and what the log loses is in it.
@@ -166,7 +77,7 @@ test('where nobody else has what the log lost, the node stays out and says what 
 })
 
 test('two of three are gone for good: the third goes on by the list of members, and two new ones join', async () => {
-  const made = await House.of('a', 'b', 'c')
+  const made = await raise('a', 'b', 'c')
   const c = made.at('c')
   for (let at = 0; at < 20; at += 1) expect(await made.put(made.at('a'), `k${at}`, `value-${at}`)).toBe(200)
   expect(await made.get(c, 'k19')).toBe('value-19')
@@ -224,7 +135,7 @@ test('two of three are gone for good: the third goes on by the list of members, 
 })
 
 test('two of five survive, and go on by the same list: one with its log, the other filled from it', async () => {
-  const made = await House.of('a', 'b', 'c', 'd', 'e')
+  const made = await raise('a', 'b', 'c', 'd', 'e')
   const [d, e] = [made.at('d'), made.at('e')]
   for (let at = 0; at < 10; at += 1) expect(await made.put(made.at('a'), `k${at}`, `value-${at}`)).toBe(200)
   // One of the two lags: the other's log must be the one that counts.
@@ -256,33 +167,4 @@ test('two of five survive, and go on by the same list: one with its log, the oth
   expect(existsSync(join(e.dataDir, 'before-recovery', 'log'))).toBe(true)
   expect(await made.put(e, 'after', 'all')).toBe(200)
   expect(await made.get(d, 'after')).toBe('all')
-})
-
-test('a member that is dead for long is removed, never below the safe number; when it comes back, it is told so', async () => {
-  const made = await House.of('a', 'b', 'c', 'd')
-  const a = made.at('a')
-  const configure = (more: object): Promise<Answer> => made.call(a, 'POST', 'sys/storage/raft/autopilot/configuration', more)
-  const short = { cleanup_dead_servers: true, dead_server_last_contact_threshold: '60s', last_contact_threshold: '2s', min_quorum: 3 }
-  expect((await configure({ ...short, dead_server_last_contact_threshold: '59s' })).status).toBe(400)
-  expect((await configure(short)).status).toBe(204)
-  await made.at('d').stop('SIGKILL')
-  await until('the removal of d', async () => ((await made.members(a)).join() === 'a*,b*,c*' ? true : null), 110_000)
-  expect(['a', 'b', 'c'].map((id) => made.at(id).log()).join('')).toContain('removed a dead member')
-
-  // It comes back: it gets no say, is refused under its old id, and says so.
-  const d = made.at('d')
-  await d.startAndAnswer()
-  await unseal(d, made.founded)
-  await until('its health to say so', async () => ((await d.call('GET', 'sys/health?standbyok=true')).status === 200 ? null : true), 20_000)
-  expect(await made.members(a)).toEqual(['a*', 'b*', 'c*'])
-  expect(await made.put(a, 'k', 'still')).toBe(200)
-
-  // Three voters are left, and the rule is three: the next dead one stays.
-  await made.at('c').stop('SIGKILL')
-  const before = performance.now()
-  while (performance.now() - before < 75_000) {
-    expect(await made.members(a)).toEqual(['a*', 'b*', 'c*'])
-    await new Promise((resolve) => setTimeout(resolve, 2_000))
-  }
-  expect(await made.put(a, 'k', 'safe')).toBe(200)
 })

@@ -1,7 +1,7 @@
 /** A retried write is applied once: over a cluster of cores that really forward, with leaders that change and answers that get lost. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import { HoldfastError } from '#base/errors.ts'
-import { Once, onceSection } from '#core/once.ts'
+import { nodeName, Once, onceSection } from '#core/once.ts'
 import { onceJobs } from '#core/once-sweep.ts'
 import type { EngineDef, Request } from '#core/types.ts'
 import { openHouse } from '#test/support/core-house.ts'
@@ -334,7 +334,7 @@ describe('a repetition whose handler fails after it wrote', () => {
 
 describe('the table', () => {
   const sweep = async (): Promise<void> => {
-    const members = (): readonly string[] => house.cluster.nodes.map(({ nodeId }) => nodeId).filter((id) => id !== removed)
+    const members = (): readonly string[] => house.cluster.nodes.flatMap(({ nodeId }) => (nodeId === removed ? [] : [nodeName(nodeId)]))
     for (const job of onceJobs({ barrier: house.at(0), members })) await job.run(house.clock.nowMs())
   }
   let removed: string | null = null

@@ -28,7 +28,7 @@ test.each([
   'what must not lie under the root keys (unkept: %s, in a namespace with a seal of its own: %s) is not laid down for a repetition',
   async (unkept, apart) => {
     const tokens = { hash: () => 'h', lookup: async () => null } as never
-    const keeping = new Keeping({ barrier: {} as never, tokens, nodeId: 'n', log: silentLogger })
+    const keeping = new Keeping({ barrier: {} as never, replica: {} as never, tokens, nodeId: 'n', log: silentLogger })
     const trace = newTrace(request, 1, onceKeyOf(request, 'n', null))
     trace.found = { kind: 'first' } as typeof trace.found
     trace.def = { pattern: 'namespaces/:path*', fields: {}, operations: {}, help: { synopsis: '', description: '' } } satisfies PathDef
