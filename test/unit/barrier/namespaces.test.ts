@@ -312,18 +312,18 @@ test.each(['own', 'child'])('nor while this node has not heard of the seal yet: 
   await create(barrier, 'own', true)
   await keyrings(barrier, (writes) => writes.create('child', 'own'))
   await put(barrier, where, 'a', '1')
-  let sealing: Promise<void> | null = null
+  const sealing: Promise<void>[] = []
   const feed = heldFeed(replica)
   const late = barrier.transact(async (tx) => {
     tx.put(inside(where), 'a', bytes('2'))
-    if (sealing !== null) return
+    if (sealing.length > 0) return
     // Committed and applied; but nobody has been told, so that the keys are still open here.
-    sealing = setSealed(barrier, 'own', true)
+    sealing.push(setSealed(barrier, 'own', true))
     await feed.reached
     setImmediate(feed.letGo)
   })
   expect(await codeOf(late)).toBe('ERR_NAMESPACE_SEALED')
-  await sealing
+  await Promise.all(sealing)
   await setSealed(barrier, 'own', false)
   barrier.namespaces.open('own', ownKey())
   expect(await get(barrier, where, 'a')).toBe('1')
@@ -333,6 +333,7 @@ describe('name keys that nobody is given any more', () => {
   /** Every name key that the barrier makes names of from now on: the very buffers, by namespace. */
   function seen() {
     const buffers = new Map<string, Uint8Array[]>()
+    // oxlint-disable-next-line typescript/unbound-method -- called with the barrier's own below
     const original = OpenedKeys.prototype.newNames
     const spy = vi.spyOn(OpenedKeys.prototype, 'newNames').mockImplementation(function (this: OpenedKeys, namespace, nameKey, ring) {
       buffers.set(namespace, [...(buffers.get(namespace) ?? []), nameKey])
