@@ -1,6 +1,7 @@
 /** Flags that every command has, the environment behind them, and the token file. */
 import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { addressList, defaultAddress, environmentAuthorities, environmentValue, isTrue, namespaceOf } from '#client/environment.ts'
 import type { ClientOptions, TlsOptions } from '#client/types.ts'
 import { parseDurationMs } from '#base/duration.ts'
 import type { Flags } from './args.ts'
@@ -9,9 +10,6 @@ import { UsageError, type FlagSpec } from './types.ts'
 
 export const outputFormats = ['table', 'json', 'yaml'] as const
 export type OutputFormat = (typeof outputFormats)[number]
-
-/** Plain HTTP on loopback: what `npm start` serves. (The peers' clients assume https there.) */
-export const defaultAddress = 'http://127.0.0.1:8200'
 
 export const outputFlags: Readonly<Record<string, FlagSpec>> = {
   format: { type: 'string', description: 'How to print the answer (HOLDFAST_FORMAT).', values: outputFormats },
@@ -42,16 +40,8 @@ export const connectionFlags: Readonly<Record<string, FlagSpec>> = {
   'output-curl-string': { type: 'bool', description: 'Print the request as a curl command instead of sending it.' },
 }
 
-const prefixes = ['HOLDFAST', 'VAULT', 'BAO'] as const
-
 /** HOLDFAST_<name>, else the peers' variable of that name. Empty counts as unset. */
-export function fromEnvironment(io: Io, name: string): string | undefined {
-  for (const prefix of prefixes) {
-    const value = io.env[`${prefix}_${name}`]
-    if (value !== undefined && value !== '') return value
-  }
-  return undefined
-}
+export const fromEnvironment = (io: Io, name: string): string | undefined => environmentValue(io.env, name)
 
 export function outputFormat(flags: Flags, io: Io): OutputFormat {
   const format = flags.string('format') ?? fromEnvironment(io, 'FORMAT') ?? 'table'
@@ -90,11 +80,11 @@ function tlsOptions(flags: Flags, io: Io): TlsOptions {
     const path = flags.string(flag) ?? fromEnvironment(io, name)
     return path === undefined ? undefined : io.readFile(path)
   }
-  const ca = file('ca-cert', 'CACERT')
+  const ca = flags.has('ca-cert') ? file('ca-cert', 'CACERT') : environmentAuthorities(io.env, (path) => io.readFile(path))
   const cert = file('client-cert', 'CLIENT_CERT')
   const key = file('client-key', 'CLIENT_KEY')
   const serverName = flags.string('tls-server-name') ?? fromEnvironment(io, 'TLS_SERVER_NAME')
-  const skip = flags.has('tls-skip-verify') ? flags.bool('tls-skip-verify') : /^(1|t|true)$/i.test(fromEnvironment(io, 'SKIP_VERIFY') ?? '')
+  const skip = flags.has('tls-skip-verify') ? flags.bool('tls-skip-verify') : isTrue(fromEnvironment(io, 'SKIP_VERIFY'))
   return {
     skipVerify: skip,
     ...(ca === undefined ? {} : { ca }),
@@ -106,13 +96,11 @@ function tlsOptions(flags: Flags, io: Io): TlsOptions {
 
 /** What the client is to be made with. Reads files and, for `-token=-`, standard input. @throws UsageError. */
 export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions> {
-  const addresses = (flags.string('address') ?? fromEnvironment(io, 'ADDR') ?? defaultAddress)
-    .split(',')
-    .filter((address) => address.trim() !== '')
+  const addresses = addressList(flags.string('address') ?? fromEnvironment(io, 'ADDR') ?? defaultAddress)
   if (addresses.length === 0) throw new UsageError('-address expected at least one URL, got none')
   const given = flags.string('token')
   const token = (given === '-' ? await io.readSecret('Token (will be hidden)') : given) ?? fromEnvironment(io, 'TOKEN') ?? storedToken(io)
-  const namespace = (flags.string('namespace') ?? flags.string('ns') ?? fromEnvironment(io, 'NAMESPACE'))?.replace(/^\/+|\/+$/g, '')
+  const namespace = namespaceOf(flags.string('namespace') ?? flags.string('ns') ?? fromEnvironment(io, 'NAMESPACE'))
   const wrapTtl = flags.string('wrap-ttl') ?? fromEnvironment(io, 'WRAP_TTL')
   const timeout = flags.string('timeout') ?? fromEnvironment(io, 'CLIENT_TIMEOUT')
   const retries = fromEnvironment(io, 'MAX_RETRIES')
@@ -120,7 +108,7 @@ export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions
     addresses,
     tls: tlsOptions(flags, io),
     ...(token === undefined ? {} : { token }),
-    ...(namespace === undefined || namespace === 'root' ? {} : { namespace }),
+    ...(namespace === undefined ? {} : { namespace }),
     ...(wrapTtl === undefined ? {} : { wrapTtl }),
     ...(timeout === undefined ? {} : { timeoutMs: parseDurationMs(timeout, { what: 'timeout' }) }),
     ...(retries === undefined || !/^\d{1,2}$/.test(retries) ? {} : { retriesMax: Number(retries) }),

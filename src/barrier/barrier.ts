@@ -363,7 +363,7 @@ class ReplicatedBarrier implements BarrierControl {
     for (const key of change.keys) {
       if (key[0] !== KeyClass.bare) continue
       if (byteString(key) === byteString(keyringKey)) this.#reload(this.#keys, false)
-      else if (startsWith(key, nameKeysPrefix)) this.#keys?.forgetNames()
+      else if (startsWith(key, nameKeysPrefix)) this.#keys?.forgetNames(key)
       else if (this.#keys !== null) this.namespaces.applied(this.#keys, key)
     }
   }

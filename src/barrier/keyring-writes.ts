@@ -86,7 +86,7 @@ export class TransactionKeyrings implements KeyringWrites {
     const before = this.#transaction.read(bareKey(ringNames.state(id)))
     const state = before === undefined ? null : this.#view.context.keys.rings.state(this.#view.state, id)
     if (state === null) throw noOwnSeal()
-    if (sealed && state.sealed) return
+    // Said again although it is sealed already: a leader that took the shares and could not commit that may have its key open until it hears of this.
     this.#state(id, { sealed, generation: state.generation + 1 })
   }
 

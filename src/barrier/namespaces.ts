@@ -177,6 +177,14 @@ export class BarrierNamespaces implements NamespaceKeys {
     this.#tell(null)
   }
 
+  closeUnsaid(namespace: string): void {
+    this.#look((keys, view) => {
+      const { id } = keys.recordKeys(namespace)
+      if (id !== '' && keys.rings.state(view, id)?.sealed === true)
+        this.#close(keys, id, 'closed again: that it was opened was never committed')
+    })
+  }
+
   isRootKey(namespace: string, rootKey: Uint8Array): boolean {
     return this.#look((keys, view) => {
       const ring = keys.ring(view, namespace)

@@ -10,6 +10,7 @@ import type { ChangeMemory, ViewPoint } from './cache.ts'
 import { envelopeTerm } from './envelope.ts'
 import type { Envelope } from './envelope.ts'
 import { Keyring } from './keyring.ts'
+import { LentNames } from './lent-names.ts'
 import { createNameCache, nameKeyBytes, NamespaceNames } from './names.ts'
 import type { NameCache } from './names.ts'
 import { hiddenNamespace, ringIdOf, ringNames } from './ring.ts'
@@ -64,6 +65,9 @@ export class OpenedKeys {
   readonly #nameCache: NameCache
   readonly #namespaces = new Map<string, KnownNames>()
   readonly #recordKeys = new Map<string, RecordKeys>()
+  /** Namespaces by where their name key lies: which one the feed speaks of. */
+  readonly #namespaceAt = new Map<string, string>()
+  readonly #lent = new LentNames()
   /** Keyrings of namespaces that are open here. One a namespace that was used; how many there may be is their store's limit. */
   readonly rings: Rings
   readonly #namespaceIds: SecretBytes
@@ -190,20 +194,34 @@ export class OpenedKeys {
     const known = this.#namespaces.get(namespace)
     if (known !== undefined && this.#memory.covers(point, known.since)) return { names: known.names, recordKeys }
     const ring = recordKeys.id === '' ? null : this.rings.resolve(view, recordKeys.id)
+    const lent = this.#lent.lentTo(point, namespace)
+    if (lent !== undefined) return { names: lent, recordKeys }
     const record = ring === null && recordKeys.id !== '' ? undefined : view.get(recordKeys.names)
     if (record === undefined) return { names: null, recordKeys }
     const nameKey = this.open(view, recordKeys.names, record, ring)
     if (nameKey.length !== nameKeyBytes) throw decryptError('a name key')
     const names = this.newNames(namespace, nameKey, ring)
-    this.#keep(namespace, names, point, recordKeys)
+    if (!this.#keep(namespace, names, point, recordKeys)) this.#lent.lend(point, namespace, names)
     return { names, recordKeys }
   }
 
-  /** Not before the feed has heard of all that the names hang on: an earlier view must not use them, nor may a change go by unheard. */
-  #keep(namespace: string, names: NamespaceNames, point: ViewPoint, { names: key, ring, state }: RecordKeys): void {
+  /** Not before the feed has heard of all that the names hang on: an earlier view must not use them, nor may a change go by unheard. False then. */
+  #keep(namespace: string, names: NamespaceNames, point: ViewPoint, { names: key, ring, state }: RecordKeys): boolean {
     const ids = [key, ring, state].flatMap((each) => (each === null ? [] : [byteString(each)]))
-    if (!ids.every((id) => this.#memory.current(point, id))) return
+    if (!ids.every((id) => this.#memory.current(point, id))) return false
+    const before = this.#namespaces.get(namespace)
     this.#namespaces.set(namespace, { names, since: Math.max(...ids.map((id) => this.#memory.lastChange(id))) })
+    if (before !== undefined) this.#lent.retire(before.names)
+    return true
+  }
+
+  /** Told by each view, so that what it alone uses is wiped when it ends. */
+  viewBegan(point: ViewPoint): void {
+    this.#lent.begin(point)
+  }
+
+  viewEnded(point: ViewPoint): void {
+    this.#lent.end(point)
   }
 
   /** Names under a name key that is not stored yet. Takes ownership of the key. */
@@ -220,14 +238,20 @@ export class OpenedKeys {
       names.wipe()
       this.#namespaces.delete(namespace)
     }
+    this.#lent.wipe(({ ring }) => ring?.closed === true)
     this.#nameCache.clear()
     for (const each of closed) this.#envelope.forget(each)
     return closed
   }
 
-  /** Name keys changed: read them again. Not wiped: transactions in flight may still use them on an older view. */
-  forgetNames(): void {
-    this.#namespaces.clear()
+  /** The name key at `key` changed, or all of them: read again. Wiped once what is in flight on an older view has ended. */
+  forgetNames(key?: Uint8Array): void {
+    const changed = key === undefined ? [...this.#namespaces.keys()] : [this.#namespaceAt.get(byteString(key)) ?? '']
+    for (const namespace of changed) {
+      const known = this.#namespaces.get(namespace)
+      this.#namespaces.delete(namespace)
+      if (known !== undefined) this.#lent.retire(known.names)
+    }
   }
 
   recordKeys(namespace: string): RecordKeys {
@@ -241,6 +265,7 @@ export class OpenedKeys {
         ? { names, ring: null, state: null, id }
         : { names, ring: bareKey(ringNames.keyring(id)), state: bareKey(ringNames.state(id)), id }
     this.#recordKeys.set(namespace, keys)
+    this.#namespaceAt.set(byteString(names), namespace)
     return keys
   }
 
@@ -253,7 +278,9 @@ export class OpenedKeys {
     this.#namespaceIds[Symbol.dispose]()
     for (const { names } of this.#namespaces.values()) names.wipe()
     this.#namespaces.clear()
+    this.#lent.wipe(() => true)
     this.#recordKeys.clear()
+    this.#namespaceAt.clear()
     this.#nameCache.clear()
     this.#envelope.forget()
   }

@@ -90,16 +90,17 @@ export class Rings {
 
   /** Opens a namespace's own seal, here alone: `rootKey`, which is taken, and wiped where it does not open. @throws ERR_DECRYPT, ERR_NAMESPACE_SEALED. */
   open(view: StateView, id: string, rootKey: SecretBytes): Ring {
-    const known = this.#open.get(id)
-    if (known !== undefined) {
-      rootKey[Symbol.dispose]()
-      return known
-    }
     try {
       const record = this.record(view, id)
       if (record === null || record.protection !== Protection.ownSeal) throw decryptError("a namespace's keyring")
       const parent = record.parent === '' ? null : this.resolve(view, record.parent, 1)
       const keyring = Keyring.decode(record.sealed, rootKey.reveal(), ringPlace(id, record.parent), id)
+      const known = this.#open.get(id)
+      if (known !== undefined) {
+        keyring.wipe()
+        rootKey[Symbol.dispose]()
+        return known
+      }
       const ring = new Ring(keyring, parent, rootKey)
       this.#open.set(id, ring)
       return ring

@@ -100,6 +100,8 @@ export interface NamespaceKeys {
   read(namespace: string, record: NamespaceSealRecord): Uint8Array | null
   /** Opens it on this node alone. Takes the root key, and wipes it where it does not open. @throws ERR_DECRYPT, ERR_NAMESPACE_SEALED when a parent is, ERR_SEALED. */
   open(namespace: string, rootKey: SecretBytes): void
+  /** Closes it on this node where the cluster's word is that it is sealed: it was opened by hand, and nobody said so. @throws ERR_SEALED. */
+  closeUnsaid(namespace: string): void
   isRootKey(namespace: string, rootKey: Uint8Array): boolean
   /** A key of its own for `label`. The caller owns it. @throws ERR_NAMESPACE_SEALED. */
   derivedKey(namespace: string, label: string): SecretBytes

@@ -35,11 +35,13 @@ export class OpenedView implements ReadView {
     this.nowMs = nowMs
     this.index = state.meta.applied
     this.#point = { index: this.index, epoch: context.cache.epoch }
+    context.keys.viewBegan(this.#point)
   }
 
   /** The work is over: whoever kept the view must not go on with a state that may be closed under it. */
   end(): void {
     this.#ended = true
+    this.context.keys.viewEnded(this.#point)
   }
 
   /** @throws ERR_SEALED when the barrier was sealed meanwhile. */

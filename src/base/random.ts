@@ -32,3 +32,9 @@ export function randomUuid(random: RandomSource): string {
   const hex = Buffer.from(bytes).toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
+
+/** At least 0, below 1. */
+export function randomFraction(random: RandomSource): number {
+  const bytes = random.bytes(4)
+  return Buffer.from(bytes).readUInt32BE(0) / 2 ** 32
+}

@@ -49,40 +49,52 @@ export function normalizeAddress(text: string): string {
   throw new HoldfastError('ERR_CONFIG', `address expected a URL such as https://node1:8200, got ${JSON.stringify(text)}`)
 }
 
+function agentOf({ tls }: ClientOptions): Agent {
+  const { ca, cert, key, serverName, skipVerify } = tls ?? {}
+  return new Agent({
+    connect: {
+      timeout: clientDefaults.connectMsMax,
+      rejectUnauthorized: skipVerify !== true,
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+      ...(serverName === undefined ? {} : { servername: serverName }),
+    },
+    // The call's own deadline bounds both; undici's would only cut a long one short.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+}
+
 export class Client implements AsyncDisposable {
   readonly options: ClientOptions
   readonly addresses: readonly string[]
-  readonly #tools: ClientTools
+  readonly tools: ClientTools
   readonly #agent: Agent
-  /** Index of the address that answered last. */
-  #current = 0
+  readonly #ownsAgent: boolean
+  /** `index`: of the address that answered last. Shared by all that `with` made. */
+  readonly #cursor: { index: number }
 
-  /** @throws ERR_CONFIG when an address is none. */
-  constructor(options: ClientOptions, tools: ClientTools) {
+  /** `like`: whose connections to use; `with` is the way to it. @throws ERR_CONFIG when an address is none. */
+  constructor(options: ClientOptions, tools: ClientTools, like?: Client) {
     assert(options.addresses.length > 0, 'expected at least one address, got none')
     this.options = options
     this.addresses = options.addresses.map(normalizeAddress)
-    this.#tools = tools
-    const { ca, cert, key, serverName, skipVerify } = options.tls ?? {}
-    this.#agent = new Agent({
-      connect: {
-        timeout: clientDefaults.connectMsMax,
-        rejectUnauthorized: skipVerify !== true,
-        ...(ca === undefined ? {} : { ca }),
-        ...(cert === undefined ? {} : { cert }),
-        ...(key === undefined ? {} : { key }),
-        ...(serverName === undefined ? {} : { servername: serverName }),
-      },
-      // The call's own deadline bounds both; undici's would only cut a long one short.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    })
+    this.tools = tools
+    this.#ownsAgent = like === undefined
+    this.#agent = like === undefined ? agentOf(options) : like.#agent
+    this.#cursor = like === undefined ? { index: 0 } : like.#cursor
+  }
+
+  /** The same cluster over the same connections, asked in another's name. '' takes a setting away. Closing it closes nothing. */
+  with(other: Pick<ClientOptions, 'token' | 'namespace' | 'wrapTtl' | 'timeoutMs'>): Client {
+    return new Client({ ...this.options, ...other }, this.tools, this)
   }
 
   /** What would be sent: for those who want to send it themselves. Contains the token. */
   describe(call: Call): Prepared & { readonly url: string } {
     const prepared = prepare(this.options, call)
-    return { ...prepared, url: `${this.addresses[this.#current]}${prepared.target}` }
+    return { ...prepared, url: `${this.addresses[this.#cursor.index]}${prepared.target}` }
   }
 
   /** The secret at `path`; null when there is none. A 404 that carries data (a deleted version) is answered as it came. */
@@ -124,7 +136,7 @@ export class Client implements AsyncDisposable {
   async raw(call: Call): Promise<RawAnswer> {
     const prepared = prepare(this.options, call)
     const deadline = new AbortController()
-    const timer = this.#tools.clock.setTimer(this.#timeoutMs, () => deadline.abort())
+    const timer = this.tools.clock.setTimer(this.#timeoutMs, () => deadline.abort())
     const signal = call.signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, call.signal])
     try {
       const exchangeOnce: Sending['exchange'] = (address, one, until) => exchange(this.#agent, address, one, until)
@@ -140,7 +152,7 @@ export class Client implements AsyncDisposable {
    * @throws ApiError for any status but 200; as `raw`.
    */
   async download(call: Call): Promise<Download> {
-    const watch = new QuietWatch(this.#tools.clock, this.#timeoutMs)
+    const watch = new QuietWatch(this.tools.clock, this.#timeoutMs)
     const signal = call.signal === undefined ? watch.signal : AbortSignal.any([watch.signal, call.signal])
     const prepared = prepare(this.options, call)
     const exchangeOnce: Sending['exchange'] = (address, one, until) => exchangeForStream(this.#agent, address, one, until)
@@ -173,7 +185,7 @@ export class Client implements AsyncDisposable {
     { quietMsMax = this.#timeoutMs, ...call }: Omit<Call, 'body'> & { readonly quietMsMax?: number },
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<RawAnswer> {
-    const watch = new QuietWatch(this.#tools.clock, quietMsMax)
+    const watch = new QuietWatch(this.tools.clock, quietMsMax)
     const signal = call.signal === undefined ? watch.signal : AbortSignal.any([watch.signal, call.signal])
     const prepared = prepare(this.options, call)
     const exchangeOnce: Sending['exchange'] = (address, one, until) => exchangeUpload(this.#agent, address, one, open(), watch, until)
@@ -190,14 +202,14 @@ export class Client implements AsyncDisposable {
 
   #requestId(call: Call): string | null {
     if (isRead(call) || call.retry === false || call.requestId === '') return null
-    return call.requestId ?? randomUuid(this.#tools.random)
+    return call.requestId ?? randomUuid(this.tools.random)
   }
 
   async #attempts(sending: Sending, signal: AbortSignal): Promise<Outcome> {
     const rounds = sending.call.retry === false ? 0 : (this.options.retriesMax ?? clientDefaults.retriesMax)
     let outcome = await this.#round(sending, signal)
     for (let round = 0; round < rounds && this.#worthWaiting(sending, outcome, signal); round++) {
-      await Promise.race([sleep(this.#tools.clock, this.#backoffMs(round, outcome)), aborted(signal)])
+      await Promise.race([sleep(this.tools.clock, this.#backoffMs(round, outcome)), aborted(signal)])
       if (signal.aborted) break
       outcome = await this.#round(sending, signal)
     }
@@ -209,7 +221,7 @@ export class Client implements AsyncDisposable {
   async #round(sending: Sending, signal: AbortSignal): Promise<Outcome> {
     const { call } = sending
     const count = call.retry === false ? 1 : this.addresses.length
-    const first = this.#current
+    const first = this.#cursor.index
     let outcome: Outcome | null = null
     for (let step = 0; step < count; step++) {
       const index = (first + step) % this.addresses.length
@@ -219,7 +231,7 @@ export class Client implements AsyncDisposable {
       if (outcome === null || 'answer' in next || !('answer' in outcome)) outcome = next
       if (signal.aborted) return next
       if (!mayTryElsewhere(sending, next)) {
-        if ('answer' in next) this.#current = index
+        if ('answer' in next) this.#cursor.index = index
         return next
       }
     }
@@ -249,13 +261,13 @@ export class Client implements AsyncDisposable {
     const asked = 'answer' in outcome ? Number(outcome.answer.headers['retry-after']) * 1_000 : 0
     const backoff = Math.min(clientDefaults.backoffMsMax, clientDefaults.backoffMsMin * 2 ** round)
     // Half of it at random, so that many clients of a cluster that comes back don't return all at once.
-    const jitter = ((this.#tools.random.bytes(1)[0] ?? 0) / 255) * (backoff / 2)
+    const jitter = ((this.tools.random.bytes(1)[0] ?? 0) / 255) * (backoff / 2)
     return asked > 0 ? asked : backoff / 2 + jitter
   }
 
   /** Closes the connections that are kept open. Calls under way fail. */
   async close(): Promise<void> {
-    await this.#agent.destroy()
+    if (this.#ownsAgent) await this.#agent.destroy()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -20,12 +20,15 @@ function encodePath(path: string): string {
   return segments.map(encodeURIComponent).join('/')
 }
 
+/** The token of this moment. */
+const tokenOf = ({ token }: ClientOptions): string | undefined => (typeof token === 'function' ? token() : token)
+
 /** @throws ERR_RELATIVE_PATH; ERR_BAD_REQUEST for a token or namespace that can't be a header. */
 export function prepare(options: ClientOptions, call: Call): Prepared {
   const query = new URLSearchParams(call.query ?? {}).toString()
   const body = call.body === undefined ? null : JSON.stringify(call.body)
   const headers: Record<string, string> = { 'x-vault-request': 'true' }
-  const token = call.token === undefined ? options.token : call.token
+  const token = call.token === undefined ? tokenOf(options) : call.token
   const wrapTtl = call.wrapTtl ?? options.wrapTtl
   if (token) headers['x-vault-token'] = headerValue('token', token)
   if (options.namespace) headers['x-vault-namespace'] = headerValue('namespace', options.namespace)

@@ -25,7 +25,8 @@ export interface TlsOptions {
 export interface ClientOptions {
   /** URLs, tried in turn; at least one. */
   readonly addresses: readonly string[]
-  readonly token?: string
+  /** A function is asked before each call: so a token that was renewed or replaced is used from then on. */
+  readonly token?: string | (() => string | undefined)
   readonly namespace?: string
   /** Ask for the answers wrapped, for so long ('60s'). */
   readonly wrapTtl?: string

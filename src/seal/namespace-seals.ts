@@ -2,10 +2,10 @@
  * Seals of namespaces: shares of their own, taken by the code that takes the cluster's. What was given so far lies in the leader's memory, so that a load
  * balancer may spread the shares over the nodes; it ends when another node leads.
  */
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { sealBox } from '#barrier/aead.ts'
 import type { BarrierControl, NamespaceKeyStatus, OwnSeal } from '#barrier/types.ts'
-import type { Clock } from '#base/clock.ts'
+import type { Clock, Timer } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { BoundedLru } from '#base/lru.ts'
 import type { RandomSource } from '#base/random.ts'
@@ -24,6 +24,8 @@ import type { SealManager, UnsealOptions } from './types.ts'
 
 /** Namespaces whose shares are being collected, or replaced, at once: the one that waited longest begins anew. */
 const attemptsMax = 1_024
+/** How long keys stay open that shares have opened here, while the cluster has not heard of it: as long as a write whose end is unknown may take. */
+const unsaidMsMax = 30_000
 
 export interface NamespaceSealStatus {
   readonly sealed: boolean
@@ -55,7 +57,8 @@ export interface NamespaceSeals {
   /** null without a seal of its own. What was given so far the leader knows. @throws ERR_SEALED. */
   status(namespace: string): NamespaceSealStatus | null
   /**
-   * Takes a share. With the last one needed the keys are open on this node: the caller then says so to the cluster (KeyringWrites.setSealed). Leader only.
+   * Takes a share. With the last one needed the keys are open on this node: the caller then says so to the cluster (KeyringWrites.setSealed). Where that
+   * is not committed within half a minute they are closed again. Leader only.
    * @throws ERR_BAD_SHARE, ERR_BAD_REQUEST, ERR_NAMESPACE_SEALED when what it lies in is sealed, ERR_NOT_LEADER.
    */
   unseal(namespace: string, options: Pick<UnsealOptions, 'key' | 'reset'>): Promise<{ readonly opened: boolean }>
@@ -77,6 +80,8 @@ class LeaderNamespaceSeals implements NamespaceSeals {
   readonly #options: NamespaceSealsOptions
   readonly #attempts = new BoundedLru<string, Attempt>({ weightMax: attemptsMax, dropped: end })
   readonly #unsubscribe: () => void
+  /** Namespaces whose keys are open here, and may not be for long: at most one for each that has a seal of its own. */
+  readonly #unsaid = new Map<string, Timer>()
 
   constructor(options: NamespaceSealsOptions) {
     this.#options = options
@@ -137,7 +142,24 @@ class LeaderNamespaceSeals implements NamespaceSeals {
     const { progress } = manager.status()
     const opened = progress === 0 && !options.reset
     if (opened && this.#attempts.peek(namespace)?.rekey === null) this.#attempts.delete(namespace)
+    if (opened) this.#closeUnlessSaid(namespace)
     return { opened }
+  }
+
+  /** What its shares have opened must not stay open where the commit that says so failed: sealed, by the cluster's word, nobody would think of its key. */
+  #closeUnlessSaid(namespace: string): void {
+    const { barrier, clock, log } = this.#options
+    this.#unsaid.get(namespace)?.cancel()
+    const timer = clock.setTimer(unsaidMsMax, () => {
+      this.#unsaid.delete(namespace)
+      try {
+        barrier.namespaces.closeUnsaid(namespace)
+      } catch (error) {
+        // Sealed, the node has wiped it with all others.
+        if (!isHoldfastError(error, 'ERR_SEALED')) log.error({ namespace, error: 'unknown' }, 'a namespace could not be closed again')
+      }
+    })
+    this.#unsaid.set(namespace, timer)
   }
 
   rekey(namespace: string): RekeyService {
@@ -188,6 +210,8 @@ class LeaderNamespaceSeals implements NamespaceSeals {
   close(): void {
     this.#unsubscribe()
     this.#attempts.clear()
+    for (const timer of this.#unsaid.values()) timer.cancel()
+    this.#unsaid.clear()
   }
 }
 

@@ -1,5 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { LentNames } from '#barrier/lent-names.ts'
+import { createNameCache, NamespaceNames, nameKeyBytes } from '#barrier/names.ts'
+import { OpenedKeys } from '#barrier/opened.ts'
 import type { Barrier, BarrierControl, Section, Transaction } from '#barrier/types.ts'
 import { isHoldfastError } from '#base/errors.ts'
 import { systemRandom } from '#base/random.ts'
@@ -286,6 +289,169 @@ describe('a seal of its own', () => {
     await setSealed(barrier, 'own', false)
     barrier.namespaces.open('own', ownKey())
     expect(await get(barrier, where, 'a')).toBe('1')
+  })
+})
+
+/** The replica's feed stands still after each change of the state, until it is let go. */
+function heldFeed(replica: Awaited<ReturnType<typeof openBarriers>>['replica']) {
+  const held = Promise.withResolvers<void>()
+  const reached = Promise.withResolvers<void>()
+  replica.announceGap = () => {
+    reached.resolve()
+    return held.promise
+  }
+  const letGo = (): void => {
+    replica.announceGap = null
+    held.resolve()
+  }
+  return { reached: reached.promise, letGo }
+}
+
+test.each(['own', 'child'])('nor while this node has not heard of the seal yet: a write in %s', async (where) => {
+  const { barrier, replica } = await openBarriers()
+  await create(barrier, 'own', true)
+  await keyrings(barrier, (writes) => writes.create('child', 'own'))
+  await put(barrier, where, 'a', '1')
+  const sealing: Promise<void>[] = []
+  const feed = heldFeed(replica)
+  const late = barrier.transact(async (tx) => {
+    tx.put(inside(where), 'a', bytes('2'))
+    if (sealing.length > 0) return
+    // Committed and applied; but nobody has been told, so that the keys are still open here.
+    sealing.push(setSealed(barrier, 'own', true))
+    await feed.reached
+    setImmediate(feed.letGo)
+  })
+  expect(await codeOf(late)).toBe('ERR_NAMESPACE_SEALED')
+  await Promise.all(sealing)
+  await setSealed(barrier, 'own', false)
+  barrier.namespaces.open('own', ownKey())
+  expect(await get(barrier, where, 'a')).toBe('1')
+})
+
+describe('name keys that nobody is given any more', () => {
+  /** Every name key that the barrier makes names of from now on: the very buffers, by namespace. */
+  function seen() {
+    const buffers = new Map<string, Uint8Array[]>()
+    // oxlint-disable-next-line typescript/unbound-method -- called with the barrier's own below
+    const original = OpenedKeys.prototype.newNames
+    const spy = vi.spyOn(OpenedKeys.prototype, 'newNames').mockImplementation(function (this: OpenedKeys, namespace, nameKey, ring) {
+      buffers.set(namespace, [...(buffers.get(namespace) ?? []), nameKey])
+      return original.call(this, namespace, nameKey, ring)
+    })
+    const wiped = (namespace: string): boolean[] => (buffers.get(namespace) ?? []).map((buffer) => buffer.every((byte) => byte === 0))
+    return { wiped, restore: () => spy.mockRestore() }
+  }
+  const stale = { kind: 'stale' } as const
+  const text = (value: Uint8Array | null): string => Buffer.from(value ?? []).toString()
+
+  test('a view ahead of the feed has its own, once, and they are wiped when it ends', async () => {
+    const { barrier, replica } = await openBarriers()
+    await create(barrier, 'own', true)
+    await put(barrier, 'own', 'a', '1')
+    await put(barrier, 'own', 'b', '2')
+    const feed = heldFeed(replica)
+    const writing = put(barrier, 'root', 'x', 'y')
+    await feed.reached
+    const { wiped, restore } = seen()
+    try {
+      await barrier.read(stale, async (view) => {
+        expect(text(await view.get(inside('own'), 'a'))).toBe('1')
+        expect(text(await view.get(inside('own'), 'b'))).toBe('2')
+        expect(wiped('own')).toEqual([false])
+      })
+      expect(wiped('own')).toEqual([true])
+    } finally {
+      feed.letGo()
+      restore()
+    }
+    await writing
+    expect(await get(barrier, 'own', 'a')).toBe('1')
+  })
+
+  test('sealed, all of them are wiped at once: the kept, the lent, and those of views of before', async () => {
+    const { barrier, replica } = await openBarriers()
+    await create(barrier, 'own', true)
+    await create(barrier, 'team')
+    const { wiped, restore } = seen()
+    await put(barrier, 'own', 'a', '1')
+    await put(barrier, 'team', 'a', '1')
+    const held = Promise.withResolvers<void>()
+    const step = Promise.withResolvers<void>()
+    try {
+      const late = barrier.read(stale, async (view) => {
+        expect(text(await view.get(inside('own'), 'a'))).toBe('1')
+        step.resolve()
+        await held.promise
+        return view.get(inside('own'), 'a')
+      })
+      await step.promise
+      // Another state: names are read anew, and the view of before goes on with its own.
+      replica.announceEverything()
+      expect(await get(barrier, 'own', 'a')).toBe('1')
+      expect(await get(barrier, 'team', 'a')).toBe('1')
+      expect(wiped('own')).toEqual([false, false])
+      await setSealed(barrier, 'own', true)
+      expect(wiped('own')).toEqual([true, true])
+      expect(wiped('team').at(-1)).toBe(false)
+      held.resolve()
+      expect(await codeOf(late)).toBe('ERR_NAMESPACE_SEALED')
+    } finally {
+      held.resolve()
+      restore()
+    }
+  })
+
+  test('the names of one namespace do not go when another is made', async () => {
+    const { barrier } = await openBarriers()
+    await create(barrier, 'team')
+    await put(barrier, 'team', 'a', '1')
+    expect(await get(barrier, 'team', 'a')).toBe('1')
+    const { wiped, restore } = seen()
+    await create(barrier, 'other')
+    expect(await get(barrier, 'team', 'a')).toBe('1')
+    restore()
+    expect(wiped('team')).toEqual([])
+    expect(wiped('other')).toEqual([true])
+  })
+
+  test('what is retired waits for the views of before, and for no others', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.constantFrom('begin', 'end', 'retire', 'lend'), fc.nat(3)), { maxLength: 60 }), (steps) => {
+        const lent = new LentNames()
+        const fresh = () => {
+          const key = new Uint8Array(nameKeyBytes).fill(1)
+          return { key, names: new NamespaceNames('n', key, createNameCache(0)) }
+        }
+        const views: ({ index: number; epoch: number } | undefined)[] = []
+        const waiting: { readonly key: Uint8Array; readonly users: Set<object> }[] = []
+        for (const [what, at] of steps) {
+          const view = views[at]
+          if (what === 'begin' && view === undefined) lent.begin((views[at] = { index: 1, epoch: 0 }))
+          if (what === 'end' && view !== undefined) {
+            lent.end(view)
+            views[at] = undefined
+            for (const { users } of waiting) users.delete(view)
+          }
+          if (what === 'retire') {
+            const { key, names } = fresh()
+            waiting.push({ key, users: new Set(views.filter((each) => each !== undefined)) })
+            lent.retire(names)
+          }
+          if (what === 'lend' && view !== undefined && lent.lentTo(view, 'n') === undefined) {
+            const { key, names } = fresh()
+            waiting.push({ key, users: new Set([view]) })
+            lent.lend(view, 'n', names)
+          }
+          // What somebody uses is whole; what nobody uses, and nobody older is under way beside, is gone.
+          for (const { key, users } of waiting) if (users.size > 0) expect(key[0]).toBe(1)
+        }
+        for (const view of views) if (view !== undefined) lent.end(view)
+        expect(lent.size).toBe(0)
+        for (const { key } of waiting) expect(key.every((byte) => byte === 0)).toBe(true)
+      }),
+      { numRuns: 300 },
+    )
   })
 })
 

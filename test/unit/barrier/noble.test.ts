@@ -72,6 +72,7 @@ const clear = [
   'snapshot stream',
   'frame',
   'member directory',
+  'fence',
   'format level',
   'log record',
   'log base',

@@ -1,7 +1,8 @@
 import { describe, expect, test, vi } from 'vitest'
+import type { Ring } from '#barrier/ring.ts'
+import { Rings } from '#barrier/rings.ts'
 import type { BarrierControl } from '#barrier/types.ts'
-import { systemClock } from '#base/clock.ts'
-import { isHoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { parseNamespaceSeal } from '#seal/namespace-config.ts'
@@ -20,9 +21,9 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
 
 async function world(shares = 3, threshold = 2) {
   const opened = await openBarriers(2)
-  const { barrier, cluster } = opened
+  const { barrier, cluster, clock } = opened
   const sealsOf = (each: BarrierControl, at: number): NamespaceSeals =>
-    createNamespaceSeals({ barrier: each, replica: cluster.node(at), clock: systemClock, random: systemRandom, log: silentLogger })
+    createNamespaceSeals({ barrier: each, replica: cluster.node(at), clock, random: systemRandom, log: silentLogger })
   const seals = sealsOf(barrier, 0)
   const made = await seals.make({ shares, threshold, pgpKeys: [] })
   await barrier.transact(async (tx) => {
@@ -77,6 +78,67 @@ describe('shares of a namespace', () => {
       await setSealed(false)
       expect(await value()).toBe('kept')
     }
+  })
+
+  describe('whose commit fails', () => {
+    /** The keyring that shares have opened, and whether anything of its key is left. */
+    async function opened() {
+      const made = await world()
+      const { seals, keys, setSealed } = made
+      await setSealed(true)
+      const rings: Ring[] = []
+      // oxlint-disable-next-line typescript/unbound-method -- called with the barrier's own below
+      const original = Rings.prototype.open
+      const spy = vi.spyOn(Rings.prototype, 'open').mockImplementation(function (this: Rings, ...given) {
+        const ring = original.call(this, ...given)
+        rings.push(ring)
+        return ring
+      })
+      await seals.unseal('own', { key: keys[0]!, reset: false })
+      expect(await seals.unseal('own', { key: keys[1]!, reset: false })).toEqual({ opened: true })
+      spy.mockRestore()
+      const [ring] = rings
+      const wiped = (): boolean => ring!.closed && ring!.rootKey.every((byte) => byte === 0)
+      expect(wiped()).toBe(false)
+      return { ...made, wiped }
+    }
+    const lost = (): Error => new HoldfastError('ERR_OUTCOME_UNKNOWN', 'the leader fell')
+
+    test('the key does not stay open: half a minute later it is wiped, and its shares open it again', async () => {
+      const { replica, setSealed, wiped, clock, value, seals, keys } = await opened()
+      replica.failNextPropose = lost()
+      expect(await codeOf(setSealed(false))).toContain('ERR_OUTCOME_UNKNOWN')
+      expect(seals.status('own')?.sealed).toBe(true)
+      clock.advance(29_000)
+      expect(wiped()).toBe(false)
+      clock.advance(1_000)
+      expect(wiped()).toBe(true)
+      for (const key of keys.slice(0, 2)) await seals.unseal('own', { key, reset: false })
+      await setSealed(false)
+      expect(await value()).toBe('kept')
+    })
+
+    test('sealing it, although it is sealed, wipes the key at once', async () => {
+      const { replica, setSealed, wiped } = await opened()
+      replica.failNextPropose = lost()
+      expect(await codeOf(setSealed(false))).toContain('ERR_OUTCOME_UNKNOWN')
+      await setSealed(true)
+      expect(wiped()).toBe(true)
+    })
+
+    test('committed, it stays open; a node that is sealed or stopped meanwhile is left alone', async () => {
+      const { setSealed, wiped, clock, value, barrier, seals } = await opened()
+      await setSealed(false)
+      clock.advance(60_000)
+      expect(wiped()).toBe(false)
+      expect(await value()).toBe('kept')
+      const other = await opened()
+      other.barrier.seal()
+      expect(other.wiped()).toBe(true)
+      other.clock.advance(60_000)
+      seals.close()
+      expect(barrier.sealed).toBe(false)
+    })
   })
 
   test('are collected by the leader, and forgotten with its leadership', async () => {
