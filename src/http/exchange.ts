@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
+import { corsVerdict, type CorsRules, type HttpSettings } from '#core/cors.ts'
 import { errorResponse, errorText } from '#core/errors.ts'
 import type { Ticket } from '#core/slots.ts'
 import type { RequestBounds } from '#core/quota-gate.ts'
@@ -43,6 +44,7 @@ export interface ExchangeHost {
   readonly budget: BodyBudget
   readonly rules: ForwardingRules
   readonly standing: readonly string[]
+  readonly settings: Pick<HttpSettings, 'cors'>
   readonly openRoutes: readonly OpenRoutes[]
   /** Ask clients for certificates at all? */
   readonly clientCertificates: boolean
@@ -63,6 +65,7 @@ const narrowed = (limits: HttpLimits, { bodyBytesMax = Infinity, jsonDepthMax = 
 })
 
 const bodyless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'LIST', 'DELETE'])
+const noBytes = new Uint8Array(0)
 const noBody: Readonly<Record<string, unknown>> = Object.freeze({})
 const noRoute: CoreResponse = {
   status: 404,
@@ -138,6 +141,7 @@ export class Exchange implements InFlightRequest {
   #durationMsMax: number | null = null
   #reader: BodyReader | null = null
   #upload: Upload | null = null
+  #cors: Readonly<Record<string, string>> | null = null
 
   constructor(host: ExchangeHost, connection: Connection, request: IncomingMessage, response: ServerResponse) {
     this.#host = host
@@ -159,6 +163,7 @@ export class Exchange implements InFlightRequest {
   }
 
   #start(method: string | null): void {
+    if (this.#host.settings.cors !== null && this.#preflight(this.#host.settings.cors, method)) return
     if (method === null) throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', 'unsupported operation')
     const headers = this.#in.headers
     if (headers.host === undefined && this.#in.httpVersionMinor === 1) {
@@ -178,6 +183,16 @@ export class Exchange implements InFlightRequest {
     if (bounds?.durationMsMax !== undefined) this.#shorten(bounds.durationMsMax)
     if (bodyless.has(method)) this.#ask(request)
     else this.#readBody(request, bounds)
+  }
+
+  /** True where a browser only asks whether it may ask: that is answered, without a token. @throws ERR_PERMISSION_DENIED for a page of elsewhere. */
+  #preflight(rules: CorsRules, method: string | null): boolean {
+    const { origin } = this.#in.headers
+    if (origin === undefined || method === null) return false
+    const { headers, preflight } = corsVerdict(rules, origin, method, this.#in.headers['access-control-request-method'])
+    this.#cors = headers
+    if (preflight) this.#answer({ status: 204, headers: {}, body: noBytes }, false)
+    return preflight
   }
 
   /** A body that nobody reads is thrown away as it comes; a long one is not waited for. */
@@ -319,7 +334,8 @@ export class Exchange implements InFlightRequest {
     const { standing, draining, log } = this.#host
     if (!this.#out.destroyed) {
       try {
-        respond(this.#out, standing, { response, namespace, close: close || draining() })
+        const sent = this.#cors === null ? response : { ...response, headers: { ...response.headers, ...this.#cors } }
+        respond(this.#out, standing, { response: sent, namespace, close: close || draining() })
       } catch (error) {
         // A header that HTTP can't carry: a bug of who made it. The client must not wait for nothing.
         log.error({ request_id: this.id, code: (error as NodeJS.ErrnoException).code }, 'expected an answer that HTTP can carry')

@@ -63,6 +63,7 @@ class Listener implements HttpListener {
       rules: forwardingRules(options.proxies, trusted),
       standing: standingHeaders(options.tls !== undefined, options.responseHeaders),
       clientCertificates: options.tls !== undefined && options.tls.requestClientCert !== false,
+      settings: options.settings ?? { cors: null },
       openRoutes: options.openRoutes ?? [],
       nextId: uuidSource(options.random),
       draining: () => this.#draining,

@@ -1,6 +1,7 @@
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
+import type { HttpSettings } from '#core/cors.ts'
 import type { RequestBounds } from '#core/quota-gate.ts'
 import type { CoreResponse, OpenRoutes, Request } from '#core/types.ts'
 import type { InFlightRegistry } from './in-flight.ts'
@@ -72,6 +73,8 @@ export interface HttpListenerOptions {
   readonly responseHeaders?: Readonly<Record<string, string>>
   /** Routes that need no token where they come in here. Default: none. */
   readonly openRoutes?: readonly OpenRoutes[]
+  /** What the API has set for every listener of the cluster. Absent: no cross-origin rules. */
+  readonly settings?: Pick<HttpSettings, 'cors'>
   /** Several processes or threads on one port. */
   readonly reusePort?: boolean
 }

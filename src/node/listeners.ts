@@ -4,13 +4,20 @@ import type { Logger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
+import type { HttpSettings } from '#core/cors.ts'
 import { listenerOptions } from '#http/from-config.ts'
 import { InFlightRegistry } from '#http/in-flight.ts'
 import { createHttpListener } from '#http/listener.ts'
 import type { HttpListener } from '#http/types.ts'
 
 /** Every configured listener, listening. If one can't, those before it are closed again. @throws ERR_CONFIG */
-export async function openListeners(config: ServerConfig, core: Core, nodeId: string, log: Logger): Promise<readonly HttpListener[]> {
+export async function openListeners(
+  config: ServerConfig,
+  core: Core,
+  nodeId: string,
+  log: Logger,
+  settings: HttpSettings,
+): Promise<readonly HttpListener[]> {
   const inFlight = new InFlightRegistry(config.listeners.reduce((sum, listener) => sum + listener.max_requests_in_flight, 0))
   const responseHeaders = {
     ...(config.enable_response_header_hostname ? { 'X-Vault-Hostname': hostname() } : {}),
@@ -26,6 +33,7 @@ export async function openListeners(config: ServerConfig, core: Core, nodeId: st
         log,
         inFlight,
         responseHeaders,
+        settings,
         ...listenerOptions(listener),
       })
       await made.listen()

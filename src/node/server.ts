@@ -21,6 +21,7 @@ import type { ServerConfig } from '#config/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { houseJobs } from '#core/house-jobs.ts'
+import { HttpSettings } from '#core/cors.ts'
 import { holdfastVersion } from '#core/version.ts'
 import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
@@ -94,6 +95,7 @@ interface House {
   readonly barrier: BarrierControl
   readonly seal: SealManager
   readonly seals: ChosenSeals
+  readonly http: HttpSettings
   readonly keeper: SealKeeper
   readonly namespaceSeals: NamespaceSeals
   readonly namespaceKeys: NamespaceKeyService
@@ -148,20 +150,20 @@ async function serve(
   const { log } = logger
   const seals = chooseSeals(config.seals, { clock: systemClock, random: systemRandom, env: process.env, log })
   const audit = await openAudit(config, nodeId, log)
-  const house = assemble(config, nodeId, log, audit, seals, options)
+  const house = assemble(config, nodeId, logger, audit, seals, options)
   const replaces = config.seal_replaces_process && canBeReplaced()
   if (config.seal_replaces_process && !replaces)
     log.warn(
       {},
       'this platform lets no process replace itself: what a node served stays in its memory when it is sealed, until it restarts',
     )
-  const listeners = await openListeners(config, house.core, nodeId, log)
+  const listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http)
   const signals = watchSignals({
     log,
     onHangup: [
       ['audit files', () => audit.reopen()],
       ...listeners.map((listener) => ['certificates', () => listener.reloadTls()] as const),
-      ['log level', () => logger.setLevel(reload().log_level)],
+      ['log level', () => logger.setConfigured(reload().log_level)],
     ],
   })
   let removePidFile = (): void => {}
@@ -257,7 +259,7 @@ async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Pro
 function assemble(
   config: ServerConfig,
   nodeId: string,
-  log: Logger,
+  logger: ProcessLogger,
   audit: ManagedAuditBroker,
   seals: ChosenSeals,
   { formats = releasedFormats, staySealed = false }: ServerArguments,
@@ -265,11 +267,12 @@ function assemble(
   const clock = systemClock
   const random = systemRandom
   const replica = new LateReplica(nodeId)
-  const barrier = createBarrier({ replica, clock, random, log, ...cacheOptions(config) })
+  const barrier = createBarrier({ replica, clock, random, log: logger.part('barrier'), ...cacheOptions(config) })
   const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
   const tokens = createTokenStore({ random, leases, incarnation: () => replica.status().incarnation })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
+  const { log } = logger
   const namespaces = createNamespaceStore({ random })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
@@ -278,7 +281,7 @@ function assemble(
     barrier,
     replica,
     random,
-    log,
+    log: logger.part('seal'),
     held: staySealed,
     ...(config.cluster_name === null ? {} : { clusterName: config.cluster_name }),
     ...(seals.active === null ? {} : { autoSeal: seals.active }),
@@ -300,7 +303,7 @@ function assemble(
     formats,
     clock,
     random,
-    log,
+    log: logger.part('raft'),
     onRequest: async (from, kind, body) => {
       if (kind === forwardKind) return forwarding.answer(from, body)
       if (kind === renewKind) return renewal.answer(from, body)
@@ -445,6 +448,7 @@ function assemble(
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
     jobs: [
+    logs: logger,
       ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
       schedules.job,
     ],
@@ -458,9 +462,12 @@ function assemble(
     barrier,
     onApplied: (listener) => replica.onApplied(listener),
     store: quotaStore,
-    alongside: async (view, namespaceIds) => core.quotas?.alongside(view, namespaceIds),
+    alongside: async (view, namespaceIds) => {
+      await core.quotas?.alongside(view, namespaceIds)
+      await http.refresh(view)
+    },
     clock,
-    log,
+    log: logger.part('core'),
   })
   barrier.onSealChange((sealed) => {
     forwarding.forget()
@@ -475,6 +482,7 @@ function assemble(
     }
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
+  const http = new HttpSettings()
   const forgetOpened = (): void => {
     core.onSealed()
     identity.onSealed()
@@ -485,6 +493,7 @@ function assemble(
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)
+    if (sealed) http.onSealed()
       log.error({ reason: status.failed }, 'the store has failed: this node acknowledges nothing more')
     failed = status.failed
     state.failed = status.failed
@@ -508,6 +517,7 @@ function assemble(
     schedules,
     state,
     sealedByOperator: sealed.promise,
+    http,
   }
 }
 

@@ -16,6 +16,8 @@ import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { leaseCounterOf } from '#node/quota-sync.ts'
+import { createProcessLogger } from '#node/logger.ts'
+import { forgetWithNamespaces } from '#node/forgetting.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { LeaseLedger } from '#leases/ledger.ts'
 import { LeaseStore } from '#leases/store.ts'
@@ -161,6 +163,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       random: systemRandom,
     }
     const core = createCore({
+      logs: createProcessLogger('info', replica.nodeId, () => {}),
       barrier: leasing.barrier,
       leasing,
       replica,

@@ -32,6 +32,8 @@ export interface Recipe {
 const everything =
   'path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "scan", "sudo"] }\npath "sys/namespaces/api-lock/*" { capabilities = ["update", "sudo"] }'
 
+const digits = 'length = 8\nrule "charset" { charset = "0123456789" }'
+
 let serial = 0
 const fresh = (name: string): string => `${name}-${(serial += 1)}`
 
@@ -84,6 +86,7 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   await make.write('sys/policies/acl/all', { policy: everything })
   await make.write('sys/policies/acl/pol', { policy: `# ${canary}\npath "kv1/x" { capabilities = ["read"] }` })
   await make.write('sys/policies/acl/fold/p', { policy: 'path "kv1/x" { capabilities = ["read"] }' })
+  await make.write('sys/policies/password/pol', { policy: `# ${canary}\n${digits}` })
   await make.write('sys/roles/rl', { policies: ['pol'], description: canary })
   await make.write('kv1/x', { value: canary })
   await make.write('kv1/deep/y', { value: canary })
@@ -238,6 +241,9 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'system policies/acl/:name* patch': () => ({ body: { policy: 'path "b" { capabilities = ["read"] }' } }),
   'system policies/acl/:name* list': () => ({ params: { name: 'fold' } }),
   'system policies/detailed/acl/:name*': () => ({ params: { name: 'fold' } }),
+  'system policies/password/:name update': setting('policy', digits),
+  'system plugins/catalog/:type': () => ({ params: { type: 'secret' } }),
+  'system plugins/catalog/:type/:name': () => ({ params: { type: 'secret', name: 'kv' } }),
   'system policy/:name* update': () => ({ body: { policy: 'path "c" { capabilities = ["read"] }' } }),
   'system capabilities': ({ facts }) => ({ body: { token: facts['victim'], paths: ['kv1/x'] } }),
   'system capabilities-self': () => ({ body: { paths: ['kv1/x'] } }),

@@ -2,16 +2,21 @@
 import type { EngineDef, PathDef } from '#core/types.ts'
 import { auditPaths } from './audit.ts'
 import { autopilotJobs, autopilotPaths } from './autopilot.ts'
+import { counterPaths } from './counters.ts'
 import { generateRootPaths } from './generate-root.ts'
+import { httpSettingPaths } from './http-settings.ts'
 import { keyPaths } from './keys.ts'
 import { keyRotationJobs, keyRotationPaths } from './key-rotation.ts'
 import { lifecyclePaths } from './lifecycle.ts'
 import { leasePaths } from './leases.ts'
 import { lockedUserPaths } from './locked-users.ts'
+import { logPaths } from './logs.ts'
 import { mountPaths } from './mounts.ts'
 import { namespaceLockPaths } from './namespace-lock.ts'
 import { namespaceSealPaths } from './namespace-seals.ts'
 import { namespacePaths } from './namespaces.ts'
+import { passwordPolicyPaths } from './password-policies.ts'
+import { pluginPaths } from './plugins.ts'
 import { policyPaths } from './policies.ts'
 import { quotaPaths } from './quotas.ts'
 import { raftPaths } from './raft.ts'
@@ -30,8 +35,13 @@ export function createSystemEngine(services: SystemServices): EngineDef {
   const paths: readonly PathDef[] = [
     ...lifecyclePaths(services),
     ...mountPaths(services),
+    ...pluginPaths(services),
     ...policyPaths(services, () => paths),
+    ...passwordPolicyPaths(),
     ...uiPaths(services, () => paths),
+    ...counterPaths(services),
+    ...logPaths(services),
+    ...httpSettingPaths(),
     ...auditPaths(services),
     ...keyPaths(services),
     ...rekeyPaths(services),

@@ -5,7 +5,12 @@ type Handler = OperationDef['handler']
 type Extra = Partial<Omit<FieldSchema, 'type' | 'description'>>
 
 export const field = (type: FieldSchema['type'], description: string, extra: Extra = {}): FieldSchema => ({ type, description, ...extra })
-export const inPath = (description: string): FieldSchema => ({ type: 'string', in: 'path', description })
+export const inPath = (description: string, example?: string): FieldSchema => ({
+  type: 'string',
+  in: 'path',
+  description,
+  ...(example === undefined ? {} : { example }),
+})
 export const inQuery = (type: FieldSchema['type'], description: string): FieldSchema => ({ type, in: 'query', description })
 
 export const reads = (summary: string, handler: Handler): OperationDef => ({ summary, writes: false, handler })

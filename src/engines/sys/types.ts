@@ -20,6 +20,7 @@ import type { RekeyService } from '#seal/rekey-types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { SnapshotService } from './snapshots.ts'
+import type { LogControl } from './logs.ts'
 import type { SystemTokens } from './tokens.ts'
 
 export interface InitOptions {
@@ -137,7 +138,7 @@ export interface SystemServices {
   /** Absent where nothing is sealed (doubles in tests): then no namespace has a seal of its own. */
   readonly namespaceSeals?: NamespaceSeals
   /** Whose aliases go with the mount that they belong to. */
-  readonly identity: Pick<IdentityStore, 'dropMount'>
+  readonly identity: Pick<IdentityStore, 'dropMount' | 'list'>
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly lockout: UserLockout
@@ -162,6 +163,8 @@ export interface SystemServices {
   readonly inFlight: () => readonly InFlightRequest[]
   /** What the host is, for `sys/host-info`; nothing secret. */
   readonly hostInfo: () => Readonly<Record<string, unknown>>
+  /** The process's own log. */
+  readonly logs: LogControl
   /** The configuration without its secrets. */
   readonly sanitizedConfig: () => Readonly<Record<string, unknown>>
   readonly clock: Clock
