@@ -20,8 +20,8 @@ import { loadConfig } from '#config/load.ts'
 import type { ServerConfig } from '#config/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
-import { houseJobs } from '#core/house-jobs.ts'
 import { HttpSettings } from '#core/cors.ts'
+import { houseJobs } from '#core/house-jobs.ts'
 import { holdfastVersion } from '#core/version.ts'
 import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
@@ -92,10 +92,10 @@ export interface ServerArguments {
 /** The services of one node. */
 interface House {
   readonly core: Core
+  readonly http: HttpSettings
   readonly barrier: BarrierControl
   readonly seal: SealManager
   readonly seals: ChosenSeals
-  readonly http: HttpSettings
   readonly keeper: SealKeeper
   readonly namespaceSeals: NamespaceSeals
   readonly namespaceKeys: NamespaceKeyService
@@ -266,13 +266,13 @@ function assemble(
 ): House {
   const clock = systemClock
   const random = systemRandom
+  const { log } = logger
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log: logger.part('barrier'), ...cacheOptions(config) })
   const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
   const tokens = createTokenStore({ random, leases, incarnation: () => replica.status().incarnation })
   const identity = createIdentityStore({ random })
   const policies = createPolicyStore({ identity })
-  const { log } = logger
   const namespaces = createNamespaceStore({ random })
   const wrapping = createWrapping({ tokens })
   const passwords = createPasswordHasher({ clock, random, atOnceMax: passwordsAtOnceMax })
@@ -427,6 +427,7 @@ function assemble(
         quotaStore,
         namespaces,
       }),
+    logs: logger,
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),
     sanitizedConfig: () => sanitizedConfig(config),
@@ -448,16 +449,16 @@ function assemble(
     engines: [createSystemEngine(services), ...mountable],
     forward: (request) => forwarding.forward(request),
     jobs: [
-    logs: logger,
       ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
       schedules.job,
     ],
     clock,
     random,
-    log,
+    log: logger.part('core'),
     nodeId,
     boot: nextBoot(config.raft.path, clock.nowMs()),
   })
+  const http = new HttpSettings()
   const feed = new QuotaFeed({
     barrier,
     onApplied: (listener) => replica.onApplied(listener),
@@ -467,9 +468,10 @@ function assemble(
       await http.refresh(view)
     },
     clock,
-    log: logger.part('core'),
+    log,
   })
   barrier.onSealChange((sealed) => {
+    if (sealed) http.onSealed()
     forwarding.forget()
     quotaSync.forget()
     if (sealed) quotaStore.onSealed()
@@ -482,7 +484,6 @@ function assemble(
     }
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
-  const http = new HttpSettings()
   const forgetOpened = (): void => {
     core.onSealed()
     identity.onSealed()
@@ -493,13 +494,13 @@ function assemble(
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)
-    if (sealed) http.onSealed()
       log.error({ reason: status.failed }, 'the store has failed: this node acknowledges nothing more')
     failed = status.failed
     state.failed = status.failed
   })
   return {
     core,
+    http,
     barrier,
     seal,
     seals,
@@ -517,7 +518,6 @@ function assemble(
     schedules,
     state,
     sealedByOperator: sealed.promise,
-    http,
   }
 }
 

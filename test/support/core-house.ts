@@ -15,9 +15,9 @@ import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
-import { leaseCounterOf } from '#node/quota-sync.ts'
 import { createProcessLogger } from '#node/logger.ts'
 import { forgetWithNamespaces } from '#node/forgetting.ts'
+import { leaseCounterOf } from '#node/quota-sync.ts'
 import { createIdentityStore } from '#identity/store.ts'
 import { LeaseLedger } from '#leases/ledger.ts'
 import { LeaseStore } from '#leases/store.ts'
@@ -156,6 +156,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
       metricsText: () => 'holdfast_up 1\n',
+      logs: createProcessLogger('info', replica.nodeId, () => {}),
       inFlight: () => house[position]?.core.inFlight() ?? [],
       hostInfo: () => ({ cpus: 2 }),
       sanitizedConfig: () => ({ api_addr: 'http://127.0.0.1:8200' }),
@@ -163,7 +164,6 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       random: systemRandom,
     }
     const core = createCore({
-      logs: createProcessLogger('info', replica.nodeId, () => {}),
       barrier: leasing.barrier,
       leasing,
       replica,

@@ -19,8 +19,8 @@ import type { NamespaceSeals } from '#seal/namespace-seals.ts'
 import type { RekeyService } from '#seal/rekey-types.ts'
 import type { AutoSealStatus, SealStatus, UnsealOptions } from '#seal/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
-import type { SnapshotService } from './snapshots.ts'
 import type { LogControl } from './logs.ts'
+import type { SnapshotService } from './snapshots.ts'
 import type { SystemTokens } from './tokens.ts'
 
 export interface InitOptions {
@@ -160,11 +160,11 @@ export interface SystemServices {
   readonly auditHash: (path: string, input: string) => string | null
   /** Metrics as text in the Prometheus format. */
   readonly metricsText: () => string | Promise<string>
+  /** The process's own log. */
+  readonly logs: LogControl
   readonly inFlight: () => readonly InFlightRequest[]
   /** What the host is, for `sys/host-info`; nothing secret. */
   readonly hostInfo: () => Readonly<Record<string, unknown>>
-  /** The process's own log. */
-  readonly logs: LogControl
   /** The configuration without its secrets. */
   readonly sanitizedConfig: () => Readonly<Record<string, unknown>>
   readonly clock: Clock
