@@ -13,6 +13,7 @@ import { UserLockout } from '#core/lockout.ts'
 import type { EngineDef, Request } from '#core/types.ts'
 import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
+import { createNamespaceSeals } from '#seal/namespace-seals.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { createProcessLogger } from '#node/logger.ts'
@@ -26,7 +27,7 @@ import { createPolicyStore } from '#policies/store.ts'
 import { QuotaFeed } from '#quotas/feed.ts'
 import { Limiter } from '#quotas/limiter.ts'
 import { QuotaStore } from '#quotas/store.ts'
-import { createTokenStore } from '#tokens/store.ts'
+import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { createShareHolders } from '#node/share-holders.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import { openBarriers } from './open-barrier.ts'
@@ -60,6 +61,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
   let rootToken = ''
   const house: HouseNode[] = []
   const forwardings = new Map<string, Forwarding>()
+  const memories: { readonly tokens: TokenStore; readonly lockout: UserLockout; readonly leasing: Leasing }[] = []
   const quotas: { readonly feed: QuotaFeed; readonly limiter: Limiter; readonly store: QuotaStore }[] = []
   for (let position = 0; position < nodes; position += 1) {
     const barrier = at(position)
@@ -81,7 +83,11 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
     const audit: AuditRecord[] = []
     const calls: string[] = []
     const sealStatus = standingSeal()
-    const mountable = [...extra, ...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
+    const mountable = [
+      ...extra,
+      ...createSecretEngines({ identity }),
+      ...createAuthMethods({ tokens, policies, passwords, identity, clock }),
+    ]
     const state = { unavailable: null as string | null, onCall: null as OnCall }
     const call = async (name: string): Promise<void> => {
       calls.push(name)
@@ -153,6 +159,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       lockout,
       leasing,
       quotas: { store: quotaStore },
+      namespaceSeals: createNamespaceSeals({ barrier, replica, clock, random: systemRandom, log }),
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
       metricsText: () => 'holdfast_up 1\n',
@@ -192,6 +199,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       handle: (request) => core.handle(request),
     })
     barrier.onSealChange(() => forwarding.forget())
+    forgetWithNamespaces(barrier, { core, identity, policies, tokens, lockout, leasing })
     const feed = new QuotaFeed({
       barrier,
       onApplied: (listener) => replica.onApplied(listener),
@@ -200,11 +208,12 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       clock,
       log: silentLogger,
     })
+    memories.push({ tokens, lockout, leasing })
     quotas.push({ feed, limiter, store: quotaStore })
     forwardings.set(replica.nodeId, forwarding)
     house.push(nodeOf(core, leasing, rootToken, audit, calls, sealStatus, state))
   }
-  return { clock, cluster, house, node: house[0]!, rootToken, at, quotas }
+  return { clock, cluster, house, node: house[0]!, rootToken, at, quotas, memories }
 }
 
 const standingSeal = (): SealStatus => ({
