@@ -364,7 +364,7 @@ function assemble(
   })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
-  const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity })]
+  const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity, clock })]
   const leasing = new Leasing({
     barrier,
     store: leases,
