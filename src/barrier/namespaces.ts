@@ -168,6 +168,10 @@ export class BarrierNamespaces implements NamespaceKeys {
     })
   }
 
+  keyringId(namespace: string): string {
+    return this.#options.keys().recordKeys(namespace).id
+  }
+
   read(namespace: string, record: NamespaceSealRecord): Uint8Array | null {
     return this.#look((keys, view) => readBare(view, sealRecordName(keys.recordKeys(namespace).id, record)) ?? null)
   }

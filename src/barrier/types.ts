@@ -96,6 +96,8 @@ export interface NamespaceKeyStatus {
 export interface NamespaceKeys {
   /** null when it has no keyring: nothing was ever written to it, or it was destroyed. @throws ERR_SEALED. */
   status(namespace: string): NamespaceKeyStatus | null
+  /** What `onChange` calls the keyring of `namespace`; '' is the root's. @throws ERR_SEALED. */
+  keyringId(namespace: string): string
   /** A bare record of its seal, as this node has it. @throws ERR_SEALED. */
   read(namespace: string, record: NamespaceSealRecord): Uint8Array | null
   /** Opens it on this node alone. Takes the root key, and wipes it where it does not open. @throws ERR_DECRYPT, ERR_NAMESPACE_SEALED when a parent is, ERR_SEALED. */

@@ -91,6 +91,13 @@ export class Leasing {
     return this.#options.leads() === null || this.#options.leads() !== this.#countedTerm ? null : this.#counts.of(namespaceId, mountUuid)
   }
 
+  /** Forgets what is known of the leases of namespaces that are sealed, but for those that are being taken back. */
+  forget(which: (namespaceId: string) => boolean): void {
+    this.expirer.forget(which)
+    this.#mounts.clear()
+    for (const key of this.#walked.keys()) if (which(key.slice(0, key.indexOf('/')))) this.#walked.delete(key)
+  }
+
   /** For metrics. Counts are the leader's. */
   status() {
     const leads = this.#options.leads() !== null

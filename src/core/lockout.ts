@@ -43,6 +43,7 @@ export interface LockoutSubject {
 }
 
 interface Counter {
+  readonly namespaceId: string
   readonly failures: number
   readonly lastMs: number
   /** 0: not locked. */
@@ -124,12 +125,21 @@ export class UserLockout {
     const counts = before !== undefined && before.lockedUntilMs === 0 && nowMs - before.lastMs < counterResetSeconds * 1_000
     const failures = (counts ? before.failures : 0) + 1
     const locks = failures >= threshold
-    this.#counters.set(keyOf(subject), { failures, lastMs: nowMs, lockedUntilMs: locks ? nowMs + durationSeconds * 1_000 : 0 })
+    const { namespaceId } = subject.mount
+    this.#counters.set(keyOf(subject), { namespaceId, failures, lastMs: nowMs, lockedUntilMs: locks ? nowMs + durationSeconds * 1_000 : 0 })
     return locks
   }
 
   succeeded(subject: LockoutSubject): void {
     this.#counters.delete(keyOf(subject))
+  }
+
+  /**
+   * Forgets the names of a namespace that is sealed: from now on nobody logs in there. Locks are laid down and hold; who guessed has at most
+   * `threshold - 1` tries more once it is opened, as after a change of leader.
+   */
+  forget(which: (namespaceId: string) => boolean): void {
+    for (const key of this.#counters.keys()) if (which(this.#counters.peek(key)?.namespaceId ?? '')) this.#counters.delete(key)
   }
 
   /** Lays a lock down for the leaders to come. */

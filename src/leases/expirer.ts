@@ -65,6 +65,7 @@ export interface ExpirerStatus {
 }
 
 const keyOf = (namespace: string, { key }: Due): string => `${namespace}/${key}`
+const keyOfLease = (namespace: string, id: string): string => keyOf(namespace, { key: id.slice(id.lastIndexOf('/') + 1), dueMs: 0 })
 
 export class Expirer implements LedgerListener {
   readonly #options: ExpirerOptions
@@ -137,6 +138,24 @@ export class Expirer implements LedgerListener {
 
   lost(): void {
     this.nudge()
+  }
+
+  /**
+   * Forgets what is pending in namespaces that are sealed: nothing of it can be ended now, and it stands in the index, which is read again when they are
+   * open (`nudge`). What is being taken back goes on to its end.
+   */
+  forget(which: (namespace: string) => boolean): void {
+    this.#wheel.cancelWhere(({ namespace }) => which(namespace))
+    for (const [key, { namespace }] of this.#again) if (which(namespace)) this.#again.delete(key)
+    for (const [mount, queue] of this.#queues) {
+      const kept = queue.filter(({ namespaceId }) => !which(namespaceId))
+      if (kept.length === queue.length) continue
+      for (const { namespaceId, id } of queue) if (which(namespaceId)) this.#letGo(keyOfLease(namespaceId, id))
+      if (kept.length > 0) this.#queues.set(mount, kept)
+      else this.#queues.delete(mount)
+    }
+    const reading = this.#reader?.namespaces[this.#reader.at]
+    if (this.#reader !== null && reading !== undefined && which(reading)) this.#reader.cursor = null
   }
 
   /** One pass: reads ahead, ends what is due, and starts taking back. Never rejects. Tests turn it by hand. */
@@ -315,7 +334,7 @@ export class Expirer implements LedgerListener {
       const left = (this.#running.get(mount) ?? 1) - 1
       if (left > 0) this.#running.set(mount, left)
       else this.#running.delete(mount)
-      this.#letGo(keyOf(namespaceId, { key: id.slice(id.lastIndexOf('/') + 1), dueMs: 0 }))
+      this.#letGo(keyOfLease(namespaceId, id))
       this.#dispatch()
       if (this.#runningCount === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }

@@ -63,6 +63,14 @@ export class TimingWheel<T> {
     return this.#slotOf.delete(key)
   }
 
+  /** Cancels all that `which` holds for; a look at each. */
+  cancelWhere(which: (item: T) => boolean): void {
+    for (const [key, slot] of this.#slotOf) {
+      const entry = slot.get(key)
+      if (entry !== undefined && which(entry.item)) this.cancel(key)
+    }
+  }
+
   /**
    * Takes out what is due at `nowMs`, in the order of time (then of names), at most `countMax`: the rest comes with the next call. Never hands out what
    * is due later. A clock that went back hands out nothing new.

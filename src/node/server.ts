@@ -50,6 +50,7 @@ import { NodeCluster } from './cluster-service.ts'
 import { nextBoot } from './boot-number.ts'
 import { cacheOptions } from './cache-options.ts'
 import { claimDataFolder } from './data-folder.ts'
+import { forgetSealed, forgetWithNamespaces } from './forgetting.ts'
 import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { hardenProcess } from './hardening.ts'
@@ -470,6 +471,7 @@ function assemble(
     clock,
     log,
   })
+  const memories = { core, identity, policies, tokens, lockout, leasing }
   barrier.onSealChange((sealed) => {
     if (sealed) http.onSealed()
     forwarding.forget()
@@ -479,18 +481,12 @@ function assemble(
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
     tellKey(barrier, sealed, 'audit', (key) => audit.setKey(key))
     if (sealed) {
-      forgetOpened()
+      forgetSealed(memories, () => true)
       saver.closeAll()
     }
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
-  const forgetOpened = (): void => {
-    core.onSealed()
-    identity.onSealed()
-    policies.onSealed()
-  }
-  // What was parsed of one namespace is not told apart from that of others: all of it is read anew.
-  barrier.namespaces.onChange((closed) => closed !== null && forgetOpened())
+  forgetWithNamespaces(barrier, memories)
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)

@@ -64,6 +64,13 @@ export class BatchTokens {
     this.#key = key === null ? null : new Uint8Array(hkdfSync('sha256', key, new Uint8Array(0), 'holdfast batch tokens v1', keyBytes))
   }
 
+  /** Drops the opened ones; how many. */
+  forget(): number {
+    const { size } = this.#opened
+    this.#opened.clear()
+    return size
+  }
+
   /** @throws ERR_BAD_REQUEST when it would be longer than a token may be; ERR_SEALED. */
   seal({ namespaceId, ...claims }: BatchEntry): string {
     const salt = this.#random.bytes(saltBytes)

@@ -13,6 +13,8 @@ const hmac = (key: Uint8Array, token: string): string => createHmac('sha256', ke
 export interface TokenHasher {
   /** A key of 32 bytes when the barrier opens (copied), null when it seals. */
   setKey(key: Uint8Array | null): void
+  /** Drops the tokens that are remembered. */
+  forget(): void
   /** Hex; null for what can't be a token. @throws ERR_SEALED without a key. */
   hash(token: string): string | null
 }
@@ -27,6 +29,7 @@ export function createTokenHasher(): TokenHasher {
       key?.fill(0)
       key = next === null ? null : Uint8Array.from(next)
     },
+    forget: () => memo.clear(),
     hash(token) {
       if (key === null) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
       // Too long to be remembered by the thousand.

@@ -87,6 +87,8 @@ export interface Revoked {
 export interface TokenStore {
   /** A key of 32 bytes, derived from the barrier's, when it opens; null when it seals. */
   setKey(key: Uint8Array | null): void
+  /** Forgets what was opened, of all namespaces: it is read anew. */
+  forgetOpened(): void
   /** The storage name of a token, also of its cubbyhole; null for what can't be a token. @throws ERR_SEALED. */
   hash(token: string): string | null
   /**
@@ -383,6 +385,12 @@ export function createTokenStore({
     setKey(key) {
       hasher.setKey(key)
       batch.setKey(key)
+      parsed.clear()
+    },
+    forgetOpened() {
+      hasher.forget()
+      batch.forget()
+      parsed.clear()
     },
     hash: (token) => hasher.hash(token),
     lookupHash,

@@ -1,27 +1,37 @@
-/** The keyring of the barrier. */
+/** The keyring that seals what is written in the request's namespace: the root's, or the namespace's own. */
+import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
-import type { LogicalResponse, PathDef } from '#core/types.ts'
+import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
+import { rootNamespace } from '#namespaces/record.ts'
 import { answer, effects, path, reads } from './table.ts'
 import type { SystemServices } from './types.ts'
 
-export function keyPaths({ barrier }: SystemServices): PathDef[] {
-  const status = async (): Promise<LogicalResponse> => {
-    const { keyringTerm, keyringTermCreatedMs, encryptions } = barrier.status()
+const description =
+  "Each namespace has a keyring of its own: asked inside one, it is that namespace's. What was sealed under the terms of before stays readable."
+
+export function keyPaths({ barrier, namespaceSeals }: SystemServices): PathDef[] {
+  const statusOf = ({ mount }: HandlerContext) => {
+    if (mount.namespaceId === rootNamespace.id) return barrier.status()
+    const status = namespaceSeals?.keyStatus(mount.namespaceId) ?? null
+    if (status === null) throw new HoldfastError('ERR_NOT_FOUND', 'a namespace with keys expected, got one that has none yet')
+    return status
+  }
+  const status = async (context: HandlerContext): Promise<LogicalResponse> => {
+    const { keyringTerm, keyringTermCreatedMs, encryptions } = statusOf(context)
     return answer({ term: keyringTerm ?? 0, install_time: formatRfc3339(keyringTermCreatedMs ?? 0), encryptions })
   }
-  const rotate = effects('Add a key', async () => {
-    await barrier.rotate()
+  const rotate = effects('Add a key', async (context) => {
+    const { namespaceId } = context.mount
+    statusOf(context)
+    if (namespaceId === rootNamespace.id) await barrier.rotate()
+    else await namespaceSeals?.rotate(namespaceId)
     return null
   })
-  const flags = { injected: true, sudo: true, rootNamespaceOnly: true }
+  const synopsis = 'Add a key to the keyring; nothing is rewritten.'
+  const flags = { injected: true, sudo: true }
   return [
-    path(
-      'key-status',
-      'The term of the key that seals now.',
-      { injected: true, rootNamespaceOnly: true },
-      { read: reads('Status', status) },
-    ),
-    path('rotate', 'Add a key to the keyring; nothing is rewritten.', flags, { update: rotate }),
-    path('rotate/keyring', 'Add a key to the keyring; nothing is rewritten.', flags, { update: rotate }),
+    path('key-status', 'The term of the key that seals now.', { injected: true }, { read: reads('Status', status) }, description),
+    path('rotate', synopsis, flags, { update: rotate }, description),
+    path('rotate/keyring', synopsis, flags, { update: rotate }, description),
   ]
 }

@@ -91,7 +91,7 @@ describe('a namespace', () => {
 
   test('has no routes of the cluster', async () => {
     await make('team')
-    for (const path of ['sys/audit', 'sys/storage/raft/configuration', 'sys/key-status', 'sys/rotate/config']) {
+    for (const path of ['sys/audit', 'sys/storage/raft/configuration', 'sys/metrics', 'sys/rotate/config']) {
       const answer = await read('team', path)
       expect([path, answer.status, answer.body.errors]).toEqual([path, 400, ['operation unavailable in namespaces']])
     }

@@ -23,6 +23,8 @@ async function world() {
   const { barrier, barriers, cluster } = opened
   const wire: Uint8Array[] = []
   const down = new Set<string>()
+  /** What whoever sits between the nodes gives instead of an answer. */
+  const tamper: { answer: (() => Uint8Array) | null } = { answer: null }
   const services: NamespaceKeyService[] = barriers.map(
     (each, at) =>
       new NamespaceKeyService({
@@ -41,7 +43,7 @@ async function world() {
             wire.push(body)
             const answer = await services[cluster.nodes.findIndex(({ nodeId }) => nodeId === peer)]!.answer(`node-${at + 1}`, body)
             wire.push(answer)
-            return answer
+            return tamper.answer?.() ?? answer
           },
         }),
         clock: systemClock,
@@ -69,7 +71,7 @@ async function world() {
     tx.put(kv, 'a', Buffer.from('kept'))
   })
   const stop = async (): Promise<void> => void (await Promise.all(services.map((service) => service.stop())))
-  return { ...opened, services, wire, down, setSealed, everywhere, stop }
+  return { ...opened, services, wire, down, tamper, setSealed, everywhere, stop }
 }
 
 test('one opening opens it on all, one sealing closes it on all, and a node that comes back is given it; neither log nor wire shows the key', async () => {
@@ -113,6 +115,41 @@ test('the leader is asked first, and where it has none the others are', async ()
   }
 })
 
+test("a thief with a node's identity who says once more what that node said gets an answer that he can't read, and that no other question takes", async () => {
+  const { services, wire, everywhere, stop, setSealed, tamper, barrier, at } = await world()
+  try {
+    await everywhere('kept')
+    const [asked, answered] = wire
+    // The transport knows him by the stolen identity, so under the name of the one who asked.
+    const replayed = await services[0]!.answer('node-2', asked!)
+    expect(replayed.length).toBe(answered!.length)
+    expect(Buffer.from(replayed).equals(Buffer.from(answered!))).toBe(false)
+    const key = Buffer.from(ownKey().reveal())
+    for (const bytes of [replayed, answered!])
+      for (let from = 0; from < 16; from += 1) expect(Buffer.from(bytes).includes(key.subarray(from, from + 16))).toBe(false)
+    const thief = new ForwardSeal({ barrier: { derivedKey: () => new SecretBytes(systemRandom.bytes(32)) }, random: systemRandom })
+    const answerPlace = `namespace key answer ["node-2","node-1","${Buffer.from(asked!.subarray(-16)).toString('hex')}"]`
+    expect(() => thief.open(answerPlace, replayed)).toThrow(expect.objectContaining({ code: 'ERR_PEER_REFUSED' }))
+    // Given to the real node as the answer to its next question, it opens nothing: no node opens by what was said before the seal.
+    await setSealed(true)
+    await everywhere('ERR_NAMESPACE_SEALED')
+    tamper.answer = () => replayed
+    const before = wire.length
+    await setSealed(false)
+    while (wire.length < before + 4) await delay(20)
+    await everywhere('ERR_NAMESPACE_SEALED')
+    // And where the namespace is open again, the request of before is answered with no key: it is of another generation.
+    barrier.namespaces.open('own', ownKey())
+    const real = new ForwardSeal({ barrier: at(1), random: systemRandom })
+    expect(real.open(answerPlace, replayed)[1]).toBe(1)
+    expect(Buffer.from(real.open(answerPlace, await services[0]!.answer('node-2', asked!)))).toEqual(
+      Buffer.concat([Buffer.of(1, 0), Buffer.alloc(32)]),
+    )
+  } finally {
+    await stop()
+  }
+})
+
 test('who has no key of the barrier is told nothing; another asker, an old request and another generation get nothing', async () => {
   const { services, wire, everywhere, stop, barrier, at, setSealed } = await world()
   try {
@@ -136,11 +173,23 @@ test('who has no key of the barrier is told nothing; another asker, an old reque
     for (const odd of [{ version: 2 }, { version: 1, id: '../x', generation: 1 }, { version: 1, id: 'ab'.repeat(8), generation: 0.5 }])
       expect(await codeOf(services[0]!.answer('node-2', real.seal(place, encode(odd))))).toBe('ERR_FRAME')
     // Sealed meanwhile: the very request that was answered with the key is answered with none, in as many bytes.
-    const before = await services[0]!.answer('node-2', real.seal(place, encode({ version: 1, id: 'ab'.repeat(8), generation: 1 })))
+    const plainOf = (request: Uint8Array, answer: Uint8Array): Uint8Array =>
+      real.open(`namespace key answer ["node-2","node-1","${Buffer.from(request.subarray(-16)).toString('hex')}"]`, answer)
+    const ask = async (id: string, generation: number): Promise<{ readonly bytes: number; readonly plain: Buffer }> => {
+      const request = real.seal(place, encode({ version: 1, id, generation }))
+      const answer = await services[0]!.answer('node-2', request)
+      return { bytes: answer.length, plain: Buffer.from(plainOf(request, answer)) }
+    }
+    const id = barrier.namespaces.keyringId('own')
+    const yes = await ask(id, 1)
+    expect(yes.plain).toEqual(Buffer.concat([Buffer.of(1, 1), ownKey().reveal()]))
+    const none = Buffer.concat([Buffer.of(1, 0), Buffer.alloc(32)])
+    const [stranger1, later] = [await ask('ab'.repeat(8), 1), await ask(id, 2)]
     await setSealed(true)
-    expect((await services[0]!.answer('node-2', real.seal(place, encode({ version: 1, id: 'cd'.repeat(8), generation: 1 })))).length).toBe(
-      before.length,
-    )
+    for (const no of [stranger1, later, await ask(id, 1), await ask(id, 2)]) {
+      expect(no.plain).toEqual(none)
+      expect(no.bytes).toBe(yes.bytes)
+    }
     barrier.seal()
     expect(await codeOf(services[0]!.answer('node-2', asked!))).toBe('ERR_SEALED')
   } finally {

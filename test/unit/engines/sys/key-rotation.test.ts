@@ -56,6 +56,46 @@ test('key-status tells term, time and use, on every node', async () => {
   expect((await node.read('sys/key-status')).body.data.encryptions).toBeLessThan(encryptions)
 })
 
+test('inside a namespace, rotate and key-status are of its own keyring, on every node; nobody else gets a term, and who has no sudo there gets none', async () => {
+  const { node, house, cluster } = await openHouse(2)
+  const ask = (namespace: string, path: string, over: object = {}) => node.ask({ namespace, path, ...over })
+  const post = (namespace: string, path: string, body: Record<string, unknown> = {}, over: object = {}) =>
+    ask(namespace, path, { operation: 'update', method: 'POST', body, ...over })
+  const own = 'seal "shamir" { shares = 1 threshold = 1 }'
+  for (const [path, seal] of [
+    ['plain', ''],
+    ['own', own],
+    ['own/inner', ''],
+  ] as const)
+    expect((await post('', `sys/namespaces/${path}`, { seal })).status).toBeLessThan(300)
+  const terms = async (): Promise<number[]> => {
+    const found: number[] = []
+    for (const namespace of ['', 'plain', 'own', 'own/inner']) {
+      const { body } = await ask(namespace, 'sys/key-status')
+      expect(body.term).toBe(body.data.term)
+      found.push(body.data.term)
+    }
+    return found
+  }
+  expect(await terms()).toEqual([1, 1, 1, 1])
+  await post('own', 'sys/mounts/kv', { type: 'kv' })
+  await post('own', 'kv/a', { a: '1' })
+  expect((await post('own', 'sys/rotate')).status).toBe(204)
+  expect((await post('own/inner', 'sys/rotate/keyring')).status).toBe(204)
+  expect((await house[1]!.ask({ operation: 'update', method: 'POST', namespace: 'plain', path: 'sys/rotate' })).status).toBe(204)
+  expect((await post('plain', 'sys/rotate')).status).toBe(204)
+  expect(await terms()).toEqual([1, 3, 2, 2])
+  await cluster.node(1).appliedUpTo(cluster.log.length)
+  expect((await house[1]!.ask({ namespace: 'own', path: 'sys/key-status' })).status).toBe(503) // It was never given the key.
+  expect((await ask('own', 'kv/a')).body.data).toEqual({ a: '1' })
+  await post('plain', 'sys/policies/acl/some', { policy: 'path "sys/rotate" { capabilities = ["update"] }' })
+  const { auth } = (await post('plain', 'auth/token/create', { policies: ['some'] })).body
+  expect((await post('plain', 'sys/rotate', {}, { token: auth.client_token })).status).toBe(403)
+  await post('', 'sys/namespaces/own/seal')
+  expect((await post('own', 'sys/rotate')).status).toBe(503)
+  expect((await ask('plain', 'sys/key-status')).body.data.term).toBe(3)
+})
+
 describe('the job', () => {
   /** One turn of it over a status of our own. */
   const turn = async (status: Partial<BarrierStatus>, stored: object | null, nowMs: number): Promise<string[]> => {

@@ -1,0 +1,144 @@
+/** What a namespace with a seal of its own leaves in memory once it is sealed, and under the root's keys at any time: over a core with its real services. */
+import { createHash } from 'node:crypto'
+import { Envelope } from '#barrier/envelope.ts'
+import { Keyring } from '#barrier/keyring.ts'
+import { bareNames } from '#barrier/bare.ts'
+import { systemRandom } from '#base/random.ts'
+import { openHouse, type Answer } from '#test/support/core-house.ts'
+import { lendingEngine } from '#test/support/lending-engine.ts'
+import { testRootKey } from '#test/support/open-barrier.ts'
+import { expect, test } from 'vitest'
+
+/** A house with a namespace `tenant` of one share, and another, `team`, without a seal of its own; leases can be lent in both, and in the root. */
+async function open() {
+  const house = await openHouse(1, [lendingEngine().engine])
+  const { node, at } = house
+  const [memories] = house.memories
+  const write = (namespace: string, path: string, body: Record<string, unknown> = {}, over: object = {}): Promise<Answer> =>
+    node.ask({ operation: 'update', method: 'POST', namespace, path, body, ...over })
+  const read = (namespace: string, path: string, over: object = {}): Promise<Answer> => node.ask({ namespace, path, ...over })
+  const done = async (asked: Promise<Answer>): Promise<Answer> => {
+    const answer = await asked
+    expect(answer.status, answer.text).toBeLessThan(300)
+    return answer
+  }
+  const made = await done(write('', 'sys/namespaces/tenant', { seal: 'seal "shamir" { shares = 1 threshold = 1 }' }))
+  const [share] = Object.values(made.body.data.key_shares as Record<string, string>)
+  await done(write('', 'sys/namespaces/team'))
+  for (const namespace of ['', 'team', 'tenant']) await done(write(namespace, 'sys/mounts/db', { type: 'lending' }))
+  const seal = (): Promise<Answer> => done(write('', 'sys/namespaces/tenant/seal'))
+  const unseal = (): Promise<Answer> => done(write('', 'sys/namespaces/tenant/unseal', { key: share }))
+  return { ...house, barrier: at(0), ...memories!, write, read, done, seal, unseal }
+}
+
+test('tokens: neither entries, nor batch tokens, nor the tokens themselves are kept', async () => {
+  const { tokens, barrier, write, done, seal, unseal } = await open()
+  const make = async (type: string): Promise<string> => {
+    const { auth } = (await done(write('tenant', 'auth/token/create', { type, policies: ['p'], ttl: '1h' }))).body
+    return auth.client_token as string
+  }
+  const [service, batch] = [await make('service'), await make('batch')]
+  /** The very object that is kept of a token. */
+  const kept = (token: string): Promise<unknown> =>
+    barrier.read({ kind: 'linearizable' }, async (view) => (await tokens.lookup(view, token))?.policies)
+  for (const token of [service, batch]) expect(await kept(token)).toBe(await kept(token))
+  const before = [await kept(service), await kept(batch)]
+  await seal()
+  await unseal()
+  const after = [await kept(service), await kept(batch)]
+  expect(after).toEqual(before)
+  for (const [at, entry] of after.entries()) expect(entry).not.toBe(before[at])
+})
+
+test('lockout: its counters go, others stay, and so do locks', async () => {
+  const { lockout, write, done, seal, unseal } = await open()
+  const wrong = (namespace: string, name: string): Promise<Answer> =>
+    write(namespace, `auth/userpass/login/${name}`, { password: 'wrong' }, { token: null })
+  for (const namespace of ['', 'team', 'tenant']) {
+    await done(write(namespace, 'sys/auth/userpass', { type: 'userpass' }))
+    for (const name of ['ann', 'bob']) await wrong(namespace, name)
+  }
+  const locked = { password: 'right-and-long' }
+  await done(write('tenant', 'auth/userpass/users/eve', locked))
+  for (let tries = 0; tries < 5; tries++) await wrong('tenant', 'eve')
+  expect(lockout.names).toBe(7)
+  await seal()
+  expect(lockout.names).toBe(4)
+  await unseal()
+  expect((await write('tenant', 'auth/userpass/login/eve', locked, { token: null })).status).toBe(403)
+})
+
+test('leases: what was pending is forgotten, and found again when it is open', async () => {
+  const { leasing, read, done, seal, unseal, clock } = await open()
+  const turn = async (): Promise<void> => {
+    for (let pass = 0; pass < 3; pass += 1) {
+      await leasing.expirer.pass()
+      await leasing.expirer.idle()
+    }
+  }
+  await turn()
+  for (const namespace of ['', 'team', 'tenant', 'tenant']) await done(read(namespace, 'db/creds/app', { query: { ttl: '30s' } }))
+  await turn()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 4, ended: 0 })
+  await seal()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 2, ended: 0 })
+  clock.advance(31_000)
+  await turn()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 0, ended: 2 })
+  await unseal()
+  await turn()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 0, ended: 4 })
+})
+
+test("the root's keys open nothing of it: no answer that is kept, no token of a request that has ended it, no share", async () => {
+  const { cluster, write, done, seal, unseal, barrier } = await open()
+  const marks = new Set<string>()
+  const marked = (what: string): string => {
+    const mark = `mark-${what}-${createHash('sha256').update(what).digest('hex').slice(0, 24)}`
+    marks.add(mark)
+    return mark
+  }
+  const given = (what: string): object => ({ retryId: `retry-${what}` })
+  for (const namespace of ['tenant', 'team']) {
+    await done(write(namespace, 'sys/mounts/kv', { type: 'kv', options: { version: '2' } }))
+    await done(write(namespace, 'sys/policies/acl/writer', { policy: 'path "kv/*" { capabilities = ["create", "update"] }' }))
+    const body = { data: { [marked(`${namespace}-field`)]: marked(`${namespace}-value`) } }
+    for (const path of ['answer', marked(`${namespace}-path`)])
+      await done(write(namespace, `kv/data/${path}`, body, given(`${namespace}-${path}`)))
+    const token = await done(
+      write(
+        namespace,
+        'auth/token/create',
+        { meta: { m: marked(`${namespace}-meta`) }, num_uses: 1, policies: ['writer'], ttl: '1h' },
+        given(`${namespace}-token`),
+      ),
+    )
+    marks.add(token.body.auth.client_token as string)
+    // Its last use: what the record keeps of the token that has ended.
+    const last = { token: token.body.auth.client_token, ...given(`${namespace}-last`) }
+    await done(write(namespace, 'kv/data/last', body, last))
+    expect((await write(namespace, 'kv/data/last', body, last)).status).toBe(namespace === 'team' ? 200 : 403)
+    // A refusal that is kept says what was asked.
+    await write(namespace, `kv/data/cas`, { ...body, options: { cas: 7 } }, given(`${namespace}-cas`))
+  }
+  await seal()
+  await unseal()
+  const rootKey = testRootKey()
+  const records = cluster.node(0).dump()
+  const keyring = Keyring.decode(Buffer.from(barrier.readBare(bareNames.keyring)!), rootKey.reveal())
+  const envelope = new Envelope({ random: systemRandom, nodeId: 'reader' })
+  const opened: Buffer[] = []
+  for (const [key, value] of records) {
+    try {
+      opened.push(Buffer.concat([key, envelope.open(keyring, key, value)]))
+    } catch {
+      // Bare, or sealed under another keyring.
+      opened.push(Buffer.concat([key, value]))
+    }
+  }
+  const all = Buffer.concat(opened)
+  const found = [...marks].filter((mark) => all.includes(mark))
+  // That of the namespace without a seal of its own is there: it proves the search.
+  expect(found.filter((mark) => mark.includes('tenant'))).toEqual([])
+  expect(found.filter((mark) => mark.includes('team')).length).toBeGreaterThan(0)
+})
