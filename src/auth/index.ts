@@ -6,6 +6,7 @@ import type { PolicyStore } from '#policies/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import { createApprole } from './approle/index.ts'
 import { createJwt } from './jwt/index.ts'
+import { createKubernetes } from './kubernetes/index.ts'
 import type { PasswordHasher } from './passwords.ts'
 import { createTokenAuth } from './token/index.ts'
 import { createUserpass } from './userpass/index.ts'
@@ -25,4 +26,5 @@ export const createAuthMethods = (services: AuthServices): readonly EngineDef[] 
   createApprole(),
   createJwt(services, 'jwt'),
   createJwt(services, 'oidc'),
+  createKubernetes(services),
 ]

@@ -10,9 +10,8 @@ export interface Asked {
   readonly body: string
 }
 
-export type Answering = (
-  asked: Asked,
-) => { readonly status?: number; readonly json: unknown; readonly headers?: Record<string, string> } | null
+type Answer = { readonly status?: number; readonly json: unknown; readonly headers?: Record<string, string> } | null
+export type Answering = (asked: Asked) => Answer | Promise<Answer>
 
 export class WebServer {
   readonly asked: Asked[] = []
@@ -57,7 +56,7 @@ export class WebServer {
       body: Buffer.concat(parts).toString(),
     }
     this.asked.push(asked)
-    const answer = this.answer(asked)
+    const answer = await this.answer(asked)
     if (answer === null) return
     response.writeHead(answer.status ?? 200, { 'content-type': 'application/json', ...answer.headers })
     response.end(typeof answer.json === 'string' ? answer.json : JSON.stringify(answer.json))
