@@ -61,6 +61,8 @@ export interface CoreDeps {
   readonly quotas?: QuotaService
   /** Its `barrier` must be this one's. Absent: no engine can lend anything, and nothing that is due is ended. */
   readonly leasing?: Leasing
+  /** Whether what reaches outside must wait: the state is another cluster's (snapshots/restored.ts). Absent: never. */
+  readonly waits?: () => boolean
   /** Absent: a request that asks for wrapping is refused. */
   readonly wrapping?: Wrapping
   readonly audit: Pick<AuditBroker, 'record'>

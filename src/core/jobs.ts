@@ -18,6 +18,8 @@ import type { MountEntry } from './types.ts'
 export interface LeaderJob {
   readonly name: string
   readonly everyMs: number
+  /** It changes nothing outside and ends nothing that was given out: it also runs where the state of another cluster waits. */
+  readonly inside?: true
   readonly run: (nowMs: number) => Promise<void>
 }
 
@@ -69,13 +71,16 @@ export class LeaderJobs {
       this.#lastRunMs.clear()
       return
     }
-    for (const job of this.#deps.jobs) await this.#runDue(job.name, job.everyMs, () => job.run(this.#deps.clock.nowMs()))
-    await this.#guarded('mounts', () => this.#runEngines())
+    const waits = this.#deps.waits?.() ?? false
+    for (const job of this.#deps.jobs)
+      if (!waits || job.inside) await this.#runDue(job.name, job.everyMs, () => job.run(this.#deps.clock.nowMs()))
+    await this.#guarded('mounts', () => this.#runEngines(waits))
   }
 
-  async #runEngines(): Promise<void> {
+  /** `waits`: only the system engine's, which look after this cluster. */
+  async #runEngines(waits: boolean): Promise<void> {
     const mounts = await this.#rounds.gather(async (view, id) =>
-      (await this.#mounts.read(view, id)).entries.filter((mount) => this.#hasJobs(mount)),
+      (await this.#mounts.read(view, id)).entries.filter((mount) => this.#hasJobs(mount) && (!waits || mount.type === 'system')),
     )
     for (const mount of mounts) {
       const engine = this.#registry.get(mount.table, mount.type)

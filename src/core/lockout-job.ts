@@ -27,6 +27,7 @@ export function lockoutJob({ barrier, lockout, namespaces }: LockoutServices): L
   return {
     name: 'forget locks that have ended',
     everyMs,
+    inside: true,
     run: () =>
       rounds.pass(async (id) => {
         for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step(id))) return

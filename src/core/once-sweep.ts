@@ -32,13 +32,14 @@ export function onceJobs({ barrier, members }: OnceSweepOptions): readonly Leade
     }
   }
   return [
-    { name: 'request ids', everyMs: sweepEveryMs, run: () => pass(dueRecords) },
+    { name: 'request ids', everyMs: sweepEveryMs, inside: true, run: () => pass(dueRecords) },
     {
       name: "removed nodes' requests",
       everyMs: idleEveryMs,
+      inside: true,
       run: () => pass((view) => removedNodes(view, new Set(members()))),
     },
-    { name: 'idle answers', everyMs: idleEveryMs, run: () => dropIdle(barrier) },
+    { name: 'idle answers', everyMs: idleEveryMs, inside: true, run: () => dropIdle(barrier) },
   ]
 }
 

@@ -13,6 +13,7 @@ import type { NamespaceStore } from '#namespaces/store.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { LateReplica } from './late-replica.ts'
 import type { AutoSeal } from '#seal/types.ts'
+import type { Origin } from '#snapshots/restored.ts'
 import type { SnapshotSaver } from '#snapshots/saver.ts'
 import type { SnapshotSchedules } from '#snapshots/schedules.ts'
 import type { Birth } from './lifecycle.ts'
@@ -28,6 +29,7 @@ export interface MetricSources {
   readonly seal: AutoSeal | null
   readonly saver: SnapshotSaver
   readonly schedules: SnapshotSchedules
+  readonly origin: Pick<Origin, 'waits'>
   readonly passwords: PasswordHasher
   readonly lockout: UserLockout
   readonly leasing: Leasing
@@ -39,8 +41,23 @@ export interface MetricSources {
 
 /** Prometheus' text format. Labels are bounded: node ids of the membership, and nothing that a client sends. */
 export async function metricsText(sources: MetricSources): Promise<string> {
-  const { replica, barrier, birth, core, seal, saver, schedules, passwords, lockout, leasing, limiter, quotaSync, quotaStore, namespaces } =
-    sources
+  const {
+    replica,
+    barrier,
+    birth,
+    core,
+    seal,
+    saver,
+    schedules,
+    origin,
+    passwords,
+    lockout,
+    leasing,
+    limiter,
+    quotaSync,
+    quotaStore,
+    namespaces,
+  } = sources
   const status = replica.status()
   const { sealed, encryptions, keyringTerm, keyringTermCreatedMs, sealedHere, sealedUnderKey, cache } = barrier.status()
   const memory = process.memoryUsage()
@@ -118,6 +135,11 @@ export async function metricsText(sources: MetricSources): Promise<string> {
     for (const { fault, count } of auto.failures)
       gauge('holdfast_seal_failures', 'Failed calls to the seal since the start.', count, `{cause="${fault}"}`)
   }
+  gauge(
+    'holdfast_restored_waits',
+    "Whether leases and jobs wait, since the state is another cluster's snapshot and nobody has confirmed that it is this one's.",
+    origin.waits() ? 1 : 0,
+  )
   gauge('holdfast_snapshot_saves', 'Snapshots that this node is saving.', saver.saving)
   for (const { schedule, run } of sealed ? [] : await schedules.status()) {
     // Names of schedules are letters, digits, - and _.

@@ -10,8 +10,9 @@ import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { randomUuid, systemRandom } from '#base/random.ts'
+import { proofOf } from '#audit/anchor-store.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
-import { openFileSink } from '#audit/file-sink.ts'
+import { openFileSink } from '#audit/sinks/file.ts'
 import { createAuthMethods } from '#auth/index.ts'
 import { createPasswordHasher } from '#auth/passwords.ts'
 import { createBarrier } from '#barrier/barrier.ts'
@@ -42,10 +43,12 @@ import { createNamespaceSeals, type NamespaceSeals } from '#seal/namespace-seals
 import type { SealManager } from '#seal/types.ts'
 import { createWrapping } from '#wrapping/wrapping.ts'
 import type { ReplicaSettings } from '#replica/index.ts'
+import { Origin } from '#snapshots/restored.ts'
 import { SnapshotRestorer } from '#snapshots/restorer.ts'
 import { SnapshotSaver } from '#snapshots/saver.ts'
 import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
+import { anchorKind, AuditAnchors } from './audit-anchors.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { nextBoot } from './boot-number.ts'
 import { cacheOptions } from './cache-options.ts'
@@ -107,6 +110,7 @@ interface House {
   readonly quotas: { readonly feed: QuotaFeed; readonly sync: QuotaSync; readonly limiter: Limiter }
   readonly replica: LateReplica
   readonly audit: ManagedAuditBroker
+  readonly anchors: AuditAnchors
   readonly saver: SnapshotSaver
   readonly schedules: SnapshotSchedules
   readonly state: { draining: boolean; failed: string | null }
@@ -203,6 +207,7 @@ async function begin(house: House, config: ServerConfig, log: Logger): Promise<v
   house.keeper.start()
   house.namespaceKeys.start()
   house.quotas.sync.start(house.quotas.limiter)
+  house.anchors.start()
   if (!resumed) house.cluster.retryJoin(config.raft.retry_join.map((block) => joinOptionsOf(block, config.raft.retry_join_as_non_voter)))
   house.core.startJobs()
   house.renewal.start()
@@ -227,6 +232,7 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
     await new Promise((resolve) => systemClock.setTimer(noticeMs, () => resolve(null)))
   }
   await Promise.all(listeners.map((listener) => listener.close(why === 'sealed' ? sealedDrainMs : drainMs)))
+  await house.anchors.stop()
   await house.core.stopJobs()
   await house.schedules.stop()
   house.saver.closeAll()
@@ -310,7 +316,8 @@ function assemble(
       if (kind === renewKind) return renewal.answer(from, body)
       if (kind === quotaKind) return quotaSync.answer(from, body)
       if (kind === namespaceKeyKind) return namespaceKeys.answer(from, body)
-      const kinds = [forwardKind, renewKind, quotaKind, namespaceKeyKind].join(', ')
+      if (kind === anchorKind) return anchors.answer(from, body)
+      const kinds = [forwardKind, renewKind, quotaKind, namespaceKeyKind, anchorKind].join(', ')
       throw new HoldfastError('ERR_FRAME', `expected a request of kind ${kinds}, got another`)
     },
   })
@@ -329,6 +336,16 @@ function assemble(
     transport: () => birth.transport,
     sealed: () => barrier.sealed,
     store: quotaStore,
+    clock,
+    log,
+  })
+  const anchors = new AuditAnchors({
+    barrier,
+    random,
+    replica,
+    transport: () => birth.transport,
+    audit,
+    everyMs: config.audit_anchor_interval,
     clock,
     log,
   })
@@ -355,6 +372,7 @@ function assemble(
     log,
   })
   const restorer = new SnapshotRestorer({ target: () => birth.restoring, replica, barrier, seal, clock, log })
+  const origin = new Origin({ barrier, replica, clock, log })
   const schedules = new SnapshotSchedules({
     barrier,
     replica,
@@ -374,7 +392,7 @@ function assemble(
     engines: () => mountable,
     leads: () => {
       const { role, ready, term } = replica.status()
-      return role === 'leader' && ready && !barrier.sealed ? term : null
+      return role === 'leader' && ready && !barrier.sealed && !origin.waits() ? term : null
     },
     clock,
     random,
@@ -394,6 +412,7 @@ function assemble(
       save: () => saver.save(),
       check: (stream) => saver.check(stream),
       restore: (stream, options) => restorer.restore(stream, options),
+      origin,
     },
     snapshotFolder: config.snapshot_folder,
     barrier,
@@ -410,6 +429,10 @@ function assemble(
         options: { file_path: options.file_path },
       })),
     auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
+    auditProof: async (view) => {
+      using key = barrier.derivedKey('audit')
+      return proofOf(view, key.reveal(), replica.status().clusterId, clock.nowMs())
+    },
     metricsText: () =>
       metricsText({
         replica,
@@ -420,6 +443,7 @@ function assemble(
         seal: seals.active,
         saver,
         schedules,
+        origin,
         passwords,
         lockout,
         leasing,
@@ -453,6 +477,7 @@ function assemble(
       ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
       schedules.job,
     ],
+    waits: () => origin.waits(),
     clock,
     random,
     log: logger.part('core'),
@@ -476,6 +501,7 @@ function assemble(
     if (sealed) http.onSealed()
     forwarding.forget()
     quotaSync.forget()
+    anchors.forget()
     if (sealed) quotaStore.onSealed()
     else feed.look()
     tellKey(barrier, sealed, 'tokens', (key) => tokens.setKey(key))
@@ -510,6 +536,7 @@ function assemble(
     quotas: { feed, sync: quotaSync, limiter },
     replica,
     audit,
+    anchors,
     saver,
     schedules,
     state,

@@ -209,8 +209,15 @@ export class SnapshotRestorer {
 
   #warnings(header: SnapshotFileHeader): string[] {
     const seal = sealOf(header)
-    if (!this.#options.barrier.sealed || seal === null) return []
-    return [`the cluster is sealed by the snapshot's seal: ${needs(seal, header)}`]
+    const foreign = header.clusterId !== this.#options.replica.status().clusterId
+    return [
+      ...(!this.#options.barrier.sealed || seal === null ? [] : [`the cluster is sealed by the snapshot's seal: ${needs(seal, header)}`]),
+      ...(foreign
+        ? [
+            "leases and jobs of the snapshot wait: once the cluster that saved it is gone for good, 'operator raft snapshot confirm' lets them begin",
+          ]
+        : []),
+    ]
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { LocalCluster, LocalNode } from '#cmd/dev/local-cluster.ts'
+import { runCommand } from '#test/support/cli.ts'
 import { mountKv, startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 import { until } from '#test/support/server-process.ts'
 
@@ -97,6 +98,10 @@ test('into the same cluster: old values are back, later ones gone, on every node
   await put(cluster, asked, 'after', 'goes on')
   for (const node of cluster.nodes) await settles('to go on', cluster, node, 'after', 'goes on')
   expect(readFileSync(leader.logPath, 'utf8')).toContain('a snapshot was restored')
+  // What was restored may be so elsewhere too: from here on this cluster seals under a key that no other has.
+  const term = async (): Promise<unknown> =>
+    ((await call(cluster, leader, 'GET', 'sys/key-status')).body?.['data'] as { term: number } | undefined)?.term
+  expect(await term()).toBe(2)
   expect(readFileSync(leader.auditPath, 'utf8')).toContain('sys/storage/raft/snapshot')
 }, 300_000)
 
@@ -164,6 +169,29 @@ test('into another cluster: refused in words; with -force it is sealed, and open
       expect((await call(cluster, node, 'GET', 'mine/config', undefined, rootToken)).status).toBe(404)
     }
     expect((await call(cluster, leader, 'GET', 'auth/token/lookup-self')).status).toBe(403)
+    // What falls due waits until somebody says that the other cluster is gone.
+    const origin = async (): Promise<unknown> =>
+      (await call(cluster, leader, 'GET', 'sys/storage/raft/snapshot/restored', undefined, rootToken)).body?.['data']
+    expect(await origin()).toMatchObject({ waits: true, restored: { confirmed: null } })
+    const short = await call(cluster, leader, 'POST', 'auth/token/create', { ttl: '1s', no_parent: true, policies: ['default'] }, rootToken)
+    expect(short.status).toBe(200)
+    const metric = async (name: string): Promise<number> => {
+      const texts = await Promise.all(
+        cluster.nodes.map(async ({ apiAddress }) => {
+          const answer = await fetch(`${apiAddress}/v1/sys/metrics?format=prometheus`, { headers: { 'x-vault-token': rootToken } })
+          return await answer.text()
+        }),
+      )
+      return texts.reduce((sum, text) => sum + Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]), 0)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    expect([await metric('holdfast_lease_expiries'), await metric('holdfast_restored_waits')]).toEqual([0, 3])
+    const confirm = ['operator', 'raft', 'snapshot', 'confirm']
+    const confirmed = await runCommand(confirm, { address: leader.apiAddress, env: { HOLDFAST_TOKEN: rootToken } })
+    expect(confirmed.code, confirmed.err).toBe(0)
+    expect(await origin()).toMatchObject({ waits: false, restored: { confirmed: expect.any(String) } })
+    await until('the token that fell due to be ended', async () => ((await metric('holdfast_lease_expiries')) > 0 ? true : null), 30_000)
+    expect(await metric('holdfast_restored_waits')).toBe(0)
     // Its members are its own, and it takes new ones.
     const peers = (await call(cluster, leader, 'GET', 'sys/storage/raft/configuration', undefined, rootToken)).body?.['data']
     expect(JSON.stringify(peers)).toContain(cluster.nodes[2]!.id)

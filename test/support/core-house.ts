@@ -16,6 +16,7 @@ import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
 import { createNamespaceSeals } from '#seal/namespace-seals.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
+import { Origin } from '#snapshots/restored.ts'
 import { createProcessLogger } from '#node/logger.ts'
 import { forgetWithNamespaces } from '#node/forgetting.ts'
 import { leaseCounterOf } from '#node/quota-sync.ts'
@@ -152,6 +153,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
         save: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
         check: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
         restore: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
+        origin: new Origin({ barrier, replica, clock, log: silentLogger }),
       },
       snapshotFolder: '/var/backups',
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },
@@ -162,6 +164,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       namespaceSeals: createNamespaceSeals({ barrier, replica, clock, random: systemRandom, log }),
       auditDevices: () => [{ path: 'file', type: 'file', description: '', options: { file_path: 'audit.log' } }],
       auditHash: (path, input) => (path === 'file' ? `hmac-sha256:${input.length}` : null),
+      auditProof: async () => null,
       metricsText: () => 'holdfast_up 1\n',
       logs: createProcessLogger('info', replica.nodeId, () => {}),
       inFlight: () => house[position]?.core.inFlight() ?? [],

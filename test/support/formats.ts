@@ -25,7 +25,7 @@ import { ForwardSeal } from '#node/forward-seal.ts'
 import { decodeRecord as decodeIdentity, encodeRecord as encodeIdentity } from '#identity/records.ts'
 import { decodeNamespace, encodeNamespace } from '#namespaces/record.ts'
 import { decodeQuota, encodeQuota } from '#quotas/store.ts'
-import { decodeCommand, encodeCommand } from '#replica/command.ts'
+import { decodeCommand, encodeCommand, ordersRestore } from '#replica/command.ts'
 import { decodeUpdate, directoryOp, emptyDirectory, encodeUpdate, levelOp, readDirectory, updateDirectory } from '#replica/directory.ts'
 import { membershipChangeIn, withMacs } from '#replica/entries.ts'
 import { Keepsake } from '#replica/keepsake.ts'
@@ -39,6 +39,7 @@ import { encodeWrapped, parseWrapped } from '#seal/wrapped.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import { preambleBytes } from '#snapshots/blocks.ts'
 import { inspectSnapshotFile } from '#snapshots/inspect.ts'
+import { decodeRestored, encodeRestored } from '#snapshots/restored.ts'
 import { decodeRun, decodeSchedule, encodeStoredRecord } from '#snapshots/schedule.ts'
 import { AckFile } from '#store/ack.ts'
 import { decodeBase, encodeBase } from '#store/base.ts'
@@ -47,6 +48,7 @@ import { decodeFence, encodeFence } from '#store/fence.ts'
 import { openHardState } from '#store/hardstate.ts'
 import { chainOrigin, clusterTag, decodeRecord, encodeRecord } from '#store/record.ts'
 import { openSlots } from '#store/slots.ts'
+import { decodeStaged, encodeStaged } from '#store/staged.ts'
 import { decodeMeta, emptyMeta, encodeMeta } from '#store/statemeta.ts'
 import { decodeSnapshot, encodeSnapshot } from '#store/stream.ts'
 import type { Op, StateView } from '#store/types.ts'
@@ -81,6 +83,7 @@ const member = { id: 'a', clusterAddress: 'a:8201', apiAddress: 'https://a:8200'
 const membership: Membership = { voters: ['a', 'b'], votersOutgoing: [], learners: ['c'], learnersNext: [], autoLeave: false }
 const meta = { ...emptyMeta, applied: 7, appliedTerm: 2, membership, leaderTimeMs: 1_700_000_000_000 }
 const entry = { index: 5, term: 2, type: EntryType.command, data: Buffer.from('an entry') }
+const orderToRestore = { id: 's', digest: new Uint8Array(4).fill(9), incarnation: 4 }
 const place = Buffer.from([0x10, 1, 2])
 const rootKey = createHash('sha256').update('the root key of the fixtures').digest()
 const addMember: MembershipChange = { steps: [{ kind: 'add-learner', node: 'a' }], joint: 'auto', context: encodeUpdate({ put: member }) }
@@ -291,6 +294,27 @@ export const formats: readonly Format[] = [
     newer: (bytes) => encode({ ...(decode(bytes) as object), version: 2 }),
   },
   {
+    name: 'order to restore',
+    version: 2,
+    where: 'log entries of type 0, in the head of a command',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeCommand({ timeMs: 1_700_000_000_000, sections: [], directory: null, restore: orderToRestore }),
+    read: (bytes) => ({ ordered: ordersRestore(bytes), command: decodeCommand(bytes) }),
+    newer: raise(0),
+  },
+  {
+    name: 'header of a staged snapshot',
+    version: 2,
+    where: 'before a snapshot between nodes that is to be stored beside the state',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeHeader({ clusterId, term: 2, index: 7, proof: null, incarnation: 4, staged: { id: 's', digest: new Uint8Array(4).fill(9) } }),
+    read: (bytes) => decodeHeader(bytes),
+    newer: raise(1),
+  },
+  {
     name: 'snapshot header',
     version: 2,
     where: 'before a snapshot between nodes',
@@ -413,6 +437,20 @@ export const formats: readonly Format[] = [
     sample: () => encodeFence({ term: 9, reason: 'log: expected an entry at index 5, got a hole' }),
     read: (bytes) => decodeFence(bytes),
     newer: raise(1),
+  },
+  {
+    name: 'staged state',
+    version: 1,
+    where: '`state/gN.staged`: what a restore has stored beside the state',
+    kind: 'local',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeStaged({ id: 's', term: 2, digest: new Uint8Array(4).fill(9), pairs: 3, bytes: 40 }),
+    read: (bytes) => decodeStaged(bytes),
+    newer: (bytes) => {
+      const [, ...rest] = Buffer.from(bytes).toString('utf8').split('\n')
+      const json = rest.join('\n').replace('"version":1', '"version":2')
+      return Buffer.from(`${crc32c(json)}\n${json}`)
+    },
   },
   {
     name: 'slot',
@@ -732,6 +770,27 @@ export const formats: readonly Format[] = [
     sample: () => encodeRingState({ sealed: true, generation: 7 }),
     read: decodeRingState,
     newer: raise(0),
+  },
+  {
+    name: 'record of a restore',
+    version: 1,
+    where: 'the replicated state, `core/restored`, in the clear',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () =>
+      encodeRestored({
+        restoredMs: 1_700_000_000_000,
+        byNode: 'a',
+        sha256: 'ab',
+        clusterId: 'another',
+        clusterName: null,
+        incarnation: 3,
+        index: 7,
+        createdMs: 1_600_000_000_000,
+        confirmedMs: 1_700_000_001_000,
+      }),
+    read: (bytes) => decodeRestored(bytes),
+    newer: (bytes) => Buffer.from(Buffer.from(bytes).toString().replace('"version":1', '"version":2')),
   },
   {
     name: 'seal configuration',

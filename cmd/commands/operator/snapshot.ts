@@ -1,4 +1,4 @@
-/** operator raft snapshot: save, inspect, verify, restore. */
+/** operator raft snapshot: save, inspect, verify, restore, confirm. */
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -18,6 +18,7 @@ import { Progress, sizeText } from '../../cli/progress.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
 
 const savePath = 'sys/storage/raft/snapshot'
+const confirmPath = 'sys/storage/raft/snapshot/confirm'
 const verifyPath = 'sys/storage/raft/snapshot/verify'
 const forcePath = 'sys/storage/raft/snapshot-force'
 /** Once all of it was sent, the leader has the other nodes store it. */
@@ -272,6 +273,12 @@ async function restore(context: CommandContext): Promise<void> {
   }
 }
 
+async function confirm(context: CommandContext): Promise<void> {
+  const client = await context.client()
+  await client.write(confirmPath)
+  context.output.note('leases and jobs of the restored snapshot begin')
+}
+
 const refusedFile = (error: unknown): never => {
   if (isHoldfastError(error)) throw new RefusedError(`nothing was sent: ${error.message}`, error.hint)
   throw error
@@ -381,5 +388,16 @@ export const snapshotCommands: readonly Command[] = [
     ],
     flags: { force: { type: 'bool', description: 'Also where it is sealed otherwise, or was saved by another cluster.' } },
     run: restore,
+  },
+  {
+    args: '',
+    argsMin: 0,
+    argsMax: 0,
+    path: ['operator', 'raft', 'snapshot', 'confirm'],
+    synopsis: "Let leases and jobs of another cluster's snapshot begin",
+    description:
+      'After a snapshot of another cluster was restored, what falls due in it waits: leases, tokens that end, engines’ jobs, snapshot schedules. While the cluster that saved it still runs, both would end what only one has given out. Say so once it is gone for good.',
+    examples: ['holdfast operator raft snapshot confirm', 'holdfast read sys/storage/raft/snapshot/restored'],
+    run: confirm,
   },
 ]

@@ -3,9 +3,10 @@ import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { sealOf, type SnapshotFileHeader } from '#snapshots/header.ts'
+import type { Origin } from '#snapshots/restored.ts'
 import type { Restored } from '#snapshots/restorer.ts'
 import type { Proof, Saving } from '#snapshots/saver.ts'
-import { answer, path, reads } from './table.ts'
+import { answer, effects, path, reads } from './table.ts'
 import type { SystemServices } from './types.ts'
 
 /** 256 GiB: a bound, not a wish. */
@@ -17,6 +18,7 @@ export interface SnapshotService {
   save(): Promise<Saving>
   check(stream: AsyncIterable<Uint8Array>): Promise<Proof>
   restore(stream: AsyncIterable<Uint8Array>, options: { readonly force: boolean }): Promise<Restored>
+  readonly origin: Pick<Origin, 'restored' | 'waits' | 'confirm'>
 }
 
 export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {
@@ -38,6 +40,20 @@ export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {
       { ...flags, uploadBytesMax },
       { update: reads('Restore', (context) => restore(snapshots, context, true)) },
       'As a restore by storage/raft/snapshot, but neither seal nor MAC are compared. Afterwards the cluster is sealed by what the snapshot was sealed by: unseal it with the shares, or the key, of when it was saved.',
+    ),
+    path(
+      'storage/raft/snapshot/restored',
+      'Which snapshot was restored last, and whether anything waits for that.',
+      { rootNamespaceOnly: true },
+      { read: reads('Read', async () => answer(restoredAnswer(snapshots))) },
+      'After a restore of what another cluster has saved, leases, tokens that end, engines’ jobs and snapshot schedules wait: that cluster may still run, and would lose what it gave out. storage/raft/snapshot/confirm lets them begin.',
+    ),
+    path(
+      'storage/raft/snapshot/confirm',
+      "Lets leases and jobs of another cluster's snapshot begin here.",
+      { rootNamespaceOnly: true, sudo: true },
+      { update: effects('Confirm', async () => (await snapshots.origin.confirm(), null)) },
+      'To be asked once the cluster that saved the snapshot is gone for good: from then on this one ends what is due, as if it had given it out itself.',
     ),
     path(
       'storage/raft/snapshot/verify',
@@ -108,6 +124,26 @@ async function checkWhole(snapshots: SnapshotService, upload: AsyncIterable<Uint
     return proof
   } finally {
     await source.return?.()
+  }
+}
+
+function restoredAnswer({ origin }: SnapshotService): Record<string, unknown> {
+  const record = origin.restored()
+  if (record === null) return { restored: null, waits: false }
+  const { restoredMs, byNode, sha256, clusterId, clusterName, incarnation, index, createdMs, confirmedMs } = record
+  return {
+    restored: {
+      time: formatRfc3339(restoredMs),
+      node_id: byNode,
+      sha256,
+      cluster_id: clusterId,
+      cluster_name: clusterName,
+      incarnation,
+      index,
+      created: formatRfc3339(createdMs),
+      confirmed: confirmedMs === undefined ? null : formatRfc3339(confirmedMs),
+    },
+    waits: origin.waits(),
   }
 }
 
