@@ -2,19 +2,18 @@
  * Records to devices: each device hashes under its own salt and keeps its own chain; a record counts when one device has it.
  * Devices work side by side: a slow or hanging one costs the others nothing.
  */
-import type { HmacKey } from './hmac.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { randomUuid } from '#base/random.ts'
-import { formatRecord } from './format.ts'
+import { formatRecord, plainFormat } from './format.ts'
 import type { FormatMemo } from './format.ts'
-import { chainLabel, createValueHasher, deriveKey, saltLabel } from './hashing.ts'
+import { createValueHasher, deriveKey, saltLabel } from './hashing.ts'
 import type { ValueHasher } from './hashing.ts'
 import { Lane } from './lane.ts'
 import type { LaneStatus } from './lane.ts'
-import type { AuditBroker, AuditRecord, AuditSink, NonHmacKeys } from './types.ts'
+import type { AuditBroker, AuditRecord, AuditSink, DeviceFormat, LaneHead, NonHmacKeys } from './types.ts'
 
 const writeMsDefault = 5_000
 const devicesMax = 16
@@ -25,6 +24,8 @@ export interface AuditDevice {
   /** Its path below sys/audit, without slashes at the ends: 'file'. Salts depend on it, so that all nodes hash alike. */
   readonly name: string
   readonly sink: AuditSink
+  /** Default: everything hashed, no prefix. */
+  readonly format?: DeviceFormat
 }
 
 export interface BrokerOptions {
@@ -42,6 +43,13 @@ export interface ManagedAuditBroker extends AuditBroker {
   enable(device: AuditDevice): void
   /** Writes what waits, closes the device, forgets it. Nothing happens for a name that is not there. */
   disable(name: string): Promise<void>
+  /** A record that one device must take, not any. @throws ERR_AUDIT; ERR_BAD_REQUEST: no such device. */
+  recordTo(name: string, record: AuditRecord): Promise<void>
+  /** Where each device's lane stands. One that hangs, fails or wrote nothing is left out. */
+  heads(): Promise<readonly LaneHead[]>
+  /** `listener` hears that a file was rotated away: its end should be anchored soon. At most one. */
+  onRotated(listener: () => void): void
+  has(name: string): boolean
   /** What a device would write for a value: for sys/audit-hash. @throws ERR_BAD_REQUEST (no such device), ERR_SEALED. */
   hashValue(name: string, value: string): string
   status(): Readonly<Record<string, LaneStatus>>
@@ -49,6 +57,7 @@ export interface ManagedAuditBroker extends AuditBroker {
 
 interface Device {
   readonly lane: Lane
+  readonly format: DeviceFormat
   hasher: ValueHasher
   memo: FormatMemo
   warnedMs: number
@@ -56,21 +65,28 @@ interface Device {
 
 /** A broker without a key yet: until `setKey`, values are hashed under a key of this boot that nobody learns. */
 export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
-  const place = { node: options.nodeId, boot: randomUuid(options.random) }
   const bootKey = options.random.bytes(32)
   const devices = new Map<string, Device>()
   let key: Uint8Array | null = null
-  let macKey: HmacKey | null = null
+  let rotated = (): void => {}
 
   const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
   const newMemo = (): FormatMemo => ({ data: new WeakMap() })
 
-  function enable({ name, sink }: AuditDevice): void {
+  function enable({ name, sink, format = plainFormat }: AuditDevice): void {
     if (devices.has(name)) throw new HoldfastError('ERR_BAD_REQUEST', `path already in use at ${name}/`)
     if (devices.size >= devicesMax) throw new HoldfastError('ERR_BAD_REQUEST', `audit devices expected at most ${devicesMax}, got more`)
-    const lane = new Lane({ name, sink, place, clock: options.clock, writeMsMax: options.writeMsMax ?? writeMsDefault })
-    lane.setMacKey(macKey)
-    devices.set(name, { lane, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY })
+    const lane = new Lane({
+      name,
+      sink,
+      nodeId: options.nodeId,
+      newBoot: () => randomUuid(options.random),
+      clock: options.clock,
+      writeMsMax: options.writeMsMax ?? writeMsDefault,
+      onRotated: () => rotated(),
+    })
+    lane.setKey(key)
+    devices.set(name, { lane, format, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY })
   }
 
   function warn(device: Device, error: unknown): void {
@@ -83,7 +99,9 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   }
 
   function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
-    return device.lane.append(formatRecord(record, nonHmac, device.hasher, device.memo)).catch((error: unknown) => {
+    const { prefix } = device.format
+    const text = formatRecord(record, nonHmac, device.hasher, device.memo, device.format)
+    return device.lane.append(prefix === '' ? text : prefix + text).catch((error: unknown) => {
       warn(device, error)
       throw error
     })
@@ -103,11 +121,11 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     },
 
     setKey(next) {
+      for (const { lane } of devices.values()) lane.setKey(null)
       key?.fill(0)
       key = next === null ? null : Uint8Array.from(next)
-      macKey = key === null ? null : deriveKey(key, chainLabel)
       for (const [name, device] of devices) {
-        device.lane.setMacKey(macKey)
+        device.lane.setKey(key)
         device.hasher = hasherOf(name)
         device.memo = newMemo()
       }
@@ -119,6 +137,19 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
       devices.delete(name)
       await device?.lane.close()
     },
+    async recordTo(name, record) {
+      const device = devices.get(name)
+      if (!device) throw new HoldfastError('ERR_BAD_REQUEST', `unknown audit backend ${JSON.stringify(name)}`)
+      await append(device, record, { request: [], response: [] })
+    },
+    async heads() {
+      const found = await Promise.allSettled([...devices.values()].map(({ lane }) => lane.head()))
+      return found.flatMap((result) => (result.status === 'fulfilled' && result.value !== null ? [result.value] : []))
+    },
+    onRotated(listener) {
+      rotated = listener
+    },
+    has: (name) => devices.has(name),
     hashValue(name, value) {
       const device = devices.get(name)
       if (!device) throw new HoldfastError('ERR_BAD_REQUEST', `unknown audit backend ${JSON.stringify(name)}`)

@@ -3,9 +3,10 @@
  *
  *   "chain":{"node":N,"boot":B,"thread":0,"seq":S,"prev":P,"mac":M}}
  *
- * P is the SHA-256 (hex) of the line before, without its newline; null where there was none. S counts from 1 in each boot. M is the
- * HMAC-SHA-256 (hex), under a key behind the barrier, of the line's text up to and without `,"mac":`; null while the node is sealed:
- * such lines are proven by the next one that has a MAC.
+ * B is one life of one device in one process; S counts from 1 in it. P is the SHA-256 (hex) of the line before, without its newline; null
+ * where there was none. M stands in the last line of each flush and is "E:H": H the HMAC-SHA-256 (hex) of the line's text up to and without
+ * `,"mac":`, under the key of epoch E of this life (epochs.ts). It proves the lines before it too, since each names its predecessor. null in
+ * the other lines, and while the node is sealed.
  */
 import { hash } from 'node:crypto'
 import type { HmacKey } from './hmac.ts'
@@ -22,27 +23,63 @@ export interface ChainState {
   readonly head: string | null
 }
 
+/** The key that a flush's last line is proven under. */
+export interface MacKey {
+  readonly epoch: number
+  readonly key: HmacKey
+}
+
+/** What a line says of its place. */
+export interface Chain extends ChainPlace {
+  readonly seq: number
+  readonly prev: string | null
+  readonly mac: { readonly epoch: number; readonly hex: string } | null
+  /** Where the text ends that the MAC covers, from the line's start; in bytes. */
+  readonly macStart: number
+}
+
 /** SHA-256 of a line, hex. */
-export const lineHash = (line: string): string => hash('sha256', line, 'hex')
+export const lineHash = (line: string | Uint8Array): string => hash('sha256', line, 'hex')
 
 const macMark = ',"mac":'
 
-/** The MAC of a line's text before `,"mac":`. */
-export const macOf = (key: HmacKey, text: string): string => key.hex(text)
-
-/** Where the text that a line's MAC covers ends; -1 when the line has none. */
-export const macStart = (line: string): number => line.lastIndexOf(macMark)
-
-/** The finished line (without a newline) of a record that `formatRecord` made, and the state after it. */
+/** The finished line (without a newline) of a record that `formatRecord` made, and the state after it. `mac`: null for all but a flush's last. */
 export function chainLine(
   body: string,
   place: ChainPlace,
   before: ChainState,
-  key: HmacKey | null,
+  mac: MacKey | null,
 ): { readonly line: string; readonly state: ChainState } {
   const seq = before.seq + 1
   const prev = before.head === null ? 'null' : `"${before.head}"`
-  const text = `${body},"chain":{"node":${JSON.stringify(place.node)},"boot":${JSON.stringify(place.boot)},"thread":0,"seq":${seq},"prev":${prev}`
-  const line = `${text}${macMark}${key === null ? 'null' : `"${macOf(key, text)}"`}}}`
+  const text = `${body},"chain":{"node":${JSON.stringify(place.node)},"boot":"${place.boot}","thread":0,"seq":${seq},"prev":${prev}`
+  const line = `${text}${macMark}${mac === null ? 'null' : `"${mac.epoch}:${mac.key.hex(text)}"`}}}`
   return { line, state: { seq, head: lineHash(line) } }
+}
+
+/** No chain is longer: a node's name has at most 255 characters, of up to six bytes each. */
+const chainBytesMax = 2_048
+const chainPattern =
+  /,"chain":\{"node":("(?:[^"\\]|\\.)*"),"boot":"([0-9a-f-]{36})","thread":\d+,"seq":([1-9]\d{0,15}),"prev":(?:null|"([0-9a-f]{64})"),"mac":(?:null|"([1-9]\d{0,8}):([0-9a-f]{64})")\}\}$/
+
+/** The chain at the end of a line; null when there is none, or it is written in another way than ours. The text before it is not looked at. */
+export function chainOf(line: Buffer): Chain | null {
+  const from = Math.max(0, line.length - chainBytesMax)
+  const tail = line.toString('latin1', from)
+  const at = tail.lastIndexOf(',"chain":{"node":')
+  const found = at < 0 ? null : chainPattern.exec(at === 0 ? tail : tail.slice(at))
+  if (found === null || found.index !== 0) return null
+  const [, node = '""', boot = '', seq = '', prev, epoch, hex] = found
+  try {
+    return {
+      node: JSON.parse(Buffer.from(node, 'latin1').toString('utf8')) as string,
+      boot,
+      seq: Number(seq),
+      prev: prev ?? null,
+      mac: epoch === undefined || hex === undefined ? null : { epoch: Number(epoch), hex },
+      macStart: from + tail.lastIndexOf(macMark),
+    }
+  } catch {
+    return null
+  }
 }

@@ -5,7 +5,7 @@
  * field by field. A hashed copy goes to one JSON.stringify: putting the text together by hand cost four times as much.
  */
 import { isExactNumber } from '#base/exact-json.ts'
-import type { AuditRecord, AuditRequest, AuditResponse, NonHmacKeys } from './types.ts'
+import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, NonHmacKeys } from './types.ts'
 import type { ValueHasher } from './hashing.ts'
 
 /** Nesting beyond it is cut: the listener admits less, this is for answers. */
@@ -19,22 +19,37 @@ export interface FormatMemo {
 }
 
 /** The record as a JSON object without its closing brace, so that the chain can be appended. */
-export function formatRecord(record: AuditRecord, nonHmac: NonHmacKeys, hasher: ValueHasher, memo: FormatMemo): string {
+export function formatRecord(
+  record: AuditRecord,
+  nonHmac: NonHmacKeys,
+  hasher: ValueHasher,
+  memo: FormatMemo,
+  format: DeviceFormat = plainFormat,
+): string {
   const { time, type, auth, request, response, error } = record
+  if (format.logRaw) return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request, response, error })).slice(0, -1)
+  const secretsOf = (names: Secrets): readonly string[] => (format.hmacAccessor ? names.all : names.tokens)
   const copy = {
     time,
     type,
-    auth: auth === null ? undefined : withHashed(auth, authSecrets, hasher),
-    request: hashedRequest(request, nonHmac.request, hasher, memo),
-    response: response === undefined ? undefined : hashedResponse(response, nonHmac.response, hasher),
+    auth: auth === null ? undefined : withHashed(auth, secretsOf(authSecrets), hasher),
+    request: hashedRequest(request, nonHmac.request, hasher, memo, secretsOf(requestSecrets)),
+    response: response === undefined ? undefined : hashedResponse(response, nonHmac.response, hasher, format, secretsOf),
     error,
   }
   return JSON.stringify(copy).slice(0, -1)
 }
 
-const authSecrets = ['client_token', 'accessor'] as const
-const wrapSecrets = ['token', 'accessor', 'wrapped_accessor'] as const
-const requestSecrets = ['client_token', 'client_token_accessor'] as const
+export const plainFormat: DeviceFormat = { logRaw: false, hmacAccessor: true, elideLists: false, prefix: '' }
+
+interface Secrets {
+  readonly tokens: readonly string[]
+  readonly all: readonly string[]
+}
+
+const authSecrets: Secrets = { tokens: ['client_token'], all: ['client_token', 'accessor'] }
+const wrapSecrets: Secrets = { tokens: ['token'], all: ['token', 'accessor', 'wrapped_accessor'] }
+const requestSecrets: Secrets = { tokens: ['client_token'], all: ['client_token', 'client_token_accessor'] }
 
 type Copy = Record<string, unknown>
 
@@ -49,20 +64,52 @@ function withHashed(object: object, secrets: readonly string[], hasher: ValueHas
   return copy
 }
 
-function hashedRequest(request: AuditRequest, nonHmac: readonly string[], hasher: ValueHasher, memo: FormatMemo): Copy {
-  const copy = withHashed(request, requestSecrets, hasher)
+function hashedRequest(
+  request: AuditRequest,
+  nonHmac: readonly string[],
+  hasher: ValueHasher,
+  memo: FormatMemo,
+  secrets: readonly string[],
+): Copy {
+  const copy = withHashed(request, secrets, hasher)
   if (request.data !== undefined) copy.data = remembered(request.data, nonHmac, hasher, memo)
   if (request.query !== undefined) copy.query = hashedData(request.query, nonHmac, hasher)
   if (request.headers !== undefined) copy.headers = hashedData(request.headers, nonHmac, hasher)
   return copy
 }
 
-function hashedResponse(response: AuditResponse, nonHmac: readonly string[], hasher: ValueHasher): Copy {
+function hashedResponse(
+  response: AuditResponse,
+  nonHmac: readonly string[],
+  hasher: ValueHasher,
+  format: DeviceFormat,
+  secretsOf: (names: Secrets) => readonly string[],
+): Copy {
   const copy: Copy = { ...response }
-  if (response.auth !== undefined) copy.auth = objectOrValue(response.auth, authSecrets, hasher)
-  if (response.data !== undefined) copy.data = hashedData(response.data, nonHmac, hasher)
-  if (response.wrap_info !== undefined) copy.wrap_info = objectOrValue(response.wrap_info, wrapSecrets, hasher)
+  if (response.auth !== undefined) copy.auth = objectOrValue(response.auth, secretsOf(authSecrets), hasher)
+  if (response.data !== undefined) copy.data = hashedData(format.elideLists ? elided(response.data) : response.data, nonHmac, hasher)
+  if (response.wrap_info !== undefined) copy.wrap_info = objectOrValue(response.wrap_info, secretsOf(wrapSecrets), hasher)
   return copy
+}
+
+/** A list's answer by how many names it had: `keys` and `key_info` as numbers, as the field's tools know it. */
+function elided(data: unknown): unknown {
+  if (typeof data !== 'object' || data === null || !('keys' in data) || !Array.isArray(data.keys)) return data
+  const copy: Copy = { ...data, keys: data.keys.length }
+  const info = copy.key_info
+  if (typeof info === 'object' && info !== null) copy.key_info = Object.keys(info).length
+  return copy
+}
+
+/** In the clear, but for what is no JSON. */
+function rawCopy(value: unknown, depth = 0): unknown {
+  if (typeof value === 'bigint') return String(value)
+  if (typeof value !== 'object' || value === null || isExactNumber(value)) return value
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64')
+  if (depth >= depthMax) return '(deeper than the record goes)'
+  if (Array.isArray(value)) return value.map((entry) => rawCopy(entry, depth + 1))
+  if ('toJSON' in value && typeof value.toJSON === 'function') return rawCopy((value.toJSON as () => unknown)(), depth + 1)
+  return mapEntries(value, (_key, inner) => rawCopy(inner, depth + 1))
 }
 
 const objectOrValue = (value: unknown, secrets: readonly string[], hasher: ValueHasher): unknown =>

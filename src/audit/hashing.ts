@@ -30,10 +30,14 @@ export function createValueHasher(salt: HmacKey): ValueHasher {
   }
 }
 
-/** A key for one purpose from the audit key. The label tells purposes and devices apart. */
+/** 32 bytes for one purpose from the audit key. The label tells purposes and devices apart. */
+export const deriveKeyBytes = (key: Uint8Array, label: string): Buffer => createHmac('sha256', key).update(label).digest()
+
 export function deriveKey(key: Uint8Array, label: string): HmacKey {
-  return new HmacKey(createHmac('sha256', key).update(label).digest())
+  const bytes = deriveKeyBytes(key, label)
+  const derived = new HmacKey(bytes)
+  bytes.fill(0)
+  return derived
 }
 
 export const saltLabel = (device: string): string => `audit salt ${device}`
-export const chainLabel = 'audit chain'

@@ -1,24 +1,26 @@
 /**
- * One device's way to its sink: one write at a time, and what comes meanwhile goes with the next one (group commit).
+ * One device's way to its sink: one operation at a time, and what comes meanwhile goes with the next one (group commit).
  *
  * A record is chained when its write begins, not when it is handed in: a write that fails must leave no gap. After a failure, or a
- * write that came back too late, the chain goes on from what the sink says its last line is.
+ * write that came back too late, the chain goes on from what the sink says its last line is; a sink that can't be asked begins a new life.
  *
  * A sink that hangs holds up nobody: what waits for it fails after a time limit, and what comes later fails at once until it moves again.
  */
 import { assert } from '#base/assert.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import type { HmacKey } from './hmac.ts'
-import { chainLine, lineHash } from './chain.ts'
-import type { ChainPlace, ChainState } from './chain.ts'
-import type { AuditSink } from './types.ts'
+import { chainLine, chainOf, lineHash } from './chain.ts'
+import type { ChainPlace, ChainState, MacKey } from './chain.ts'
+import { epochKey } from './epochs.ts'
+import { HmacKey } from './hmac.ts'
+import type { AuditSink, LaneHead } from './types.ts'
 
 const waitingMax = 20_000
 const waitingCharsMax = 64 * 1024 * 1024
 /** One write carries at most so much: a longer one would hold the thread pool's slot and the deadline of all its records. */
 const writeCharsMax = 4 * 1024 * 1024
-
+/** So old an epoch ends with the next anchor, and its key can be told. */
+const epochMsMax = 24 * 3_600_000
 interface Waiting {
   readonly body: string
   readonly resolve: () => void
@@ -28,17 +30,25 @@ interface Waiting {
 export interface LaneOptions {
   readonly name: string
   readonly sink: AuditSink
-  readonly place: ChainPlace
+  readonly nodeId: string
+  /** Names a life of the device. */
+  readonly newBoot: () => string
   readonly clock: Clock
   readonly writeMsMax: number
+  /** The sink began another file: the one before should be anchored soon. */
+  readonly onRotated: () => void
 }
 
 export interface LaneStatus {
   readonly records: number
   readonly failures: number
   readonly waiting: number
-  /** A write has not come back in time. */
+  /** An operation has not come back in time. */
   readonly stuck: boolean
+  /** The last write succeeded, or none was tried yet. */
+  readonly healthy: boolean
+  /** Milliseconds that the last write took. */
+  readonly lastWriteMs: number
 }
 
 const failed = (name: string, why: string, cause?: unknown): HoldfastError =>
@@ -50,10 +60,15 @@ const failed = (name: string, why: string, cause?: unknown): HoldfastError =>
 
 export class Lane {
   readonly #options: LaneOptions
-  #macKey: HmacKey | null = null
+  #place: ChainPlace
+  #auditKey: Uint8Array | null = null
+  #mac: MacKey | null = null
+  #epoch = 1
+  #epochSinceMs: number
+  #epochDue = false
   /** null: to be read from the sink before the next write. */
   #chain: ChainState | null = null
-  /** Of this boot; survives rotations and failed writes. */
+  /** Of this life; survives rotations and failed writes. */
   #seq = 0
   #waiting: Waiting[] = []
   #waitingChars = 0
@@ -63,22 +78,43 @@ export class Lane {
   #tasks: (() => Promise<void>)[] = []
   #records = 0
   #failures = 0
+  #healthy = true
+  #lastWriteMs = 0
 
   constructor(options: LaneOptions) {
     assert(options.writeMsMax > 0, 'a device without a time limit could hold up every request')
     this.#options = options
+    this.#place = { node: options.nodeId, boot: options.newBoot() }
+    this.#epochSinceMs = options.clock.monotonicMs()
+    options.sink.onRotated?.(() => {
+      this.#epochDue = true
+      options.onRotated()
+    })
   }
 
   get name(): string {
     return this.#options.name
   }
 
-  status(): LaneStatus {
-    return { records: this.#records, failures: this.#failures, waiting: this.#waiting.length, stuck: this.#stuck }
+  get sink(): AuditSink {
+    return this.#options.sink
   }
 
-  setMacKey(key: HmacKey | null): void {
-    this.#macKey = key
+  status(): LaneStatus {
+    return {
+      records: this.#records,
+      failures: this.#failures,
+      waiting: this.#waiting.length,
+      stuck: this.#stuck,
+      healthy: this.#healthy && !this.#stuck,
+      lastWriteMs: this.#lastWriteMs,
+    }
+  }
+
+  /** Borrowed: whoever gives it calls again with null before wiping it. */
+  setKey(auditKey: Uint8Array | null): void {
+    this.#auditKey = auditKey
+    this.#newMacKey()
   }
 
   /** Resolves when the sink has the record. @throws ERR_AUDIT. */
@@ -102,14 +138,54 @@ export class Lane {
       const last = (await this.#options.sink.lastLine?.()) ?? null
       // An empty file continues the chain of the one that was moved away; one with lines continues its own.
       if (last !== null) this.#chain = { seq: this.#seq, head: lineHash(last) }
+      this.#epochDue = true
+      this.#options.onRotated()
     })
+  }
+
+  /**
+   * Where the lane stands, once the sink has put everything before it in safety; null when it wrote nothing in this life. An epoch that is
+   * old, or whose file was rotated away, ends here.
+   */
+  async head(): Promise<LaneHead | null> {
+    let head: LaneHead | null = null
+    await this.#task(async () => {
+      const { sink, clock, name } = this.#options
+      if (this.#chain === null || this.#chain.head === null || this.#seq === 0) return
+      await sink.sync?.()
+      const oldest = sink.oldest?.() ?? null
+      head = { device: name, boot: this.#place.boot, seq: this.#seq, head: this.#chain.head, epoch: this.#epoch, oldest }
+      if (!this.#epochDue && clock.monotonicMs() - this.#epochSinceMs < epochMsMax) return
+      this.#epoch += 1
+      this.#epochDue = false
+      this.#epochSinceMs = clock.monotonicMs()
+      this.#newMacKey()
+    })
+    return head
   }
 
   /** Writes what waits, then closes the sink. Gives up on a sink that hangs. */
   async close(): Promise<void> {
     this.#closed = true
-    const closing = this.#task(() => this.#options.sink.close())
-    await this.#inTime(closing, 'no end')
+    await this.#task(() => this.#options.sink.close(), true)
+  }
+
+  #newMacKey(): void {
+    this.#mac = null
+    if (this.#auditKey === null) return
+    const bytes = epochKey(this.#auditKey, this.#place.boot, this.#epoch)
+    this.#mac = { epoch: this.#epoch, key: new HmacKey(bytes) }
+    bytes.fill(0)
+  }
+
+  /** Of a sink that can't be asked what it has: what was in the failed write may have arrived or not, so nothing may follow on it. */
+  #newLife(): void {
+    this.#place = { node: this.#place.node, boot: this.#options.newBoot() }
+    this.#seq = 0
+    this.#epoch = 1
+    this.#epochDue = false
+    this.#epochSinceMs = this.#options.clock.monotonicMs()
+    this.#newMacKey()
   }
 
   #failure(why: string, cause?: unknown): HoldfastError {
@@ -117,9 +193,17 @@ export class Lane {
     return failed(this.name, why, cause)
   }
 
-  #task(work: () => Promise<void>): Promise<void> {
+  /** Rejects after the time limit, or twice that from when it was asked if another operation hangs before it. */
+  #task(work: () => Promise<void>, patient = false): Promise<void> {
+    if (this.#stuck && !patient) return Promise.reject(failed(this.name, 'an operation that has not come back'))
+    const { clock, writeMsMax } = this.#options
     return new Promise((resolve, reject) => {
-      this.#tasks.push(() => work().then(resolve, reject))
+      const timer = clock.setTimer(writeMsMax * 2, () => reject(failed(this.name, 'no end')))
+      this.#tasks.push(() =>
+        this.#guarded(work)
+          .then(resolve, reject)
+          .finally(() => timer.cancel()),
+      )
       this.#start()
     })
   }
@@ -130,8 +214,7 @@ export class Lane {
     this.#pump().catch((error: unknown) => {
       // A bug of ours, since neither a batch nor a task rejects. Whoever waits must hear of it, not wait for ever.
       this.#pumping = false
-      for (const { reject } of this.#waiting.splice(0)) reject(this.#failure('a broken queue', error))
-      this.#waitingChars = 0
+      this.#refuseWaiting('a broken queue', error)
     })
   }
 
@@ -140,7 +223,8 @@ export class Lane {
     await Promise.resolve()
     while (this.#waiting.length > 0 || this.#tasks.length > 0) {
       if (this.#waiting.length > 0) await this.#writeBatch(this.#takeBatch())
-      else await this.#tasks.shift()?.()
+      // One task between two writes at most: a flood of records must not keep a rotation waiting.
+      await this.#tasks.shift()?.()
     }
     // In the same turn as the check above: a record that came in between would never be written.
     this.#pumping = false
@@ -157,38 +241,65 @@ export class Lane {
     return this.#waiting.splice(0, count)
   }
 
-  /** Never rejects. */
-  async #writeBatch(batch: readonly Waiting[]): Promise<void> {
-    const write = this.#write(batch)
-    try {
-      await this.#inTime(write, `no answer in ${this.#options.writeMsMax} ms`)
-      this.#records += batch.length
-      for (const { resolve } of batch) resolve()
-    } catch (error) {
-      const reason = error instanceof HoldfastError ? error : failed(this.name, 'a failed write', error)
-      this.#failures += batch.length
-      this.#chain = null
-      for (const { reject } of batch) reject(reason)
-      if (this.#stuck) await this.#waitForStuck(write)
-    }
+  #refuseWaiting(why: string, cause?: unknown): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure(why, cause))
+    this.#waitingChars = 0
   }
 
-  /** Refuses what waits behind a write that hangs, then waits for it however long that takes: two writes at once would mix their lines. */
-  async #waitForStuck(write: Promise<void>): Promise<void> {
-    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure('a write that has not come back'))
-    this.#waitingChars = 0
-    await write.catch(() => {}) // Its records were told already.
-    this.#stuck = false
-    // Whether its lines were written or not, the file says.
-    this.#chain = null
+  /** Never rejects. */
+  async #writeBatch(batch: readonly Waiting[]): Promise<void> {
+    let told = false
+    const fail = (error: unknown): void => {
+      if (told) return
+      told = true
+      const reason = error instanceof HoldfastError ? error : failed(this.name, 'a failed write', error)
+      this.#failures += batch.length
+      this.#healthy = false
+      this.#chain = null
+      for (const { reject } of batch) reject(reason)
+    }
+    const startMs = this.#options.clock.monotonicMs()
+    await this.#guarded(() => this.#write(batch), fail).catch(fail)
+    if (told) return
+    this.#lastWriteMs = this.#options.clock.monotonicMs() - startMs
+    this.#healthy = true
+    this.#records += batch.length
+    for (const { resolve } of batch) resolve()
+  }
+
+  /**
+   * Runs `work` under the time limit. When it is late, `onLate` is told (without it this rejects), what waits is refused, and then it is waited
+   * for however long that takes: two operations at once would mix their lines. Rejects with what `work` does, or because it was late.
+   */
+  async #guarded(work: () => Promise<void>, onLate: (error: HoldfastError) => void = () => {}): Promise<void> {
+    const { clock, writeMsMax } = this.#options
+    let late: HoldfastError | null = null
+    const timer = clock.setTimer(writeMsMax, () => {
+      late = failed(this.name, `no answer in ${writeMsMax} ms`)
+      this.#stuck = true
+      onLate(late)
+      this.#refuseWaiting('a write that has not come back')
+    })
+    try {
+      await work()
+    } finally {
+      timer.cancel()
+      if (late !== null) {
+        this.#stuck = false
+        // Whether its lines were written or not, the sink says.
+        this.#chain = null
+      }
+    }
+    if (late !== null) throw late
   }
 
   async #write(batch: readonly Waiting[]): Promise<void> {
-    const { sink, place } = this.#options
+    const { sink } = this.#options
     this.#chain ??= await this.#readChain()
     let state = this.#chain
-    const lines = batch.map(({ body }) => {
-      const chained = chainLine(body, place, state, this.#macKey)
+    const last = batch.length - 1
+    const lines = batch.map(({ body }, i) => {
+      const chained = chainLine(body, this.#place, state, i === last ? this.#mac : null)
       state = chained.state
       return chained.line
     })
@@ -199,27 +310,20 @@ export class Lane {
 
   /** Where the sink says that the chain is: after a start or a failure. */
   async #readChain(): Promise<ChainState> {
-    const last = (await this.#options.sink.lastLine?.()) ?? null
+    const { sink } = this.#options
+    if (sink.lastLine === undefined) {
+      if (this.#seq > 0 || this.#failures > 0) this.#newLife()
+      return { seq: 0, head: null }
+    }
+    const last = await sink.lastLine()
     // If lines of ours did arrive in a write that failed, the count goes on behind them.
-    if (last !== null) this.#seq = Math.max(this.#seq, seqOf(last, this.#options.place))
+    if (last !== null) this.#seq = Math.max(this.#seq, seqOf(last, this.#place))
     return { seq: this.#seq, head: last === null ? null : lineHash(last) }
-  }
-
-  /** Rejects with ERR_AUDIT after the time limit, and marks the lane as stuck. */
-  #inTime(work: Promise<void>, why: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#options.clock.setTimer(this.#options.writeMsMax, () => {
-        this.#stuck = true
-        reject(failed(this.name, why))
-      })
-      work.then(resolve, reject).finally(() => timer.cancel())
-    })
   }
 }
 
-/** The number of a line of this very boot; 0 for any other. */
-function seqOf(line: string, place: ChainPlace): number {
-  const chain = line.lastIndexOf('"chain":{')
-  const mark = `"node":${JSON.stringify(place.node)},"boot":${JSON.stringify(place.boot)},`
-  return chain >= 0 && line.startsWith(mark, chain + 9) ? Number(/"seq":(\d+)/.exec(line.slice(chain))?.[1] ?? 0) : 0
+/** The number of a line of this very life; 0 for any other. */
+function seqOf(line: string, { node, boot }: ChainPlace): number {
+  const chain = chainOf(Buffer.from(line))
+  return chain?.boot === boot && chain.node === node ? chain.seq : 0
 }

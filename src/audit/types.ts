@@ -1,6 +1,6 @@
 /** One record before it is hashed and chained. Names are Vault's, so that SIEM pipelines parse it. */
 export interface AuditRecord {
-  readonly type: 'request' | 'response' | 'forward'
+  readonly type: 'request' | 'response' | 'forward' | 'disabled'
   readonly time: string
   readonly auth: AuditAuth | null
   readonly request: AuditRequest
@@ -62,6 +62,23 @@ export interface NonHmacKeys {
   readonly response: readonly string[]
 }
 
+/** A line's place in its lane. */
+export interface LinePlace {
+  readonly boot: string
+  readonly seq: number
+}
+
+/** Where a lane of this node stands: what an anchor says. */
+export interface LaneHead extends LinePlace {
+  readonly device: string
+  /** SHA-256 of the line. */
+  readonly head: string
+  /** The epoch that lines up to it were proven in. */
+  readonly epoch: number
+  /** The first line that the device's retention has left; null: it has deleted none. */
+  readonly oldest: LinePlace | null
+}
+
 /** One device: takes finished lines, several at a time, one outstanding operation. */
 export interface AuditSink {
   readonly type: string
@@ -71,6 +88,24 @@ export interface AuditSink {
   close(): Promise<void>
   /** The last whole line that the device holds, so that the chain goes on behind it; null: none. Absent: the device can't be read. */
   lastLine?(): Promise<string | null>
+  /** What was written survives a loss of power from here on. Absent: nothing to be done, or nothing that could be. */
+  sync?(): Promise<void>
+  /** As LaneHead. */
+  oldest?(): LinePlace | null
+  /** `listener` hears when the sink has begun another file by itself. At most one. */
+  onRotated?(listener: () => void): void
+}
+
+/** How one device records; every node has it alike. */
+export interface DeviceFormat {
+  /** Values in the clear. */
+  readonly logRaw: boolean
+  /** Accessors as hashes. */
+  readonly hmacAccessor: boolean
+  /** Lists by their length. */
+  readonly elideLists: boolean
+  /** Put before each line. */
+  readonly prefix: string
 }
 
 export interface AuditBroker {

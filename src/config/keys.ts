@@ -41,6 +41,11 @@ export const topKeys = {
   introspection_endpoint: bool(false, 'Serves sys/internal/inspect.'),
   disable_standby_reads: bool(false, 'Forwards every read to the leader.'),
   unsafe_allow_api_audit_creation: bool(false, 'Lets the API create audit devices; file devices only below audit_api_folder.'),
+  audit_anchor_interval: duration(
+    '10s',
+    10_000,
+    'How often the audit is anchored in the Raft log while there is something new: the longest unproven tail.',
+  ),
   audit_api_folder: text('Folder below which the API may create audit files.'),
   snapshot_folder: text('Folder below which scheduled snapshots may be kept on this node. Without it they may only go to S3.'),
   allow_audit_log_prefixing: bool(false, 'Lets an audit device set a prefix for its lines.'),

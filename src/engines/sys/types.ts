@@ -2,7 +2,8 @@
  * What the system engine is made with: the lifecycle of a node and of its cluster, which only node/ can put together, and the
  * services whose data it shows. Everything here is called after token, policy and audit have been decided.
  */
-import type { Barrier, BarrierStatus } from '#barrier/types.ts'
+import type { ProofFile } from '#audit/anchor.ts'
+import type { Barrier, BarrierStatus, ReadView } from '#barrier/types.ts'
 import type { Clock } from '#base/clock.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { EngineDef } from '#core/types.ts'
@@ -158,6 +159,8 @@ export interface SystemServices {
   readonly auditDevices: () => readonly AuditDevice[]
   /** `input` hashed as device `path` would record it; null when there is no such device. */
   readonly auditHash: (path: string, input: string) => string | null
+  /** What checking files needs, as `view` has it, signed; null while nothing is anchored. */
+  readonly auditProof: (view: ReadView) => Promise<ProofFile | null>
   /** Metrics as text in the Prometheus format. */
   readonly metricsText: () => string | Promise<string>
   /** The process's own log. */

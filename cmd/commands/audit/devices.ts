@@ -1,8 +1,8 @@
 /** audit list, enable, disable, hash. */
-import { call, firstArg, given, printWritten, readData, secretArg, trimSlashes } from '../cli/common.ts'
-import { valueText } from '../cli/table.ts'
-import { readPairs } from '../cli/pairs.ts'
-import { RefusedError, type Command, type CommandContext } from '../cli/types.ts'
+import { call, firstArg, given, printWritten, readData, secretArg, trimSlashes } from '../../cli/common.ts'
+import { valueText } from '../../cli/table.ts'
+import { readPairs } from '../../cli/pairs.ts'
+import { RefusedError, type Command, type CommandContext } from '../../cli/types.ts'
 
 type Device = Readonly<Record<string, unknown>>
 
@@ -58,7 +58,7 @@ async function hash(context: CommandContext): Promise<void> {
   await context.output.rows([['hash', hashed]], { hash: hashed })
 }
 
-export const auditCommands: readonly Command[] = [
+export const deviceCommands: readonly Command[] = [
   {
     path: ['audit', 'list'],
     synopsis: 'List the audit devices',

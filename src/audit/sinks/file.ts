@@ -1,0 +1,144 @@
+/** A file: rotated by size, by age, or by whoever moves it away and sends SIGHUP. */
+import { constants } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import type { Clock } from '#base/clock.ts'
+import type { AuditSink } from '../types.ts'
+import { Shelf, type ShelfOptions } from './shelf.ts'
+import { cutTornLine, lastLineOf } from './tail.ts'
+
+const fileMode = 0o600
+
+export interface FileSinkOptions {
+  readonly path: string
+  /** Wait for the disk before a record counts as written. */
+  readonly fsync?: boolean
+  /** Begin another file at so many bytes; absent: never. */
+  readonly rotateBytes?: number
+  /** Begin another file after so long; absent: never. */
+  readonly rotateMs?: number
+  /** Absent: what was rotated away is left alone. */
+  readonly shelf?: Omit<ShelfOptions, 'path' | 'clock'>
+  /** Needed with rotation. */
+  readonly clock?: Clock
+}
+
+/**
+ * Appends lines to a file (created with mode 0600). What a crash or a full disk left half written at its end was acknowledged to nobody,
+ * and is cut off when the file is opened or a write fails, so that every line in the file is whole.
+ */
+export async function openFileSink(options: FileSinkOptions): Promise<AuditSink> {
+  const sink = new FileSink(options, await openFile(options.path))
+  await sink.measure()
+  return sink
+}
+
+class FileSink implements AuditSink {
+  readonly type = 'file'
+  readonly #options: FileSinkOptions
+  readonly #shelf: Shelf | null
+  #file: FileHandle
+  #bytes = 0
+  #sinceMs = 0
+  #onRotated = (): void => {}
+
+  constructor(options: FileSinkOptions, file: FileHandle) {
+    this.#options = options
+    this.#file = file
+    const { path, clock, shelf = {} } = options
+    this.#shelf = clock === undefined ? null : new Shelf({ path, clock, ...shelf })
+  }
+
+  /** Takes in what the open file is, and what stands beside it. */
+  async measure(): Promise<void> {
+    const stat = await this.#file.stat()
+    this.#bytes = stat.size
+    this.#sinceMs = stat.size === 0 ? this.#nowMs() : stat.birthtimeMs || stat.ctimeMs
+    await this.#shelf?.look()
+  }
+
+  onRotated(listener: () => void): void {
+    this.#onRotated = listener
+  }
+
+  oldest(): { boot: string; seq: number } | null {
+    return this.#shelf?.oldest() ?? null
+  }
+
+  async write(lines: readonly string[]): Promise<void> {
+    const bytes = Buffer.from(`${lines.join('\n')}\n`)
+    if (this.#isDue(bytes.length)) await this.#rotate()
+    try {
+      let written = 0
+      // A disk that is nearly full takes a part, and says so only at the next write.
+      while (written < bytes.length) written += (await this.#file.write(bytes, written)).bytesWritten
+      if (this.#options.fsync === true) await this.#file.datasync()
+      this.#bytes += bytes.length
+    } catch (error) {
+      // The chain goes on from the file's last line: half a line must not be that. Whole lines may stay; they did happen.
+      await cutTornLine(this.#file).catch(() => {}) // What can't be cut now is cut when the file is opened.
+      throw error
+    }
+    // Only now: the newest file that was rotated away stays as it is until the next one has a line, so that the chain can go on from it.
+    this.#shelf?.tidySoon()
+  }
+
+  async sync(): Promise<void> {
+    if ((await this.#file.stat()).isFile()) await this.#file.datasync()
+  }
+
+  async lastLine(): Promise<string | null> {
+    return (await lastLineOf(this.#file)) ?? (await this.#shelf?.lastLine()) ?? null
+  }
+
+  async reopen(): Promise<void> {
+    const next = await openFile(this.#options.path)
+    const old = this.#file
+    this.#file = next
+    await old.close()
+    await this.measure()
+  }
+
+  async close(): Promise<void> {
+    await this.#shelf?.close()
+    await this.#file.close()
+  }
+
+  #nowMs(): number {
+    return this.#options.clock?.nowMs() ?? 0
+  }
+
+  #isDue(more: number): boolean {
+    const { rotateBytes = Infinity, rotateMs = Infinity } = this.#options
+    if (this.#shelf === null || this.#bytes === 0) return false
+    return this.#bytes + more > rotateBytes || this.#nowMs() - this.#sinceMs >= rotateMs
+  }
+
+  async #rotate(): Promise<void> {
+    const shelf = this.#shelf!
+    // Before its name changes: a power cut must not leave a file that is shorter than the next one says.
+    await this.#file.datasync()
+    await rename(this.#options.path, await shelf.place())
+    const next = await openFile(this.#options.path)
+    const old = this.#file
+    this.#file = next
+    this.#bytes = 0
+    this.#sinceMs = this.#nowMs()
+    await old.close()
+    this.#onRotated()
+  }
+}
+
+async function openFile(path: string): Promise<FileHandle> {
+  const file = await open(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, fileMode)
+  try {
+    const stat = await file.stat()
+    // Records of who did what are nobody else's business, whoever made the file before us.
+    if (stat.isFile() && (stat.mode & 0o077) !== 0) await file.chmod(fileMode).catch(() => {})
+    await cutTornLine(file)
+    return file
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Checks audit files by what docs/audit.md says of them, and by nothing of the product: node:crypto and this page. Where it and `holdfast audit verify`
+ * disagree, one of the two, or the page, is wrong.
+ */
+import { createHash, createHmac, createPublicKey, verify } from 'node:crypto'
+
+export interface Place {
+  readonly file: string
+  /** 1-based. */
+  readonly line: number
+}
+
+interface Line {
+  readonly place: Place
+  readonly text: string
+  readonly hash: string
+  readonly chain: { node: string; boot: string; seq: number; prev: string | null; mac: string | null } | null
+}
+
+interface Anchor {
+  node: string
+  device: string
+  n: number
+  boot: string
+  seq: number
+  head: string
+  oldest: { boot: string; seq: number } | null
+}
+
+const sha = (text: string): string => createHash('sha256').update(text, 'latin1').digest('hex')
+
+function linesOf(file: string, bytes: Buffer): Line[] {
+  const texts = bytes.toString('latin1').split('\n')
+  texts.pop() // Half a line, or nothing: acknowledged to nobody.
+  return texts.map((text, i) => {
+    let chain = null
+    try {
+      chain = JSON.parse(`{${text.slice(text.lastIndexOf(',"chain":{') + 1)}`).chain
+      // What we wrote, and no other way of writing the same.
+      if (!text.endsWith(`"chain":${JSON.stringify(chain)}}`)) chain = null
+      if (!/^[0-9a-f-]{36}$/.test(chain.boot) || !(chain.seq >= 1)) chain = null
+      if (chain?.mac !== null && !/^\d+:[0-9a-f]{64}$/.test(chain?.mac ?? '')) chain = null
+      if (chain?.prev !== null && !/^[0-9a-f]{64}$/.test(chain?.prev ?? '')) chain = null
+    } catch {
+      chain = null
+    }
+    return { place: { file, line: i + 1 }, text, hash: sha(text), chain }
+  })
+}
+
+/** null: whole. Else the first place where something is wrong, or null inside when it is nowhere in the files. */
+export function slowVerify(
+  files: ReadonlyMap<string, Buffer>,
+  proof: { text: string; signature: string; public_key: string },
+): { at: Place | null } | null {
+  const key = createPublicKey(proof.public_key)
+  const good = (of: { text: string; signature: string }): boolean =>
+    verify(null, Buffer.from(of.text), key, Buffer.from(of.signature, 'base64'))
+  if (!good(proof)) return { at: null }
+  const { anchors: signed, keys } = JSON.parse(proof.text)
+  if (!signed.every(good)) return { at: null }
+  const anchors: Anchor[] = signed.map(({ text }: { text: string }) => JSON.parse(text)).sort((a: Anchor, b: Anchor) => a.n - b.n)
+  const all = [...files].map(([file, bytes]) => linesOf(file, bytes)).filter((lines) => lines.length > 0)
+  const broken: Place[] = []
+  const ends = new Set(all.map((lines) => lines.at(-1)!.hash))
+  const begun = new Set<string>()
+  for (const lines of all) {
+    const first = lines[0]!.chain
+    if (first === null) broken.push(lines[0]!.place)
+    else if (first.prev === null ? first.seq !== 1 : !ends.has(first.prev) || begun.has(first.prev)) {
+      const oldest = anchors.findLast((anchor) => anchor.oldest)?.oldest
+      if (first.prev === null || oldest?.boot !== first.boot || oldest.seq !== first.seq) broken.push(lines[0]!.place)
+    }
+    if (typeof first?.prev === 'string') begun.add(first.prev)
+    const boots = new Set<string>()
+    lines.forEach(({ chain, place, text, hash }, i) => {
+      const before = lines[i - 1]
+      if (chain === null) return void broken.push(place)
+      const newLife = chain.prev === null && chain.seq === 1 && !boots.has(chain.boot)
+      if (before && !newLife) {
+        if (chain.prev !== before.hash) broken.push(place)
+        else if (chain.seq !== (chain.boot === before.chain?.boot ? before.chain.seq + 1 : 1)) broken.push(place)
+      }
+      boots.add(chain.boot)
+      const [epoch = '', mac = ''] = chain.mac?.split(':') ?? []
+      const macKey = keys[`${chain.boot} ${epoch}`]
+      const covered = Buffer.from(text.slice(0, text.lastIndexOf(',"mac":')), 'latin1')
+      if (macKey && createHmac('sha256', Buffer.from(macKey, 'base64')).update(covered).digest('hex') !== mac) broken.push(place)
+      const anchor = anchors.find(({ boot, seq }) => boot === chain.boot && seq === chain.seq)
+      if (anchor && anchor.head !== hash) broken.push(place)
+    })
+  }
+  if (broken.length > 0) return { at: broken[0]! }
+  const there = new Map<string, number>()
+  for (const { chain } of all.flat()) there.set(chain!.boot, Math.max(there.get(chain!.boot) ?? 0, chain!.seq))
+  const from = anchors.findIndex(({ boot }) => boot === anchors.findLast(({ oldest }) => oldest)?.oldest?.boot)
+  const gone = anchors.slice(Math.max(0, from)).some(({ boot, seq }) => (there.get(boot) ?? 0) < seq)
+  return gone ? { at: null } : null
+}
