@@ -1,6 +1,6 @@
 /** Every subcommand. Parsing, help, did-you-mean and completion come from this table: adding one is its file and a line here. */
 import type { Command } from '../cli/types.ts'
-import { auditCommands } from './audit.ts'
+import { auditCommands } from './audit/index.ts'
 import { genericCommands } from './generic.ts'
 import { kvDataCommands } from './kv/data.ts'
 import { kvMetadataCommands } from './kv/metadata.ts'
