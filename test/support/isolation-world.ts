@@ -82,6 +82,7 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   for (const child of ['c', 'c2'])
     if ((await make.send('read', `sys/namespaces/${child}`)).status === 404) await make.write(`sys/namespaces/${child}`)
   facts['doomed'] = await doomedNamespace(make, before?.facts['doomed'])
+  await sealedNamespaces(make, facts, before?.facts ?? {})
   await mountAll(make)
   await make.write('sys/policies/acl/all', { policy: everything })
   await make.write('sys/policies/acl/pol', { policy: `# ${canary}\npath "kv1/x" { capabilities = ["read"] }` })
@@ -118,6 +119,60 @@ async function doomedNamespace(make: Maker, present = ''): Promise<string> {
   const name = fresh('d')
   await make.write(`sys/namespaces/${name}`)
   return name
+}
+
+/** Namespaces with seals of their own, each in the state in which something can be done with it. */
+async function sealedNamespaces(make: Maker, facts: Record<string, string>, before: Readonly<Record<string, string>>): Promise<void> {
+  await sealable(make, facts, before, 'open', false)
+  await sealable(make, facts, before, 'closed', true)
+  await sealable(make, facts, before, 'lost', true)
+  for (const [role, verified] of [
+    ['idle', null],
+    ['rekeyed', false],
+    ['verified', true],
+  ] as const) {
+    await sealable(make, facts, before, role, false)
+    const at = `sys/namespaces/${facts[role]}/rekey`
+    const { started, nonce } = (await make.read(`${at}/init`)).data
+    if (started && verified === null) await make.send('delete', `${at}/init`, { nonce })
+    if (verified === null) continue
+    for (const kept of ['nonce', 'fresh']) facts[`${role}-${kept}`] = before[`${role}-${kept}`] ?? ''
+    if (started) continue
+    const begun = await make.write(`${at}/init`, { secret_shares: 1, secret_threshold: 1, require_verification: verified })
+    facts[`${role}-nonce`] = begun.data.nonce
+    if (!verified) continue
+    const { data } = await make.write(`${at}/update`, { nonce: begun.data.nonce, key: facts[`${role}-share`] })
+    facts[`${role}-nonce`] = data.verification_nonce
+    facts[`${role}-fresh`] = data.keys[0]
+  }
+}
+
+/** The namespace of before, unless it is gone or its share is another by now. */
+async function sealable(
+  make: Maker,
+  facts: Record<string, string>,
+  before: Readonly<Record<string, string>>,
+  role: string,
+  wanted: boolean,
+): Promise<void> {
+  facts[role] = before[role] ?? ''
+  facts[`${role}-share`] = before[`${role}-share`] ?? ''
+  let answer = facts[role] === '' ? null : await make.send('read', `sys/namespaces/${facts[role]}/seal-status`)
+  const spent = (role === 'rekeyed' || role === 'verified') && !(await isUnderWay(make, facts[role]))
+  if (answer?.status !== 200 || spent) {
+    facts[role] = fresh('s')
+    const { data } = await make.write(`sys/namespaces/${facts[role]}`, { seal: 'seal "shamir" { shares = 1 threshold = 1 }' })
+    facts[`${role}-share`] = Object.values(data.key_shares as Record<string, string>)[0]!
+    answer = await make.send('read', `sys/namespaces/${facts[role]}/seal-status`)
+  }
+  if (answer.body.data.sealed === wanted) return
+  if (wanted) await make.write(`sys/namespaces/${facts[role]}/seal`)
+  else await make.write(`sys/namespaces/${facts[role]}/unseal`, { key: facts[`${role}-share`] })
+}
+
+async function isUnderWay(make: Maker, name: string | undefined): Promise<boolean> {
+  const answer = name === '' ? null : await make.send('read', `sys/namespaces/${name}/rekey/init`)
+  return answer?.status === 200 && answer.body.data.started === true
 }
 
 async function mountAll(make: Maker): Promise<void> {
@@ -282,6 +337,21 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'system namespaces/:path* patch': () => ({ params: { path: 'c' }, body: { custom_metadata: { a: 'b' } } }),
   'system namespaces/api-lock/lock/:path*': () => ({ params: { path: 'c2' } }),
   'system namespaces/api-lock/unlock/:path*': () => ({ params: { path: 'c2' } }),
+  'system namespaces/:path*/seal-status': ({ facts }) => ({ params: { path: facts['closed']! } }),
+  'system namespaces/:path*/seal': ({ facts }) => ({ params: { path: facts['open']! } }),
+  'system namespaces/:path*/unseal': ({ facts }) => ({ params: { path: facts['closed']! }, body: { key: facts['closed-share'] } }),
+  'system namespaces/:path*/delete-sealed': ({ facts }) => ({ params: { path: facts['lost']! } }),
+  'system namespaces/:path*/key-status': ({ facts }) => ({ params: { path: facts['open']! } }),
+  'system namespaces/:path*/rotate': ({ facts }) => ({ params: { path: facts['open']! } }),
+  'system namespaces/:path*/rekey/init': ({ facts }) => ({ params: { path: facts['idle']! } }),
+  'system namespaces/:path*/rekey/update': ({ facts }) => ({
+    params: { path: facts['rekeyed']! },
+    body: { nonce: facts['rekeyed-nonce'], key: facts['rekeyed-share'] },
+  }),
+  'system namespaces/:path*/rekey/verify': ({ facts }) => ({
+    params: { path: facts['verified']! },
+    body: { nonce: facts['verified-nonce'], key: facts['verified-fresh'] },
+  }),
   'cubbyhole :path*? update': () => ({ body: { value: 'x' } }),
   'cubbyhole :path*? list': () => ({ params: { path: '' } }),
   'identity entity': () => ({ body: { name: fresh('e') } }),
