@@ -87,7 +87,7 @@ function match(root: TrieNode, path: string): PathMatch | null {
   const trimmed = path.endsWith('/') ? path.slice(0, -1) : path
   const segments = trimmed === '' ? [] : trimmed.split('/')
   const captured: [string, string][] = []
-  const def = walk(root, segments, 0, captured)
+  const def = walk(root, segments, 0, captured, path.endsWith('/'))
   if (!def) return null
   const params: Record<string, string> = Object.create(null)
   for (const [name, value] of captured) params[name] = value
@@ -95,18 +95,20 @@ function match(root: TrieNode, path: string): PathMatch | null {
 }
 
 /** Depth is bounded by the pattern's length, work by the table's: each branch consumes a segment of some pattern. */
-function walk(node: TrieNode, segments: readonly string[], at: number, captured: [string, string][]): PathDef | null {
+function walk(node: TrieNode, segments: readonly string[], at: number, captured: [string, string][], listing: boolean): PathDef | null {
   if (at === segments.length) {
-    if (node.def) return node.def
+    // A folder's slash: where the path itself can't be listed (`leases/lookup`), the rest that may be empty can.
+    if (node.def && (!listing || canList(node.def))) return node.def
+    return matchRest(node, segments, at, captured) ?? node.def
   } else {
     const segment = segments[at]!
     const literal = node.literals.get(segment)
-    const found = literal ? walk(literal, segments, at + 1, captured) : null
+    const found = literal ? walk(literal, segments, at + 1, captured, listing) : null
     if (found) return found
     if (segment !== '') {
       for (const param of node.params) {
         captured.push([param.name, segment])
-        const deeper = walk(param.node, segments, at + 1, captured)
+        const deeper = walk(param.node, segments, at + 1, captured, listing)
         if (deeper) return deeper
         captured.pop()
       }
@@ -114,6 +116,8 @@ function walk(node: TrieNode, segments: readonly string[], at: number, captured:
   }
   return matchRest(node, segments, at, captured)
 }
+
+const canList = ({ operations }: PathDef): boolean => operations.list !== undefined || operations.scan !== undefined
 
 function matchRest(node: TrieNode, segments: readonly string[], at: number, captured: [string, string][]): PathDef | null {
   for (const route of node.rests) {

@@ -45,6 +45,8 @@ export interface OperationDef {
   readonly outside?: boolean
   /** Somebody logs in here: whose name it claims, and whether too many wrong tries lock it. */
   readonly login?: LoginDef
+  /** A body that does what `summary` says, for OpenAPI: a test sends it. Absent: made of the examples of the fields that are required. */
+  readonly example?: Readonly<Record<string, unknown>>
   /** HTTP statuses and example bodies, for OpenAPI. */
   readonly responses?: Readonly<Record<number, { readonly description: string; readonly example?: unknown }>>
 }

@@ -6,7 +6,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { EngineDef, HandlerContext, PathDef } from '#core/types.ts'
 
 const fields = {
-  path: { type: 'string', in: 'path', description: 'Where in the cubbyhole.' },
+  path: { type: 'string', in: 'path', description: 'Where in the cubbyhole.', example: 'mine' },
 } as const
 
 function ownPath(context: HandlerContext): string {
@@ -37,6 +37,7 @@ const paths: readonly PathDef[] = [
       },
       update: {
         summary: 'Write a secret',
+        example: { note: 'for me' },
         writes: true,
         handler: async (context) => {
           if (!context.fields.path) throw new HoldfastError('ERR_BAD_REQUEST', 'missing path')

@@ -47,7 +47,7 @@ export function sent<K extends string, T>(context: HandlerContext, key: K, name:
 export const bad = (message: string): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', message)
 
 export const idField = inPath('Its id.')
-export const nameField = inPath('Its name, in any letter case.')
+export const nameField = inPath('Its name, in any letter case.', 'ada')
 const pageFields: Readonly<Record<string, FieldSchema>> = {
   after: inQuery('string', 'Only entries after this one.'),
   limit: inQuery('any', 'At most so many; 0 or "max": all.'),

@@ -49,7 +49,7 @@ export function entityPaths(services: IdentityServices): PathDef[] {
       'entity',
       'Make an entity, or change the one of this id or name.',
       { fields: { id: bodyId, name: bodyName, ...changeFields } },
-      { update: writes('Make or change', upsert) },
+      { update: writes('Make or change', upsert, { name: 'ada', metadata: { team: 'analytics' } }) },
     ),
     path('entity/id/:id', 'One entity, by its id.', { fields: { id: idField, name: bodyName, ...changeFields } }, one(byId)),
     path('entity/name/:name*', 'One entity, by its name.', { fields: { name: nameField, id: bodyId, ...changeFields } }, one(byName)),

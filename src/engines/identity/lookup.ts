@@ -22,10 +22,14 @@ export function lookupPaths(services: IdentityServices): PathDef[] {
       { fields },
       {
         // Reads, by the verb that carries a body.
-        update: reads('Look up', async (context) => {
-          const wanted = wantedOf(context)
-          return wanted && read(context, wanted)
-        }),
+        update: reads(
+          'Look up',
+          async (context) => {
+            const wanted = wantedOf(context)
+            return wanted && read(context, wanted)
+          },
+          { name: 'ada' },
+        ),
       },
       'Exactly one of the ways is to be given; an alias by its id, or by its name and mount accessor. 204 when there is none.',
     )

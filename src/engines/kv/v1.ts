@@ -65,7 +65,12 @@ async function scan(context: HandlerContext): Promise<LogicalResponse> {
   return { data: { keys: await scanKeys(context.storage, pathOf(context), page(context)) } }
 }
 
-const writing: OperationDef = { summary: 'Store a secret at this path, replacing what was there.', writes: true, handler: write }
+const writing: OperationDef = {
+  summary: 'Store a secret at this path, replacing what was there.',
+  writes: true,
+  handler: write,
+  example: { username: 'app', ttl: '1h' },
+}
 
 export const pathsV1: readonly PathDef[] = [
   {

@@ -7,7 +7,13 @@ import { deleteVersions, destroyVersions, undeleteVersions } from './versions.ts
 
 type Handler = OperationDef['handler']
 const reads = (summary: string, handler: Handler): OperationDef => ({ summary, writes: false, handler })
-const writes = (summary: string, handler: Handler): OperationDef => ({ summary, writes: true, handler })
+type Example = Readonly<Record<string, unknown>>
+const writes = (summary: string, handler: Handler, example?: Example): OperationDef => ({
+  summary,
+  writes: true,
+  handler,
+  ...(example === undefined ? {} : { example }),
+})
 
 const path: FieldSchema = { type: 'string', in: 'path', description: 'Location of the secret.', example: 'team/database' }
 const version: FieldSchema = { type: 'int', in: 'query', description: 'Version to read; the current one when absent or 0.' }
@@ -16,7 +22,7 @@ const limit: FieldSchema = { type: 'any', in: 'query', description: 'List at mos
 const maxVersions: FieldSchema = { type: 'int', description: 'Versions kept of a key: the larger of key and mount; 10 when both are 0.' }
 const casRequired: FieldSchema = { type: 'bool', description: 'Whether every write must carry options.cas.' }
 const metadataCasRequired: FieldSchema = { type: 'bool', description: 'Whether every change of metadata must carry metadata_cas.' }
-const versions: FieldSchema = { type: 'list', description: 'Version numbers.', example: [1, 2] }
+const versions: FieldSchema = { type: 'list', description: 'Version numbers.', example: ['1', '2'] }
 
 const versionExample = {
   created_time: '2026-08-01T10:00:00.123Z',
@@ -29,7 +35,10 @@ const written = { 200: { description: 'The version that was written.', example: 
 
 const keyExists = async (context: HandlerContext): Promise<boolean> => (await loadKey(context.storage, pathOf(context))) !== null
 
-const storeData: OperationDef = { ...writes('Write a new version of the secret.', writeData), responses: written }
+const storeData: OperationDef = {
+  ...writes('Write a new version of the secret.', writeData, { data: { username: 'app', password: 'correct horse' } }),
+  responses: written,
+}
 
 const dataPath: PathDef = {
   pattern: 'data/:path*?',
@@ -54,7 +63,10 @@ const dataPath: PathDef = {
     },
     create: storeData,
     update: storeData,
-    patch: { ...writes('Merge into the current version (RFC 7396), as a new one.', patchData), responses: written },
+    patch: {
+      ...writes('Merge into the current version (RFC 7396), as a new one.', patchData, { data: { password: null } }),
+      responses: written,
+    },
     delete: writes('Mark the current version as deleted; it can be undeleted.', deleteData),
   },
   help: {
@@ -77,11 +89,14 @@ const subkeysPath: PathDef = {
 const versionsPath = (verb: string, synopsis: string, handler: Handler): PathDef => ({
   pattern: `${verb}/:path*?`,
   fields: { path, versions },
-  operations: { update: writes(synopsis, handler) },
+  operations: { update: writes(synopsis, handler, { versions: [1] }) },
   help: { synopsis, description: 'Versions that do not exist are passed over.' },
 })
 
-const storeMetadata = writes("Change the key's settings, creating the key if need be.", metadata.writeMetadata)
+const storeMetadata = writes("Change the key's settings, creating the key if need be.", metadata.writeMetadata, {
+  max_versions: 5,
+  custom_metadata: { owner: 'team-a' },
+})
 
 const metadataPath: PathDef = {
   pattern: 'metadata/:path*?',
@@ -105,7 +120,7 @@ const metadataPath: PathDef = {
     read: reads("Read the key's settings and the list of its versions.", metadata.readMetadata),
     create: storeMetadata,
     update: storeMetadata,
-    patch: writes("Change some of the key's settings; null resets one.", metadata.patchMetadata),
+    patch: writes("Change some of the key's settings; null resets one.", metadata.patchMetadata, { custom_metadata: { owner: null } }),
     delete: writes('Delete the key and all its versions for good.', metadata.deleteMetadata),
     list: reads('List the keys and folders below this path.', metadata.listMetadata),
     scan: reads('List all keys below this path, at any depth.', metadata.scanMetadata),
@@ -139,7 +154,7 @@ const configPath: PathDef = {
   },
   operations: {
     read: reads("Read the mount's settings.", metadata.readConfig),
-    update: writes("Change the mount's settings, which hold for every key.", metadata.writeConfig),
+    update: writes("Change the mount's settings, which hold for every key.", metadata.writeConfig, { max_versions: 20 }),
   },
   help: { synopsis: 'Settings that hold for all keys of the mount.', description: 'What is not named stays as it is.' },
 }

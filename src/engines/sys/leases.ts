@@ -63,7 +63,7 @@ function lookupPaths(leasing: Leasing): PathDef[] {
     path(
       'leases/lookup/:prefix*?',
       'Leases below a path, a level at a time.',
-      { sudo: true, fields: { prefix: inPath('The path that was asked, or a part of it.'), ...pages } },
+      { sudo: true, fields: { prefix: inPath('The path that was asked, or a part of it.', 'auth/token/create'), ...pages } },
       { list: reads('List', list) },
       'Tokens are among them, below the path that made them.',
     ),
@@ -146,7 +146,7 @@ function revokePaths(leasing: Leasing, folder: string): PathDef[] {
     await leasing.revokeBelow(namespaceOf(context), text(context, 'prefix'), { force, wait })
     return wait ? null : { status: 202 }
   }
-  const prefix = inPath('The path that was asked, or a part of it: whole segments.')
+  const prefix = inPath('The path that was asked, or a part of it: whole segments.', 'auth/people/login')
   return [
     ...both(`${folder}revoke`, { sync: syncField }).map(({ pattern, fields }) =>
       path(

@@ -31,7 +31,7 @@ const synonyms: Readonly<Record<string, LogLevel>> = { notice: 'info', warning: 
 
 export function logPaths({ logs }: SystemServices): PathDef[] {
   const level = field('string', `One of ${logLevels.join(', ')}.`, { required: true, example: 'info' })
-  const name = inPath('Which part of the server: see the list.', 'core')
+  const name = inPath('Which part of the server: see the list.', 'server')
   const known = (found: boolean): null => {
     if (found) return null
     throw new HoldfastError('ERR_BAD_REQUEST', `logger expected one of ${Object.keys(logs.levels()).join(', ')}, got another`)

@@ -55,7 +55,7 @@ export function mountPaths(services: SystemServices): PathDef[] {
 
 function tablePaths(services: SystemServices, table: Table, name: string): PathDef[] {
   const sudo = table === 'auth' ? { sudo: true } : {}
-  const pathField = { path: inPath('Where it is mounted.') }
+  const pathField = { path: inPath('Where it is mounted.', table === 'auth' ? 'people' : 'secret') }
   const enableFields = {
     ...pathField,
     type: field('string', 'The type of engine or login method.'),
@@ -76,7 +76,11 @@ function tablePaths(services: SystemServices, table: Table, name: string): PathD
       { injected: true, fields: enableFields, ...sudo },
       {
         read: reads('Read', async (context) => answer(describeMount(findMount(context, table)))),
-        update: writes('Mount', (context) => enable(services, context, table)),
+        update: writes(
+          'Mount',
+          (context) => enable(services, context, table),
+          table === 'auth' ? { type: 'userpass' } : { type: 'kv', options: { version: '2' } },
+        ),
         delete: writes('Unmount; its data is deleted', (context) => disable(services, context, table)),
       },
     ),
@@ -86,7 +90,7 @@ function tablePaths(services: SystemServices, table: Table, name: string): PathD
       { injected: true, fields: { ...pathField, ...tuneFields }, ...sudo },
       {
         read: reads('Read the tuning', async (context) => answer(describeTuning(services, findMount(context, table)))),
-        update: writes('Change the tuning', (context) => tune(services, context, table)),
+        update: writes('Change the tuning', (context) => tune(services, context, table), { default_lease_ttl: '1h' }),
       },
     ),
   ]
@@ -297,8 +301,8 @@ interface Migration {
 
 function remountPaths(services: SystemServices): PathDef[] {
   const fields = {
-    from: field('string', 'Where it is mounted now.', { required: true }),
-    to: field('string', 'Where it is to be mounted.', { required: true }),
+    from: field('string', 'Where it is mounted now.', { required: true, example: 'secret' }),
+    to: field('string', 'Where it is to be mounted.', { required: true, example: 'moved' }),
   }
   return [
     path(

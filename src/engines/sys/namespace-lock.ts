@@ -13,7 +13,7 @@ const description =
   'It is unlocked with the key that the lock answered, from inside or from a namespace above; with sudo on the path without it.'
 
 export function namespaceLockPaths(services: SystemServices): PathDef[] {
-  const inUrl = { path: inPath('Its path, below the namespace of the request; that namespace itself when absent.') }
+  const inUrl = { path: inPath('Its path, below the namespace of the request; that namespace itself when absent.', 'team') }
   const lock = {
     update: writes('Lock', async (context) =>
       answer({ unlock_key: await services.namespaces.lock(transactionOf(context), await found(services, context)) }),

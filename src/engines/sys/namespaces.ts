@@ -21,7 +21,7 @@ const description =
 export function namespacePaths(services: SystemServices): PathDef[] {
   const pageFields = { after: inQuery('string', 'Names after this one.'), limit: inQuery('int', 'At most so many.') }
   const fields = {
-    path: inPath('Its path, below the namespace of the request.'),
+    path: inPath('Its path, below the namespace of the request.', 'team'),
     custom_metadata: field('map', 'Pairs of text that are kept beside it.', { example: { owner: 'platform' } }),
     seal: field('string', 'A seal of its own, as HCL or JSON: its shares are in the answer, and nowhere else. Only when it is made.', {
       default: '',

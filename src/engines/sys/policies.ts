@@ -26,13 +26,15 @@ export function policyPaths(services: SystemServices, own: () => readonly PathDe
 /** The namespace whose policies these are. */
 const of = (context: HandlerContext): string => context.mount.namespaceId
 
+const ruleExample = 'path "secret/data/app/*" { capabilities = ["read"] }'
+
 const pageFields = {
   after: inQuery('string', 'Names after this one.'),
   limit: inQuery('int', 'At most so many.'),
 }
 
 const writeFields = {
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'app'),
   policy: field('string', 'HCL or JSON, as it is or as base64.'),
   rules: field('string', 'The same, by its old name.', { deprecated: true }),
   cas: field('int', 'The version that it must have now; -1: it must not exist.'),
@@ -59,8 +61,8 @@ function aclPaths(services: SystemServices): PathDef[] {
           const record = await policies.get(scopeOf(context).view, text(context, 'name'), of(context))
           return record && answer({ name: record.name, policy: record.text, ...recordFacts(record) })
         }),
-        update: writes('Write; fields that are not named get their defaults', (context) => put(services, context)),
-        patch: writes('Change what is named, of a policy that exists', (context) => patch(services, context)),
+        update: writes('Write; fields that are not named get their defaults', (context) => put(services, context), { policy: ruleExample }),
+        patch: writes('Change what is named, of a policy that exists', (context) => patch(services, context), { ttl: '720h' }),
         delete: removeOperation(services),
         list: reads('List those whose names begin with this and a slash', (context) => list(services, context)),
       },
@@ -69,7 +71,7 @@ function aclPaths(services: SystemServices): PathDef[] {
     path(
       'policies/detailed/acl/:name*',
       'Policies whose names begin with this and a slash, with what is kept beside them.',
-      { fields: { name: inPath('What their names begin with.'), ...pageFields } },
+      { fields: { name: inPath('What their names begin with.', 'app'), ...pageFields } },
       { list: listDetailed },
     ),
   ]
@@ -165,7 +167,7 @@ function legacyPaths(services: SystemServices): PathDef[] {
           const record = await policies.get(scopeOf(context).view, text(context, 'name'), of(context))
           return record && answer({ name: record.name, rules: record.text })
         }),
-        update: writes('Write', (context) => put(services, context)),
+        update: writes('Write', (context) => put(services, context), { policy: ruleExample }),
         delete: removeOperation(services),
       },
     ),
@@ -201,11 +203,15 @@ function capabilityPaths(services: SystemServices): PathDef[] {
       update: reads('Ask', async (context) => ask(context, await given(context))),
     }),
     path('capabilities-self', 'What the caller may do on some paths.', flags, {
-      update: reads('Ask', async (context) => {
-        const { acl, facts } = scopeOf(context)
-        if (!acl) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
-        return capabilitiesOf(context, acl, facts)
-      }),
+      update: reads(
+        'Ask',
+        async (context) => {
+          const { acl, facts } = scopeOf(context)
+          if (!acl) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+          return capabilitiesOf(context, acl, facts)
+        },
+        { paths: ['secret/data/app'] },
+      ),
     }),
     path('capabilities-accessor', 'What the token of an accessor may do on some paths.', flags, {
       update: reads('Ask', async (context) =>

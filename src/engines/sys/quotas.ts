@@ -33,7 +33,7 @@ const inheritable = field('bool', 'Of a namespace: it holds in those below too, 
 
 const rateFields: Readonly<Record<string, FieldSchema>> = {
   type: field('string', 'Of the quota; it is in the path.', { deprecated: true }),
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'everybody'),
   path: path_,
   rate: field('any', 'Requests in an interval, more than 0; parts of one are allowed.', { example: 100 }),
   interval: field('duration', 'What the rate is counted by; 1s where it is absent.', { example: '1s' }),
@@ -52,14 +52,14 @@ const rateFields: Readonly<Record<string, FieldSchema>> = {
 
 const leaseFields: Readonly<Record<string, FieldSchema>> = {
   type: field('string', 'Of the quota; it is in the path.', { deprecated: true }),
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'everybody'),
   path: path_,
   max_leases: field('int', 'Leases and tokens together, more than 0.', { required: true, example: 10_000 }),
   inheritable,
 }
 
 const requestFields: Readonly<Record<string, FieldSchema>> = {
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'everybody'),
   path: path_,
   max_request_bytes: field('int', 'Of a body; 0: as the listener says. Beyond it 413.', { default: 0, example: 65_536 }),
   max_json_depth: field('int', 'Levels of a JSON body; 0: as the listener says. Beyond it 400.', { default: 0, example: 16 }),
@@ -108,6 +108,12 @@ export function quotaPaths(services: Services): PathDef[] {
 type Read<K extends QuotaKind> = (context: HandlerContext, scope: Scope) => QuotaKinds[K]
 type Shown<K extends QuotaKind> = (quota: QuotaKinds[K]) => Readonly<Record<string, unknown>>
 
+const examples: Readonly<Record<QuotaKind, Readonly<Record<string, unknown>>>> = {
+  'rate-limit': { rate: 10_000 },
+  'lease-count': { max_leases: 100_000 },
+  'request-limits': { max_request_bytes: 1_048_576 },
+}
+
 function kindPaths<K extends QuotaKind>(
   services: Services,
   kind: K,
@@ -142,11 +148,15 @@ function kindPaths<K extends QuotaKind>(
           const { name, inheritable: inherits } = quota
           return answer({ name, path: await pathOf(services, context, quota), inheritable: inherits, ...shown(quota) })
         }),
-        update: writes('Write', async (context) => {
-          const scope = await scopeFor(services, context, kind)
-          await store.put(transactionOf(context), kind, read(context, scope))
-          return null
-        }),
+        update: writes(
+          'Write',
+          async (context) => {
+            const scope = await scopeFor(services, context, kind)
+            await store.put(transactionOf(context), kind, read(context, scope))
+            return null
+          },
+          examples[kind],
+        ),
         delete: writes('Delete', async (context) => {
           await store.delete(transactionOf(context), kind, text(context, 'name'))
           return null

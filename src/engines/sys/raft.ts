@@ -143,7 +143,10 @@ function joinPaths(cluster: ClusterService): PathDef[] {
 function memberPaths(cluster: ClusterService): PathDef[] {
   const flags = {
     rootNamespaceOnly: true,
-    fields: { server_id: field('string', 'The node.', { required: true }), dr_operation_token: field('string', 'Accepted and ignored.') },
+    fields: {
+      server_id: field('string', 'The node.', { required: true, example: 'node3' }),
+      dr_operation_token: field('string', 'Accepted and ignored.'),
+    },
   }
   const change = (summary: string, run: (nodeId: string) => Promise<void>) =>
     effects(summary, async (context) => {

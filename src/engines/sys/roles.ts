@@ -8,7 +8,7 @@ import type { Role } from '#policies/roles.ts'
 import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
 
 const fields = {
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'operators'),
   policies: field('list', 'Policies that its members have. Never root.', { example: ['team-read'] }),
   entity_ids: field('list', 'Entities that have it.'),
   group_ids: field('list', 'Groups whose entities have it.'),
@@ -73,7 +73,7 @@ export function rolePaths({ roles }: PolicyStore): PathDef[] {
           const role = await roles.get(scopeOf(context).view, text(context, 'name'), context.mount.namespaceId)
           return role && answer(shown(role))
         }),
-        update: writes('Write', put),
+        update: writes('Write', put, { policies: ['app'] }),
         delete: writes('Delete', async (context) => {
           await roles.delete(transactionOf(context), text(context, 'name'), context.mount.namespaceId)
           return null

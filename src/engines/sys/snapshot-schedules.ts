@@ -22,7 +22,7 @@ import { answer, field, inPath, optional, path, reads, text, writes } from './ta
 import type { SystemServices } from './types.ts'
 
 const fields = {
-  name: inPath('Its name.'),
+  name: inPath('Its name.', 'nightly'),
   interval: field('string', 'Time between snapshots, at least 10s: they begin at its multiples since 1970.', {
     required: true,
     example: '24h',
@@ -32,7 +32,7 @@ const fields = {
     default: '',
   }),
   file_prefix: field('string', 'What file names begin with.', { default: 'holdfast-snapshot' }),
-  storage_type: field('string', 'Where they are kept.', { required: true, enum: ['local', 'aws-s3'] }),
+  storage_type: field('string', 'Where they are kept.', { required: true, enum: ['local', 'aws-s3'], example: 'local' }),
   local_max_space: field('int', 'Bytes that all files of the schedule may take; 0: no limit.', { default: 0 }),
   aws_s3_bucket: field('string', 'Name of the bucket.'),
   aws_s3_region: field('string', 'Its region.'),

@@ -13,10 +13,27 @@ export const inPath = (description: string, example?: string): FieldSchema => ({
 })
 export const inQuery = (type: FieldSchema['type'], description: string): FieldSchema => ({ type, in: 'query', description })
 
-export const reads = (summary: string, handler: Handler): OperationDef => ({ summary, writes: false, handler })
-export const writes = (summary: string, handler: Handler): OperationDef => ({ summary, writes: true, handler })
+type Example = Readonly<Record<string, unknown>>
+const made = (example: Example | undefined): { readonly example?: Example } => (example === undefined ? {} : { example })
+
+/** `example`: a body that does what `summary` says, shown in the OpenAPI document; a test sends it. */
+export const reads = (summary: string, handler: Handler, example?: Example): OperationDef => ({
+  summary,
+  writes: false,
+  handler,
+  ...made(example),
+})
+export const writes = (summary: string, handler: Handler, example?: Example): OperationDef => ({
+  summary,
+  writes: true,
+  handler,
+  ...made(example),
+})
 /** On the leader, once, after the request's transaction. */
-export const effects = (summary: string, handler: Handler): OperationDef => ({ summary, writes: true, outside: true, handler })
+export const effects = (summary: string, handler: Handler, example?: Example): OperationDef => ({
+  ...writes(summary, handler, example),
+  outside: true,
+})
 
 type Flags = Partial<Omit<PathDef, 'pattern' | 'operations' | 'help'>>
 

@@ -23,14 +23,14 @@ export function toolPaths(): PathDef[] {
   const format = field('string', 'How the answer is written.', { enum: ['base64', 'hex'] })
   const randomFields = {
     bytes: field('int', 'How many.'),
-    urlbytes: inPath('How many, or a source.'),
-    source: inPath("'platform' or 'all'."),
+    urlbytes: inPath('How many, or a source.', '16'),
+    source: inPath("'platform' or 'all'.", 'platform'),
     format,
   }
   const hashFields = {
     algorithm: field('string', 'Such as sha2-256.'),
-    urlalgorithm: inPath('Such as sha2-256.'),
-    input: field('string', 'Base64.', { required: true, sensitive: true }),
+    urlalgorithm: inPath('Such as sha2-256.', 'sha2-512'),
+    input: field('string', 'Base64.', { required: true, sensitive: true, example: 'aGVsbG8=' }),
     format,
   }
   const hashOperation = { update: reads('Hash', hash) }

@@ -1,7 +1,7 @@
 /** What interfaces ask before anything else: which mounts a token can see, of which kind and version. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { fullPath } from '#core/mounts.ts'
-import { openApiDocument } from '#core/help.ts'
+import { openApiDocument } from '#core/openapi.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, MountEntry, PathDef } from '#core/types.ts'
 import { describeMount } from './mounts.ts'
@@ -22,7 +22,7 @@ export function uiPaths(services: SystemServices, own: () => readonly PathDef[])
     path(
       'internal/ui/mounts/:path*',
       'The mount that a path lies in.',
-      { unauthenticated: true, fields: { path: inPath('Any path.') } },
+      { unauthenticated: true, fields: { path: inPath('Any path.', 'secret/data/app') } },
       {
         read: reads('Read', (context) => mountOfPath(context)),
       },

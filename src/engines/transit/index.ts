@@ -10,7 +10,7 @@ const writes = (summary: string, handler: Handler): OperationDef => ({ summary, 
 
 const name: FieldSchema = { type: 'string', in: 'path', description: 'Name of the key.', example: 'seal' }
 const type: FieldSchema = { type: 'string', description: 'Type of the key: aes256-gcm96.', default: 'aes256-gcm96' }
-const ciphertext: FieldSchema = { type: 'string', description: 'As encrypt answered it.', example: 'vault:v1:...' }
+const ciphertext: FieldSchema = { type: 'string', description: 'As encrypt answered it: vault:v1:...' }
 const keyVersion: FieldSchema = { type: 'int', description: 'Version to encrypt with; the newest when absent or 0.' }
 const refusedFlag = (description: string): FieldSchema => ({ type: 'bool', description: `${description} Only false.` })
 const cryptoFields: Readonly<Record<string, FieldSchema>> = {
@@ -56,7 +56,7 @@ const paths: readonly PathDef[] = [
       min_encryption_version: { type: 'int', description: 'Older versions may not be asked for; 0: only the newest is used unless asked.' },
       deletion_allowed: { type: 'bool', description: 'Whether the key may be deleted.' },
     },
-    operations: { update: writes('Configure a key.', configureKey) },
+    operations: { update: { ...writes('Configure a key.', configureKey), example: { deletion_allowed: true } } },
     help: { synopsis: 'Which versions of a key may be used.', description: 'What is not named stays as it is.' },
   },
   {
@@ -70,8 +70,8 @@ const paths: readonly PathDef[] = [
     fields: { ...cryptoFields, plaintext, type, key_version: keyVersion },
     exists: keyExists,
     operations: {
-      create: writes('Create the key, and encrypt.', createAndEncrypt),
-      update: reads('Encrypt.', encryptData),
+      create: { ...writes('Create the key, and encrypt.', createAndEncrypt), example: { plaintext: 'aGVsbG8=' } },
+      update: { ...reads('Encrypt.', encryptData), example: { plaintext: 'aGVsbG8=' } },
     },
     help: {
       synopsis: 'Encrypts under a named key.',

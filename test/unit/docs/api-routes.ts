@@ -193,8 +193,8 @@ POST storage/raft/remove-peer
 POST storage/raft/promote
 POST storage/raft/demote
 GET storage/raft/snapshot | differs | a format of our own, that can be checked without a key; from any node
-POST storage/raft/snapshot | waits | restoring a snapshot (issue 4)
-POST storage/raft/snapshot-force | waits | restoring a snapshot (issue 4)
+POST storage/raft/snapshot | differs | as above
+POST storage/raft/snapshot-force | differs | as above
 GET storage/raft/autopilot/state
 GET POST storage/raft/autopilot/configuration
 LIST storage/raft/snapshot-auto/config
