@@ -17,6 +17,8 @@ type Outcome =
   | 'harmless'
   /** Opened with a warning, and right. */
   | 'mended'
+  /** The log is cut to what proves itself; the node has no vote until it has the rest from the others again. */
+  | 'cut, without a vote'
   /** The state is fetched from the other nodes. */
   | 'refetched'
   /** The node stays out. */
@@ -182,15 +184,17 @@ async function examine(subject: Subject, dir: string, base: Base): Promise<{ out
   let opening = true
   try {
     const common = { directory: dir, clusterId: clusterOf(dir), logger: listening(said) }
-    const log = await subject.openLogStore(common)
+    // Both as a node among others opens them.
+    const log = await subject.openLogStore({ ...common, repairable: true })
     open.push(log)
     const state = await subject.openStateStore({ ...common, repairable: true })
     open.push(state)
     opening = false
     const verdict = compareLog(log, base)
-    if (verdict !== null) return finding(verdict)
-    if (state.damage !== null) return finding('refetched', state.damage.message)
-    return finding(await compareState(state, log, base.truth, said))
+    if (verdict !== null && verdict !== 'cut, without a vote') return finding(verdict)
+    if (state.damage !== null) return finding(verdict ?? 'refetched', state.damage.message)
+    const ofState = await compareState(state, log, base.truth, said)
+    return finding(verdict === null || bad.has(ofState) ? ofState : verdict)
   } catch (error) {
     const { code, message, stack } = error as NodeJS.ErrnoException
     const refusal = code?.startsWith('ERR_STORE_') === true || code === 'ERR_UPGRADE_REQUIRED'
@@ -208,6 +212,7 @@ function compareLog(log: LogStore, { truth, marked }: Base): Outcome | null {
   if (term < truth.term || (term === truth.term && vote !== truth.vote)) return 'LOST'
   const entries = readEntries(log)
   for (const [index, hash] of entries) if (truth.entries.get(index) !== hash) return 'WRONG'
+  if (log.fence !== null) return log.fence.term > truth.term && log.lastIndex() <= truth.last ? 'cut, without a vote' : 'WRONG'
   if (log.firstIndex() > truth.first) return 'LOST'
   if (log.lastIndex() >= truth.last) return null
   return log.lastIndex() >= marked ? 'unmarked tail' : 'LOST'
