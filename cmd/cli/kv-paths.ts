@@ -17,6 +17,9 @@ export interface KvPath {
   readonly version: 1 | 2
 }
 
+/** What the preflight asks, with the path behind it. */
+export const mountQuestion = 'sys/internal/ui/mounts/'
+
 const trim = (path: string): string => path.replace(/^\/+|\/+$/g, '')
 
 /** @throws RefusedError when the server does not tell; UsageError for an empty path. */
@@ -31,7 +34,7 @@ export async function kvPath(client: Client, flags: Flags, argument: string): Pr
 
 async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'key'>> {
   // Never wrapped, whatever -wrap-ttl asks of the command's own request.
-  const asked = { method: 'GET' as const, path: `sys/internal/ui/mounts/${path}`, wrapTtl: '' }
+  const asked = { method: 'GET' as const, path: `${mountQuestion}${path}`, wrapTtl: '' }
   const answer = await client.raw(asked)
   // A server that has no such route is an old one, which knew version 1 only.
   if (answer.status === 404) return { mount: path.split('/')[0] ?? '', version: 1 }

@@ -36,13 +36,14 @@ export class Output {
   }
 
   async #structured(value: unknown): Promise<void> {
-    if (this.format === 'json') this.#io.out(`${JSON.stringify(value, null, 2)}\n`)
+    if (this.format === 'raw') this.#io.out(`${JSON.stringify(value)}\n`)
+    else if (this.format === 'json') this.#io.out(`${JSON.stringify(value, null, 2)}\n`)
     else this.#io.out((await import('yaml')).stringify(value))
   }
 
   /** The value of -field, bare: without a newline where a program reads it, so that nothing has to be cut off. */
   async #one(value: unknown): Promise<void> {
-    if (this.format !== 'table') return await this.#structured(value)
+    if (this.format !== 'table' && this.format !== 'raw') return await this.#structured(value)
     const text = typeof value === 'object' && value !== null ? JSON.stringify(value) : valueText(value)
     this.#io.out(this.#io.stdoutIsTty ? `${printable(text)}\n` : text)
   }

@@ -7,6 +7,7 @@ import type { Call } from '#client/types.ts'
 import { findCommand, parseArgs, type Found, type Parsed } from './args.ts'
 import { allFlags, commandHelp, groupHelp } from './help.ts'
 import type { Io } from './io.ts'
+import { mountQuestion } from './kv-paths.ts'
 import { Output } from './output.ts'
 import { clientOptions, fromEnvironment, noTokenHint, outputFormat } from './settings.ts'
 import { nearest } from '#base/suggest.ts'
@@ -65,7 +66,7 @@ async function runCommand({ command, rest }: Found, commands: readonly Command[]
   }
   checkArgCount(command, parsed.args.length)
   const opened: Client[] = []
-  const curl = !command.local && parsed.flags.bool('output-curl-string')
+  const instead = command.local ? null : insteadOf(parsed)
   try {
     const code = await command.run({
       command,
@@ -75,7 +76,7 @@ async function runCommand({ command, rest }: Found, commands: readonly Command[]
       flags: parsed.flags,
       output: outputOf(command, parsed, io),
       client: async () => {
-        if (opened[0] === undefined) opened.push(await openClient(parsed, io, curl))
+        if (opened[0] === undefined) opened.push(await openClient(parsed, io, instead))
         return opened[0] as Client
       },
     })
@@ -96,18 +97,29 @@ function outputOf(command: Command, { flags }: Parsed, io: Io): Output {
   return new Output(outputFormat(flags, io), field, io)
 }
 
-async function openClient({ flags }: Parsed, io: Io, curl: boolean): Promise<Client> {
+type Instead = 'curl' | 'policy'
+
+/** What is printed instead of sending the request. */
+function insteadOf({ flags }: Parsed): Instead | null {
+  if (flags.bool('output-curl-string')) return 'curl'
+  return flags.bool('output-policy') ? 'policy' : null
+}
+
+async function openClient({ flags }: Parsed, io: Io, instead: Instead | null): Promise<Client> {
   const options = await clientOptions(flags, io)
   const { Client: Made } = await import('#client/client.ts')
   const client = new Made(options, { clock: systemClock, random: systemRandom })
-  if (!curl) return client
+  if (instead === null) return client
+  const send = client.raw.bind(client)
   const { curlCommand } = await import('./curl.ts')
-  // The first request that a command makes is the one that is printed; nothing is sent.
-  const show = (call: Call, more = ''): Promise<never> => {
-    io.out(`${curlCommand(client.describe(call))}${more}\n`)
-    return Promise.reject(new Finished())
+  const { policyFor } = await import('./needed-policy.ts')
+  // The request that the command is about is printed; nothing is sent.
+  const show = async (call: Call, more = ''): Promise<never> => {
+    io.out(instead === 'curl' ? `${curlCommand(client.describe(call))}${more}\n` : await policyFor(call, options.namespace, send))
+    throw new Finished()
   }
-  client.raw = (call) => show(call)
+  // Asking which engine lies at a path is no part of what is asked for: without its answer the request could not be made.
+  client.raw = (call) => (call.path.startsWith(mountQuestion) ? send(call) : show(call))
   client.download = (call) => show(call)
   client.upload = (call) => show(call, ' --data-binary @FILE')
   return client

@@ -6,13 +6,18 @@ import type { ClientOptions, TlsOptions } from '#client/types.ts'
 import { parseDurationMs } from '#base/duration.ts'
 import type { Flags } from './args.ts'
 import type { Io } from './io.ts'
+import { TokenHelper } from './token-helper.ts'
 import { UsageError, type FlagSpec } from './types.ts'
 
-export const outputFormats = ['table', 'json', 'yaml'] as const
+export const outputFormats = ['table', 'json', 'yaml', 'raw'] as const
 export type OutputFormat = (typeof outputFormats)[number]
 
 export const outputFlags: Readonly<Record<string, FlagSpec>> = {
-  format: { type: 'string', description: 'How to print the answer (HOLDFAST_FORMAT).', values: outputFormats },
+  format: {
+    type: 'string',
+    description: 'How to print the answer (HOLDFAST_FORMAT); raw: in one line, a body that is no JSON as it came.',
+    values: outputFormats,
+  },
   help: { type: 'bool', description: 'Show this help.' },
   h: { type: 'bool', description: 'Show this help.' },
 }
@@ -37,6 +42,8 @@ export const connectionFlags: Readonly<Record<string, FlagSpec>> = {
     placeholder: 'DURATION',
     description: 'Give up after so long, retries included (HOLDFAST_CLIENT_TIMEOUT; default 60s).',
   },
+  header: { type: 'map', placeholder: 'NAME=VALUE', description: 'Send this header besides; may be given several times.' },
+  'output-policy': { type: 'bool', description: 'Print the policy that the request needs instead of sending it.' },
   'output-curl-string': { type: 'bool', description: 'Print the request as a curl command instead of sending it.' },
 }
 
@@ -55,7 +62,15 @@ export const noTokenHint = 'no token was sent: set HOLDFAST_TOKEN, or log in wit
 
 const tokenPath = (io: Io): string => join(io.home, '.holdfast-token')
 
+/** A program that keeps the token elsewhere (a keyring of the desktop): HOLDFAST_TOKEN_HELPER. */
+const tokenHelper = (io: Io): TokenHelper | null => {
+  const program = fromEnvironment(io, 'TOKEN_HELPER')
+  return program === undefined ? null : new TokenHelper(program, io.env)
+}
+
 export function storeToken(io: Io, token: string): void {
+  const helper = tokenHelper(io)
+  if (helper !== null) return helper.store(token)
   const path = tokenPath(io)
   // Written beside and renamed: never half a token, and never readable by others, not for a moment.
   writeFileSync(`${path}.new`, token, { mode: 0o600 })
@@ -64,10 +79,15 @@ export function storeToken(io: Io, token: string): void {
 }
 
 export function forgetToken(io: Io): void {
+  const helper = tokenHelper(io)
+  if (helper !== null) return helper.erase()
   rmSync(tokenPath(io), { force: true })
 }
 
+/** The token that a login kept. @throws RefusedError when the helper fails. */
 function storedToken(io: Io): string | undefined {
+  const helper = tokenHelper(io)
+  if (helper !== null) return helper.get()
   try {
     return readFileSync(tokenPath(io), 'utf8').trim() || undefined
   } catch {
@@ -104,12 +124,14 @@ export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions
   const wrapTtl = flags.string('wrap-ttl') ?? fromEnvironment(io, 'WRAP_TTL')
   const timeout = flags.string('timeout') ?? fromEnvironment(io, 'CLIENT_TIMEOUT')
   const retries = fromEnvironment(io, 'MAX_RETRIES')
+  const headers = flags.map('header')
   return {
     addresses,
     tls: tlsOptions(flags, io),
     ...(token === undefined ? {} : { token }),
     ...(namespace === undefined ? {} : { namespace }),
     ...(wrapTtl === undefined ? {} : { wrapTtl }),
+    ...(headers === undefined ? {} : { headers }),
     ...(timeout === undefined ? {} : { timeoutMs: parseDurationMs(timeout, { what: 'timeout' }) }),
     ...(retries === undefined || !/^\d{1,2}$/.test(retries) ? {} : { retriesMax: Number(retries) }),
   }

@@ -1,4 +1,5 @@
 /** read, write, list, delete, patch, unwrap, path-help: any path of the API. */
+import { accepted } from '#client/answer.ts'
 import { call, fieldFlag, firstArg, printWritten, secretArg } from '../cli/common.ts'
 import { readPairs } from '../cli/pairs.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
@@ -8,10 +9,20 @@ const queryOf = (data: Readonly<Record<string, unknown>>): Record<string, string
 
 async function read(context: CommandContext): Promise<void> {
   const client = await context.client()
-  const secret = await client.read(firstArg(context), queryOf(await readPairs(context.args.slice(1), context.io)))
+  const query = queryOf(await readPairs(context.args.slice(1), context.io))
+  if (context.output.format === 'raw' && context.flags.string('field') === undefined) return await readRaw(context, query)
+  const secret = await client.read(firstArg(context), query)
   if (secret === null) throw new RefusedError(`nothing found at ${firstArg(context)}`)
   // Bare answers (sys/seal-status ...) have no envelope: they are their own data.
   await context.output.secret('data' in secret || 'request_id' in secret ? secret : { ...secret, data: secret })
+}
+
+/** The body as it came: metrics, certificates and lists of revoked ones are no JSON. */
+async function readRaw(context: CommandContext, query: Readonly<Record<string, string>>): Promise<void> {
+  const path = firstArg(context)
+  const answer = await (await context.client()).raw({ method: 'GET', path, query })
+  if (answer.status >= 300) accepted(answer, { method: 'GET', url: path })
+  context.output.text(answer.text)
 }
 
 async function write(context: CommandContext): Promise<void> {

@@ -2,8 +2,12 @@
 import type { Command } from '../cli/types.ts'
 import { auditCommands } from './audit/index.ts'
 import { genericCommands } from './generic.ts'
+import { kvBulkCommands } from './kv/bulk.ts'
 import { kvDataCommands } from './kv/data.ts'
+import { kvDiffCommand } from './kv/diff.ts'
+import { kvHistoryCommand } from './kv/history.ts'
 import { kvMetadataCommands } from './kv/metadata.ts'
+import { kvSearchCommand } from './kv/search.ts'
 import { kvVersionCommands } from './kv/versions.ts'
 import { leaseCommands } from './lease.ts'
 import { localCommands } from './local.ts'
@@ -20,6 +24,7 @@ import { rekeyCommand } from './operator/rekey.ts'
 import { sealCommands } from './operator/seal.ts'
 import { snapshotCommands } from './operator/snapshot.ts'
 import { policyCommands } from './policy.ts'
+import { runCommand } from './run/run.ts'
 import { serverCommand } from './server.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommands } from './token.ts'
@@ -29,9 +34,14 @@ export const commands: readonly Command[] = [
   statusCommand,
   ...loginCommands,
   ...genericCommands,
+  runCommand,
   ...kvDataCommands,
   ...kvVersionCommands,
   ...kvMetadataCommands,
+  kvDiffCommand,
+  kvHistoryCommand,
+  kvSearchCommand,
+  ...kvBulkCommands,
   ...tokenCommands,
   ...leaseCommands,
   ...policyCommands,

@@ -27,7 +27,9 @@ const tokenOf = ({ token }: ClientOptions): string | undefined => (typeof token 
 export function prepare(options: ClientOptions, call: Call): Prepared {
   const query = new URLSearchParams(call.query ?? {}).toString()
   const body = call.body === undefined ? null : JSON.stringify(call.body)
-  const headers: Record<string, string> = { 'x-vault-request': 'true' }
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(options.headers ?? {})) headers[headerName(name)] = headerValue(`header ${name}`, value)
+  headers['x-vault-request'] = 'true'
   const token = call.token === undefined ? tokenOf(options) : call.token
   const wrapTtl = call.wrapTtl ?? options.wrapTtl
   if (token) headers['x-vault-token'] = headerValue('token', token)
@@ -35,6 +37,11 @@ export function prepare(options: ClientOptions, call: Call): Prepared {
   if (wrapTtl) headers['x-vault-wrap-ttl'] = headerValue('wrap TTL', wrapTtl)
   if (body !== null) headers['content-type'] = call.method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
   return { method: call.method, target: `/v1/${encodePath(call.path)}${query === '' ? '' : `?${query}`}`, headers, body }
+}
+
+function headerName(name: string): string {
+  if (/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(name)) return name.toLowerCase()
+  throw new HoldfastError('ERR_BAD_REQUEST', 'header expected a name of letters, digits and dashes, got something else')
 }
 
 /** @throws ERR_BAD_REQUEST for what can't be a header. */

@@ -30,6 +30,8 @@ export interface ClientOptions {
   readonly namespace?: string
   /** Ask for the answers wrapped, for so long ('60s'). */
   readonly wrapTtl?: string
+  /** Sent with every call; those of the client itself go before them. */
+  readonly headers?: Readonly<Record<string, string>>
   readonly tls?: TlsOptions
   /** Over all attempts of one call. Default 60 s. */
   readonly timeoutMs?: number
