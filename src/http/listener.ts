@@ -1,4 +1,5 @@
 /** One address on which the API is served: node:http or node:https, with our limits, our LIST, our errors, and an orderly end. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createServer as createHttpServer } from 'node:http'
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
@@ -62,7 +63,8 @@ class Listener implements HttpListener {
       budget: this.#budget,
       rules: forwardingRules(options.proxies, trusted),
       standing: standingHeaders(options.tls !== undefined, options.responseHeaders),
-      clientCertificates: options.tls !== undefined && options.tls.requestClientCert !== false,
+      clientCertificates:
+        (options.tls !== undefined && options.tls.requestClientCert !== false) || (options.proxies?.clientCertificateHeader ?? '') !== '',
       settings: options.settings ?? { cors: null },
       openRoutes: options.openRoutes ?? [],
       nextId: uuidSource(options.random),
@@ -233,6 +235,7 @@ class Listener implements HttpListener {
     const server = this.#server
     if (server === null) return
     this.#draining = true
+    await this.#afterAccepting()
     const closed = new Promise<void>((resolve) => {
       server.close(() => resolve())
     })
@@ -247,12 +250,28 @@ class Listener implements HttpListener {
     this.#server = null
   }
 
+  /**
+   * Waits for a turn of the event loop that has taken every connection that waited, and was short. What the kernel has accepted and nobody has taken is
+   * reset when the socket closes: a balancer that has just sent a write there may not send it again, and its client sees an error.
+   */
+  async #afterAccepting(): Promise<void> {
+    const { clock } = this.#options
+    for (let turn = 0; turn < quietTurnsMax; turn += 1) {
+      const begun = clock.monotonicMs()
+      await nextTurn()
+      if (turn > 0 && clock.monotonicMs() - begun < quietTurnMs) return
+    }
+  }
+
   #cut(): void {
     this.#server?.closeAllConnections()
     for (const socket of this.#sockets) socket.destroy()
   }
 }
 
+/** A turn of the event loop so short that hardly a connection can have come in it. */
+const quietTurnMs = 0.3
+const quietTurnsMax = 200
 const uuidsPerDraw = 256
 
 /** Random UUIDs (version 4), their bytes drawn many at a time: one draw for each request costs a system call's worth. */

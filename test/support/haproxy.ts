@@ -18,12 +18,7 @@ export async function startHaproxy(
     stdio: ['ignore', 'ignore', 'ignore'],
     env: { ...process.env, HOLDFAST_BIND: `127.0.0.1:${port}`, HOLDFAST_NODE1: a, HOLDFAST_NODE2: b, HOLDFAST_NODE3: c },
   })
-  const deadline = performance.now() + 5_000
-  while (!(await accepts(port))) {
-    if (child.exitCode !== null || performance.now() > deadline)
-      throw new Error(`expected haproxy to listen on ${port}, got exit code ${child.exitCode}`)
-    await delay(50)
-  }
+  await untilListening('haproxy', child, port)
   return {
     address: `http://127.0.0.1:${port}`,
     stop: async () => {
@@ -31,6 +26,15 @@ export async function startHaproxy(
       child.kill('SIGTERM')
       await ended
     },
+  }
+}
+
+export async function untilListening(name: string, child: ChildProcess, port: number): Promise<void> {
+  const deadline = performance.now() + 5_000
+  while (!(await accepts(port))) {
+    if (child.exitCode !== null || performance.now() > deadline)
+      throw new Error(`expected ${name} to listen on ${port}, got exit code ${child.exitCode}`)
+    await delay(50)
   }
 }
 
