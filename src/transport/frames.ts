@@ -4,7 +4,7 @@
  *   length  4 bytes, big-endian: of what follows
  *   version 1 byte
  *   kind    1 byte
- *   payload msgpack (message, result) or nothing (ping, pong)
+ *   payload msgpack (message, result, received) or nothing (ping, pong)
  *
  * Length first, so that a receiver refuses what is too large before it holds it. The version is in each frame, not only in the handshake:
  * a frame can then be recorded, replayed and refused by itself.
@@ -13,7 +13,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { decode, encode } from './msgpack.ts'
 
 export const frameVersion = 1
-export const FrameKind = { message: 1, ping: 2, pong: 3, result: 4 } as const
+export const FrameKind = { message: 1, ping: 2, pong: 3, result: 4, received: 5 } as const
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind]
 
 const prefixBytes = 4
@@ -102,7 +102,7 @@ export class FrameDecoder {
     }
     if (head[prefixBytes] !== frameVersion) throw refusedFrame(`frame version ${frameVersion}`, String(head[prefixBytes]))
     const kind = head[prefixBytes + 1] ?? 0
-    if (kind < FrameKind.message || kind > FrameKind.result) throw refusedFrame('a known kind of frame', String(kind))
+    if (kind < FrameKind.message || kind > FrameKind.received) throw refusedFrame('a known kind of frame', String(kind))
     return length
   }
 

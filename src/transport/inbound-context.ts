@@ -4,6 +4,7 @@ import { isHoldfastError } from '#base/errors.ts'
 import type { HoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { NodeId } from '#raft/types.ts'
+import type { Transfer } from './inbound-snapshots.ts'
 import type { TransportLimits } from './limits.ts'
 import type { Trust } from './trust.ts'
 import type { Identity, TransportHandlers } from './types.ts'
@@ -33,8 +34,8 @@ export interface InboundContext {
   readonly budget: { requests: number; bytes: number }
   /** How to end the stream of each peer; a newer stream replaces it. */
   readonly streams: Map<NodeId, () => void>
-  /** Peers whose snapshot is arriving. */
-  readonly snapshots: Set<NodeId>
+  /** The snapshot of each peer that is arriving, or waits for another connection. */
+  readonly transfers: Map<NodeId, Transfer>
   /** Calls `tell` at every pulse, until the function that it returns is called. */
   onPulse(tell: () => void): () => void
 }

@@ -16,7 +16,7 @@ import { tlsIdentity } from './dialer.ts'
 import { sendError } from './inbound-context.ts'
 import type { InboundContext, InboundOptions } from './inbound-context.ts'
 import { serveRequest } from './inbound-requests.ts'
-import { serveSnapshot } from './inbound-snapshots.ts'
+import { serveSnapshot, type Transfer } from './inbound-snapshots.ts'
 import { serveStream } from './inbound-streams.ts'
 import { clusterHeader, requestKindPattern, requestRoute, snapshotRoute, streamRoute } from './protocol.ts'
 import { refused } from './trust.ts'
@@ -36,7 +36,7 @@ export class Inbound implements InboundContext {
   readonly options: InboundOptions
   readonly budget = { requests: 0, bytes: 0 }
   readonly streams = new Map<NodeId, () => void>()
-  readonly snapshots = new Set<NodeId>()
+  readonly transfers = new Map<NodeId, Transfer>()
   readonly #server: Server
   readonly #pulses = new Set<() => void>()
   readonly #sessions = new Map<TLSSocket, Session>()
@@ -120,6 +120,7 @@ export class Inbound implements InboundContext {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     for (const socket of [...this.#sessions.keys(), ...this.#sockets]) socket.destroy()
+    for (const transfer of this.transfers.values()) transfer.abandon(new HoldfastError('ERR_SHUTTING_DOWN', 'this node is shutting down'))
     await closed
   }
 

@@ -23,6 +23,10 @@ export interface TransportLimits {
   readonly inboundSnapshotsMax: number
   /** How long the receiver of a snapshot may store and check without taking more of it, while it shows signs of life. */
   readonly snapshotStoreMsMax: number
+  /** How long both ends of a snapshot wait for another connection once theirs broke, or for one byte to get through. */
+  readonly snapshotResumeMsMax: number
+  /** What the sender of a snapshot keeps of it in memory, to go on with after a break; and one piece more. */
+  readonly snapshotWindowBytesMax: number
   /** TCP and TLS together. */
   readonly connectMsMax: number
   /** A stream or request body that makes no progress for this long is reset: the other end hangs, or the network swallows packets. */
@@ -54,6 +58,8 @@ export const transportLimits: TransportLimits = {
   snapshotHeaderBytesMax: 1024 * 1024,
   inboundSnapshotsMax: 2,
   snapshotStoreMsMax: 3_600_000,
+  snapshotResumeMsMax: 15_000,
+  snapshotWindowBytesMax: 8 * 1024 * 1024,
   connectMsMax: 5_000,
   stallMsMax: 5_000,
   snapshotStallMsMax: 20_000,
@@ -71,6 +77,7 @@ export function checkTransportLimits(bounds: TransportLimits): void {
   assert(bounds.queueBytesMax >= bounds.frameBytesMax, 'a queue must be able to hold the largest frame, or it would never be sent')
   assert(bounds.stallMsMax > bounds.pulseMs, 'a stream must be pinged before it is called stalled')
   assert(bounds.snapshotStallMsMax > bounds.pulseMs, 'a receiver must be able to show that it works')
+  assert(bounds.snapshotWindowBytesMax >= 2 * 1024 * 1024, 'a receiver says how far it is once a MiB, or the sender would wait for it')
   assert(bounds.inboundRequestBytesMax >= bounds.requestBodyBytesMax, 'one request of the largest size must fit')
   assert(bounds.reconnectMsMax >= bounds.reconnectMsMin, 'the back-off must not shrink')
 }

@@ -146,7 +146,17 @@ class TlsTransport implements NodeTransport {
     const peer = this.#peerOrThrow(to)
     const { identity, dialer, limits, stalls } = this.#parts()
     const sending = sendSnapshot(
-      { peer: peer.address, identity, dialer, limits, stalls, contact: () => this.#contact(to, 0, 0) },
+      {
+        peer: peer.address,
+        identity,
+        dialer,
+        limits,
+        stalls,
+        clock: this.#options.clock,
+        transfer: Buffer.from(this.#options.random.bytes(16)).toString('hex'),
+        contact: () => this.#contact(to, 0, 0),
+        resumed: (bytes) => this.#options.log.info({ peer: to, bytes }, 'the connection of a snapshot broke: it goes on by another'),
+      },
       header,
       body,
     )

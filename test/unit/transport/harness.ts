@@ -43,7 +43,13 @@ export interface TestNode {
 }
 
 /** Limits that make failures show within a test's patience. */
-export const quickLimits: Partial<TransportLimits> = { pulseMs: 50, stallMsMax: 1_000, snapshotStallMsMax: 1_000, reconnectMsMax: 200 }
+export const quickLimits: Partial<TransportLimits> = {
+  pulseMs: 50,
+  stallMsMax: 1_000,
+  snapshotStallMsMax: 1_000,
+  snapshotResumeMsMax: 600,
+  reconnectMsMax: 200,
+}
 
 const open: NodeTransport[] = []
 
