@@ -386,7 +386,11 @@ async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: Path
     }
     const operation = operationDef(match.def, trace.operation)
     const noHandler: OperationDef = { summary: 'help', writes: false, handler: async () => null }
-    if (!operation && trace.operation !== 'help') throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', wellKnown.unsupportedOperation)
+    if (!operation && trace.operation !== 'help') {
+      throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', wellKnown.unsupportedOperation, {
+        hint: 'ask the path with ?help=1 what can be done there',
+      })
+    }
     checkWrappable(request, match.def, match.def.local === true || operation?.outside === true, deps.wrapping)
     const limited = applyListLimits(request, trace.operation, decision?.paginationLimit ?? 0)
     const read = trace.operation === 'help' ? { fields: {}, data: {} } : readFields(match.def, match.params, limited, trace.operation)
@@ -406,5 +410,6 @@ function checkUnlocked({ line, namespace, request }: Place): void {
   throw new HoldfastError(
     'ERR_NAMESPACE_LOCKED',
     `API access to this namespace has been locked by an administrator - "${locked.path}" must be unlocked to gain access.`,
+    { hint: 'sys/namespaces/api-lock/unlock opens it, with the key that the lock answered' },
   )
 }

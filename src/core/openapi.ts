@@ -130,7 +130,7 @@ const methods: Readonly<Record<Operation, string>> = {
 }
 
 function headOf(def: PathDef, names: readonly string[]): Item {
-  const item: Item = { description: def.help.synopsis }
+  const item: Item = { description: def.help.synopsis, 'x-holdfast-pattern': def.pattern }
   if (def.sudo) item['x-vault-sudo'] = true
   if (def.unauthenticated) item['x-vault-unauthenticated'] = true
   // A name in the pattern that no field declares is still part of the path.

@@ -153,7 +153,13 @@ const mergePatch = 'application/merge-patch+json'
 /** @throws HoldfastError ERR_UNSUPPORTED_MEDIA_TYPE for a PATCH of anything but a merge patch. */
 export function checkPatchType(contentType: string): void {
   if (mediaType(contentType) === mergePatch) return
-  throw new HoldfastError('ERR_UNSUPPORTED_MEDIA_TYPE', `PATCH requires Content-Type of ${mergePatch}, provided ${mediaType(contentType)}`)
+  throw new HoldfastError(
+    'ERR_UNSUPPORTED_MEDIA_TYPE',
+    `PATCH requires Content-Type of ${mergePatch}, provided ${mediaType(contentType)}`,
+    {
+      hint: `send the header Content-Type: ${mergePatch}`,
+    },
+  )
 }
 
 function mediaType(contentType: string): string {

@@ -66,7 +66,13 @@ export function rawAnswer(error: HoldfastError): Buffer {
 /** An error of Node's parser or timers, by its code, as one of ours. */
 export function clientError(code: string | undefined): HoldfastError {
   if (code === 'HPE_HEADER_OVERFLOW') {
-    return new HoldfastError('ERR_HEADERS_TOO_LARGE', 'request line and headers expected to be smaller, got more than this listener takes')
+    return new HoldfastError(
+      'ERR_HEADERS_TOO_LARGE',
+      'request line and headers expected to be smaller, got more than this listener takes',
+      {
+        hint: 'max_request_header_size of the listener is the bound; a token or namespace in a header is usually short',
+      },
+    )
   }
   if (code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') {
     return new HoldfastError('ERR_BODY_TOO_LARGE', 'chunk extensions expected to be short, got too many bytes')

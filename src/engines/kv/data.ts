@@ -98,9 +98,14 @@ function checkCas(context: HandlerContext, settings: MountSettings, record: KeyR
   const options = context.fields['options']
   if (isObject(options) && Object.hasOwn(options, 'cas')) {
     if (readCas(options['cas']) === record.currentVersion) return
-    throw new HoldfastError('ERR_CAS_MISMATCH', wellKnown.casMismatch)
+    throw new HoldfastError('ERR_CAS_MISMATCH', wellKnown.casMismatch, {
+      hint: 'somebody wrote in between: read the secret again, and write with its version',
+    })
   }
-  if (settings.casRequired || record.casRequired) throw new HoldfastError('ERR_CAS_REQUIRED', wellKnown.casRequired)
+  if (!settings.casRequired && !record.casRequired) return
+  throw new HoldfastError('ERR_CAS_REQUIRED', wellKnown.casRequired, {
+    hint: 'send options.cas: the present version of the secret, 0 where it has none yet',
+  })
 }
 
 function requireData(context: HandlerContext): SecretData {

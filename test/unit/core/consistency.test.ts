@@ -93,7 +93,7 @@ describe('a follower that lags', () => {
     const seen = { 'x-vault-index': written.headers['x-vault-index']! }
     house.clock.advance(50)
     const failed = await get({ ...consistency('stale'), ...seen, 'x-vault-inconsistent': 'fail' })
-    expect([failed.status, failed.body.errors]).toEqual([412, ['required index state not present']])
+    expect([failed.status, failed.body.errors, failed.body.code]).toEqual([412, ['required index state not present'], 'ERR_PRECONDITION'])
     const met = await waits(get({ ...consistency('stale'), ...seen }))
     expect([met.body.data, met.headers['x-holdfast-consistency']]).toEqual([{ n: 2 }, 'linearizable'])
     const again = await get({ ...consistency('stale'), ...seen, 'x-vault-inconsistent': 'fail' })
