@@ -40,9 +40,11 @@ const lanePath = (node: string, device: string): string => `${laneFolder}/${part
 const anchorPath = (node: string, device: string, n: number): string =>
   `anchors/${part(node)}/${part(device)}/${String(n).padStart(12, '0')}`
 
-const encoded = (value: object): Uint8Array => Buffer.from(JSON.stringify({ version: formatVersion, ...value }))
+/** A record of this section. */
+export const encoded = (value: object): Uint8Array => Buffer.from(JSON.stringify({ version: formatVersion, ...value }))
 
-async function load<T>(view: ReadView, path: string, what: string): Promise<T | null> {
+/** A record of this section; null: none. @throws ERR_STORE_CORRUPT, ERR_UPGRADE_REQUIRED. */
+export async function load<T>(view: ReadView, path: string, what: string): Promise<T | null> {
   const stored = await view.get(auditSection, path)
   if (stored === null) return null
   let value: { version?: unknown } = {}

@@ -48,6 +48,10 @@ export const topKeys = {
   ),
   audit_api_folder: text('Folder below which the API may create audit files.'),
   snapshot_folder: text('Folder below which scheduled snapshots may be kept on this node. Without it they may only go to S3.'),
+  unsafe_allow_audit_log_raw: bool(
+    false,
+    'Lets an audit device record values in the clear (log_raw): whoever reads it reads every secret.',
+  ),
   allow_audit_log_prefixing: bool(false, 'Lets an audit device set a prefix for its lines.'),
   disable_cache: bool(
     false,
@@ -213,18 +217,68 @@ export const auditKeys = {
   path: text('Name of the device, where it is not the second label.'),
 } as const satisfies KeyTable
 
+/** Options that every audit device has. */
+const auditCommonKeys = {
+  format: ignored('records are JSON'),
+  prefix: text('Put before each line; needs allow_audit_log_prefixing.'),
+  log_raw: bool(false, 'Record values in the clear instead of their HMAC. Needs unsafe_allow_audit_log_raw; never in production.'),
+  hmac_accessor: bool(true, 'HMAC token accessors too.'),
+  elide_list_responses: bool(false, 'Record how many entries a list had, not which.'),
+  skip_test: ignored('no test record is written'),
+} as const satisfies KeyTable
+
+const auditPeerKeys = {
+  write_timeout: duration('2s', 2_000, 'How long a connection, and each write, may take.'),
+  tls_ca_cert_file: text('PEM: authorities that are believed instead of those of this machine.'),
+  tls_server_name: text('Name expected in the certificate.'),
+} as const satisfies KeyTable
+
 /** Options of each audit device type. */
 export const auditOptionKeys = {
   file: {
     file_path: text('File to append to, or "stdout".', { required: true }),
-    fsync: bool(false, 'Wait for the disk before a record counts.'),
+    fsync: bool(false, 'Wait for the disk before a record counts. Records that come together share one wait.'),
+    rotate_bytes: int(0, 'Begin another file at so many bytes; 0: never.', { min: 0 }),
+    rotate_duration: maybeDuration('Begin another file after so long. Default: never.'),
+    compress: bool(false, 'Compress files that were rotated away (gzip).'),
+    keep: maybeDuration(
+      'Delete rotated files when they are so old, once archived where that is set: "61320h" is seven years. Default: never.',
+    ),
+    archive_s3_bucket: text('Bucket that rotated files are copied to, below NODE/.'),
+    archive_s3_region: textOr('us-east-1', 'Its region.'),
+    archive_s3_prefix: textOr('', 'What keys begin with.'),
+    archive_s3_endpoint: url('Another service that speaks the language of S3.'),
+    archive_s3_path_style: bool(false, 'Names the bucket in the path, not in the host.'),
+    archive_lock: maybeDuration('Locks each object for so long; the bucket must have object lock. Default: no lock.'),
+    archive_lock_mode: choice(['governance', 'compliance'], 'compliance', 'Who may lift the lock: whoever has the right to, or nobody.'),
     mode: ignored('audit files have mode 0600'),
-    format: ignored('records are JSON'),
-    prefix: text('Put before each line; needs allow_audit_log_prefixing.'),
-    log_raw: bool(false, 'Record values in the clear instead of their HMAC. Never in production.'),
-    hmac_accessor: bool(true, 'HMAC token accessors too.'),
-    elide_list_responses: bool(false, 'Record how many entries a list had, not which.'),
-    skip_test: ignored('no test record is written'),
+    ...auditCommonKeys,
+  },
+  stdout: { ...auditCommonKeys },
+  socket: {
+    address: text('HOST:PORT, or the path of a socket.', { required: true }),
+    socket_type: choice(['tcp', 'udp', 'unix', 'tls'], 'tcp', 'What is spoken there.'),
+    ...auditPeerKeys,
+    ...auditCommonKeys,
+  },
+  syslog: {
+    address: text('udp://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT, or unix://PATH for a local stream socket.', { required: true }),
+    facility: textOr('auth', 'As RFC 5424 names it.'),
+    tag: textOr('holdfast', 'The name of the program in each message.'),
+    ...auditPeerKeys,
+    ...auditCommonKeys,
+  },
+  http: {
+    uri: text('Where each flush is posted.', { required: true }),
+    ...auditPeerKeys,
+    ...auditCommonKeys,
+    format: choice(
+      ['ndjson', 'splunk_hec', 'elastic_bulk'],
+      'ndjson',
+      "A line each; events of Splunk's HTTP Event Collector; or operations of an index's _bulk.",
+    ),
+    headers: list('"NAME: VALUE" each.'),
+    token: text('Sent as Authorization: Bearer; for Splunk as "Splunk TOKEN", for Elastic as "ApiKey TOKEN".', { secret: true }),
   },
 } as const satisfies Readonly<Record<string, KeyTable>>
 

@@ -1,16 +1,27 @@
 /** The server's configuration: files, then environment, then flags, checked as a whole. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { HoldfastError } from '#base/errors.ts'
 import { formatHostPort, parseHostPort } from '#base/host-port.ts'
 import type { HostPort } from '#base/host-port.ts'
-import { Draft } from './draft.ts'
-import type { AuditDraft, Section } from './draft.ts'
-import type { listenerKeys, topKeys } from './keys.ts'
-import type { ValuesOf } from './key.ts'
+import { Draft, Section } from './draft.ts'
+import type { AuditDraft } from './draft.ts'
+import { auditOptionKeys } from './keys.ts'
+import type { AuditType, listenerKeys, topKeys } from './keys.ts'
+import type { KeyTable, ValuesOf } from './key.ts'
 import { Problems } from './problems.ts'
 import { readFileText } from './read-file.ts'
 import { readEnvironment, readFlags } from './read-names.ts'
-import type { AuditConfig, ConfigSource, ListenerConfig, RaftConfig, RetryJoinConfig, SealBlock, ServerConfig } from './types.ts'
+import type {
+  AuditConfig,
+  AuditOptions,
+  ConfigSource,
+  ListenerConfig,
+  RaftConfig,
+  RetryJoinConfig,
+  SealBlock,
+  ServerConfig,
+} from './types.ts'
 
 const fileBytesMax = 4 * 1024 * 1024
 const defaultAddress = '127.0.0.1:8200'
@@ -148,11 +159,46 @@ function finishSeals(draft: Draft, problems: Problems): SealBlock[] {
 
 function finishAudit(device: AuditDraft, top: ValuesOf<typeof topKeys>, problems: Problems): AuditConfig {
   const values = device.section.finish(problems)
-  const options = device.options.finish(problems) as AuditConfig['options']
-  if (options.prefix !== null && !top.allow_audit_log_prefixing) {
-    problems.add(device.options.originOf('prefix'), device.options.keyPath('prefix'), 'allow_audit_log_prefixing = true beside it', 'false')
+  const name = (values.path ?? device.name).replace(/\/+$/, '')
+  return { ...finishAuditOptions(device, top, problems), name, description: values.description }
+}
+
+function finishAuditOptions(
+  { type, options: section }: Pick<AuditDraft, 'type' | 'options'>,
+  top: AuditRules,
+  problems: Problems,
+): AuditOptions {
+  const options = section.finish(problems) as AuditOptions['options']
+  const needs = (key: 'prefix' | 'log_raw', rule: keyof AuditRules): void =>
+    problems.add(section.originOf(key), section.keyPath(key), `${rule} = true in the configuration`, 'false')
+  if (options.prefix !== null && !top.allow_audit_log_prefixing) needs('prefix', 'allow_audit_log_prefixing')
+  if (options.log_raw && !top.unsafe_allow_audit_log_raw) needs('log_raw', 'unsafe_allow_audit_log_raw')
+  return { type, options } as AuditOptions
+}
+
+export type AuditRules = Pick<ValuesOf<typeof topKeys>, 'allow_audit_log_prefixing' | 'unsafe_allow_audit_log_raw'>
+
+/**
+ * Options of a device that the API was given, as the configuration would have them.
+ * @throws ERR_BAD_REQUEST: another type, another key, a value that can't be.
+ */
+export function readAuditOptions(type: string, given: Readonly<Record<string, string>>, rules: AuditRules): AuditOptions {
+  if (!Object.hasOwn(auditOptionKeys, type)) {
+    const types = Object.keys(auditOptionKeys).join(', ')
+    throw new HoldfastError('ERR_BAD_REQUEST', `audit device type expected one of ${types}, got ${JSON.stringify(type)}`)
   }
-  return { type: device.type, name: (values.path ?? device.name).replace(/\/+$/, ''), description: values.description, options }
+  const problems = new Problems()
+  const section = new Section<KeyTable>(auditOptionKeys[type as AuditType], 'options', '')
+  for (const [name, value] of Object.entries(given)) {
+    section.set(name, { kind: 'string', value, line: 0, column: 0 }, '', problems)
+  }
+  const options = finishAuditOptions({ type: type as AuditType, options: section }, rules, problems)
+  try {
+    problems.throwIfAny()
+  } catch (error) {
+    throw new HoldfastError('ERR_BAD_REQUEST', (error as Error).message, { cause: error })
+  }
+  return options
 }
 
 function checkUnique(draft: Draft, listeners: readonly ListenerConfig[], audit: readonly AuditConfig[], problems: Problems): void {
@@ -167,7 +213,7 @@ function checkUnique(draft: Draft, listeners: readonly ListenerConfig[], audit: 
   twice(addresses, (index) => draft.listeners[index]?.originOf('address'), 'listener.tcp.address')
   const names = audit.map((device) => device.name)
   twice(names, (index) => draft.audits[index]?.section.origin, 'audit')
-  const files = audit.map((device) => device.options.file_path)
+  const files = audit.map((device) => (device.type === 'file' ? device.options.file_path : null))
   twice(files, (index) => draft.audits[index]?.options.originOf('file_path'), 'audit.file.options.file_path')
 }
 

@@ -9,7 +9,7 @@ import type {
   userLockoutKeys,
   UserLockoutType,
 } from './keys.ts'
-import type { ValuesOf } from './key.ts'
+import type { KeyTable, ValuesOf } from './key.ts'
 
 /** Where something stands, for messages: 'server.hcl:12' or 'HOLDFAST_API_ADDR'. */
 export type Origin = string
@@ -25,12 +25,19 @@ export type RetryJoinConfig = ValuesOf<typeof retryJoinKeys> & { readonly leader
 export type RaftConfig = ValuesOf<typeof raftKeys> & { readonly path: string; readonly retry_join: readonly RetryJoinConfig[] }
 export type TelemetryConfig = ValuesOf<typeof telemetryKeys>
 
-export interface AuditConfig {
-  readonly type: 'file'
-  readonly name: string
-  readonly description: string
-  readonly options: ValuesOf<(typeof auditOptionKeys)['file']> & { readonly file_path: string }
+/** Options by type; what is required is there. */
+export type AuditOptions = {
+  [K in keyof typeof auditOptionKeys]: {
+    readonly type: K
+    readonly options: WithRequired<(typeof auditOptionKeys)[K]>
+  }
+}[keyof typeof auditOptionKeys]
+
+type WithRequired<T extends KeyTable> = Omit<ValuesOf<T>, 'file_path' | 'address' | 'uri'> & {
+  readonly [K in keyof T & ('file_path' | 'address' | 'uri')]: string
 }
+
+export type AuditConfig = AuditOptions & { readonly name: string; readonly description: string }
 
 /** A seal as written: its keys are checked for their names and types, and read by the seal itself as texts. */
 export interface SealBlock {

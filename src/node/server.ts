@@ -12,7 +12,6 @@ import type { Logger } from '#base/logger.ts'
 import { randomUuid, systemRandom } from '#base/random.ts'
 import { proofOf } from '#audit/anchor-store.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
-import { openFileSink } from '#audit/sinks/file.ts'
 import { createAuthMethods } from '#auth/index.ts'
 import { createPasswordHasher } from '#auth/passwords.ts'
 import { createBarrier } from '#barrier/barrier.ts'
@@ -49,6 +48,8 @@ import { SnapshotSaver } from '#snapshots/saver.ts'
 import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createTokenStore, type TokenStore } from '#tokens/store.ts'
 import { anchorKind, AuditAnchors } from './audit-anchors.ts'
+import { AuditDevices, openConfigured } from './audit-devices.ts'
+import { auditMetrics } from './audit-metrics.ts'
 import { NodeCluster } from './cluster-service.ts'
 import { nextBoot } from './boot-number.ts'
 import { cacheOptions } from './cache-options.ts'
@@ -249,17 +250,7 @@ async function end(house: House, listeners: Awaited<ReturnType<typeof openListen
 }
 
 async function openAudit(config: ServerConfig, nodeId: string, log: Logger): Promise<ManagedAuditBroker> {
-  const devices = []
-  for (const device of config.audit) {
-    const path = device.options.file_path
-    const sink = await openFileSink({ path, fsync: device.options.fsync }).catch((error: NodeJS.ErrnoException) => {
-      throw new HoldfastError('ERR_CONFIG', `audit.${device.name} expected a file that can be written, got ${error.code} for ${path}`, {
-        cause: error,
-        hint: 'a server that may not record what it does must not do it',
-      })
-    })
-    devices.push({ name: device.name, sink })
-  }
+  const devices = await openConfigured(config.audit, nodeId, systemClock, log)
   return createAuditBroker({ nodeId, clock: systemClock, random: systemRandom, log, devices })
 }
 
@@ -349,6 +340,7 @@ function assemble(
     clock,
     log,
   })
+  const auditDevices = new AuditDevices({ config, nodeId, audit, barrier, anchor: () => anchors.round(), clock, random, log })
   const limiter = new Limiter({ cluster: () => quotaSync.cluster(), epochBase: clock.nowMs() * 1_000 })
   const namespaceKeys = new NamespaceKeyService({ barrier, replica, transport: () => birth.transport, clock, random, log })
   const namespaceSeals = createNamespaceSeals({ barrier, replica, clock, random, log })
@@ -421,20 +413,16 @@ function assemble(
     leasing,
     quotas: { store: quotaStore },
     namespaceSeals,
-    auditDevices: () =>
-      config.audit.map(({ name, type, description, options }) => ({
-        path: name,
-        type,
-        description,
-        options: { file_path: options.file_path },
-      })),
-    auditHash: (path, input) => (config.audit.some(({ name }) => name === path) ? audit.hashValue(path, input) : null),
+    auditDevices: (view) => auditDevices.list(view),
+    auditEnable: (name, type, description, options) => auditDevices.enable(name, type, description, options),
+    auditDisable: (name, asked) => auditDevices.disable(name, asked),
+    auditHash: (path, input) => (audit.has(path) ? audit.hashValue(path, input) : null),
     auditProof: async (view) => {
       using key = barrier.derivedKey('audit')
       return proofOf(view, key.reveal(), replica.status().clusterId, clock.nowMs())
     },
-    metricsText: () =>
-      metricsText({
+    metricsText: async () =>
+      (await metricsText({
         replica,
         barrier,
         birth,
@@ -451,7 +439,7 @@ function assemble(
         quotaSync,
         quotaStore,
         namespaces,
-      }),
+      })) + auditMetrics(audit, anchors.status()),
     logs: logger,
     inFlight: () => core.inFlight(),
     hostInfo: () => hostInfo(clock.nowMs()),

@@ -19,6 +19,8 @@ export interface FileSinkOptions {
   readonly rotateMs?: number
   /** Absent: what was rotated away is left alone. */
   readonly shelf?: Omit<ShelfOptions, 'path' | 'clock'>
+  /** Refuses a path that is a symbolic link. */
+  readonly noFollow?: boolean
   /** Needed with rotation. */
   readonly clock?: Clock
 }
@@ -28,7 +30,7 @@ export interface FileSinkOptions {
  * and is cut off when the file is opened or a write fails, so that every line in the file is whole.
  */
 export async function openFileSink(options: FileSinkOptions): Promise<AuditSink> {
-  const sink = new FileSink(options, await openFile(options.path))
+  const sink = new FileSink(options, await openFile(options))
   await sink.measure()
   return sink
 }
@@ -92,7 +94,7 @@ class FileSink implements AuditSink {
   }
 
   async reopen(): Promise<void> {
-    const next = await openFile(this.#options.path)
+    const next = await openFile(this.#options)
     const old = this.#file
     this.#file = next
     await old.close()
@@ -119,7 +121,7 @@ class FileSink implements AuditSink {
     // Before its name changes: a power cut must not leave a file that is shorter than the next one says.
     await this.#file.datasync()
     await rename(this.#options.path, await shelf.place())
-    const next = await openFile(this.#options.path)
+    const next = await openFile(this.#options)
     const old = this.#file
     this.#file = next
     this.#bytes = 0
@@ -129,8 +131,9 @@ class FileSink implements AuditSink {
   }
 }
 
-async function openFile(path: string): Promise<FileHandle> {
-  const file = await open(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, fileMode)
+async function openFile({ path, noFollow = false }: FileSinkOptions): Promise<FileHandle> {
+  const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | (noFollow ? constants.O_NOFOLLOW : 0)
+  const file = await open(path, flags, fileMode)
   try {
     const stat = await file.stat()
     // Records of who did what are nobody else's business, whoever made the file before us.

@@ -208,8 +208,8 @@ class Scan {
       this.#anchoredLine = here.line
       this.#toldSinceAnchor = false
     } else if (!this.#toldSinceAnchor && this.#break === null) {
-      const from = this.#anchoredLine === 0 ? 'at' : `between lines ${this.#anchoredLine + 1} and`
-      this.#tell('altered', here.line, seq, `altered ${from} line ${here.line}: an anchor has another hash`)
+      const since = this.#anchoredLine === 0 ? '' : `, or rebuilt since line ${this.#anchoredLine + 1}`
+      this.#tell('altered', here.line, seq, `altered at line ${here.line}${since}: an anchor has another hash`)
     }
   }
 }

@@ -1,25 +1,44 @@
-/** Audit devices. They come from the configuration: a device that an API call could create would write files as the server (CVE-2025-6000). */
+/**
+ * Audit devices: those of each node's configuration, and, where that allows it, those that this API enables on all nodes. A device that an API call could
+ * point anywhere would write files as the server (CVE-2025-6000): files lie below one folder that the configuration names.
+ */
 import { HoldfastError } from '#base/errors.ts'
 import { scopeOf } from '#core/scope.ts'
-import type { PathDef } from '#core/types.ts'
-import { answer, field, inPath, path, reads, text, writes } from './table.ts'
-import type { SystemServices } from './types.ts'
+import type { HandlerContext, PathDef } from '#core/types.ts'
+import { answer, effects, field, inPath, optional, path, reads, text } from './table.ts'
+import type { AuditAsked, SystemServices } from './types.ts'
 
-export function auditPaths({ auditDevices, auditHash, auditProof }: SystemServices): PathDef[] {
+const nameOf = (context: HandlerContext): string => text(context, 'path').replaceAll(/^\/+|\/+$/g, '')
+
+const askedOf = ({ request, token }: HandlerContext): AuditAsked => ({
+  requestId: request.id,
+  displayName: token?.displayName ?? '',
+  accessor: token?.accessor ?? null,
+  entityId: token?.entityId ?? null,
+  address: request.clientAddress,
+})
+
+/** Options are texts, as the field has them; what a program sends as a number or a bool is taken too. */
+function optionsOf(context: HandlerContext): Record<string, string> {
+  const given = optional<Readonly<Record<string, unknown>>>(context, 'options') ?? {}
+  return Object.fromEntries(
+    Object.entries(given).map(([key, value]) => {
+      if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return [key, String(value)]
+      throw new HoldfastError('ERR_BAD_REQUEST', `options.${key} expected a text, got another`)
+    }),
+  )
+}
+
+export function auditPaths({ auditDevices, auditHash, auditProof, auditEnable, auditDisable }: SystemServices): PathDef[] {
   const pathField = { path: inPath('Its name.') }
-  const refuse = (): never => {
-    throw new HoldfastError('ERR_BAD_REQUEST', 'cannot enable or disable audit devices through the API', {
-      hint: 'declare the device in the configuration (audit "file" "name" { ... }) and reload with SIGHUP',
-    })
-  }
   return [
     path(
       'audit',
       'Audit devices.',
       { injected: true, sudo: true, rootNamespaceOnly: true },
       {
-        read: reads('List', async () => {
-          const devices = auditDevices().map(({ path: name, type, description, options }) => {
+        read: reads('List', async (context) => {
+          const devices = (await auditDevices(scopeOf(context).view)).map(({ path: name, type, description, options }) => {
             const full = name.endsWith('/') ? name : `${name}/`
             return [full, { path: full, type, description, options, local: false }]
           })
@@ -30,11 +49,28 @@ export function auditPaths({ auditDevices, auditHash, auditProof }: SystemServic
     path(
       'audit/:path*',
       'One audit device.',
-      { sudo: true, rootNamespaceOnly: true, fields: pathField },
       {
-        update: writes('Enable', async () => refuse()),
-        delete: writes('Disable', async () => refuse()),
+        sudo: true,
+        rootNamespaceOnly: true,
+        fields: {
+          ...pathField,
+          type: field('string', 'file, stdout, socket, syslog or http; required.'),
+          description: field('string', 'For people.'),
+          options: field('map', "The device's own, as in the configuration, as texts.", { sensitive: true }),
+          local: field('bool', 'Accepted: devices of the API are on every node.'),
+        },
       },
+      {
+        update: effects('Enable', async (context) => {
+          await auditEnable(nameOf(context), text(context, 'type'), text(context, 'description'), optionsOf(context))
+          return null
+        }),
+        delete: effects('Disable', async (context) => {
+          await auditDisable(nameOf(context), askedOf(context))
+          return null
+        }),
+      },
+      'Needs unsafe_allow_api_audit_creation in the configuration; files lie below audit_api_folder. The last record of a device that is disabled says who did it.',
     ),
     path(
       'audit-hash/:path*',
@@ -42,7 +78,7 @@ export function auditPaths({ auditDevices, auditHash, auditProof }: SystemServic
       { rootNamespaceOnly: true, fields: { ...pathField, input: field('string', 'The value.', { required: true, sensitive: true }) } },
       {
         update: reads('Hash', async (context) => {
-          const hash = auditHash(text(context, 'path').replace(/\/$/, ''), text(context, 'input'))
+          const hash = auditHash(nameOf(context), text(context, 'input'))
           if (hash === null) throw new HoldfastError('ERR_BAD_REQUEST', 'unknown audit backend')
           return answer({ hash })
         }),

@@ -121,12 +121,21 @@ export interface ClusterService {
   stepDown(): Promise<void>
 }
 
-/** A configured audit device, as `sys/audit` lists it. */
+/** An audit device, as `sys/audit` lists it. */
 export interface AuditDevice {
   readonly path: string
   readonly type: string
   readonly description: string
   readonly options: Readonly<Record<string, string>>
+}
+
+/** Who disables an audit device: what its last record says. */
+export interface AuditAsked {
+  readonly requestId: string
+  readonly displayName: string
+  readonly accessor: string | null
+  readonly entityId: string | null
+  readonly address: string
 }
 
 export interface SystemServices {
@@ -156,7 +165,11 @@ export interface SystemServices {
   }
   /** Types that can be mounted. */
   readonly engines: readonly EngineDef[]
-  readonly auditDevices: () => readonly AuditDevice[]
+  readonly auditDevices: (view: ReadView) => Promise<readonly AuditDevice[]>
+  /** On the leader, for all nodes. @throws ERR_BAD_REQUEST. */
+  readonly auditEnable: (name: string, type: string, description: string, options: Readonly<Record<string, string>>) => Promise<void>
+  /** On the leader, for all nodes, once its last record is written. Nothing happens for a name that is not there. @throws ERR_BAD_REQUEST, ERR_AUDIT. */
+  readonly auditDisable: (name: string, asked: AuditAsked) => Promise<void>
   /** `input` hashed as device `path` would record it; null when there is no such device. */
   readonly auditHash: (path: string, input: string) => string | null
   /** What checking files needs, as `view` has it, signed; null while nothing is anchored. */
