@@ -12,9 +12,21 @@ export const groups: Readonly<Record<string, string>> = {
   'operator raft': 'Members of the cluster',
   'operator raft snapshot': 'Backups of the state: save, look into, check',
   'operator raft autopilot': 'Health of the members as the leader sees it',
+  'operator raft snapshot schedule': 'Backups that the cluster makes by itself',
+  'operator log-level': 'How much a node writes into its log',
+  lease: 'What is lent for a time',
+  namespace: 'Namespaces: each with mounts, policies and tokens of its own',
+  'password-policy': 'What made passwords look like',
+  plugin: 'What is built in',
+  quota: 'Bounds of what may be asked and lent',
+  'quota lease-count': 'How many leases there may be',
+  'quota rate-limit': 'How much may be asked in a time',
+  tools: 'Small services of the server',
+  wrapping: 'Answers that travel wrapped',
   policy: 'Policies: who may do what',
   secrets: 'Secrets engines and where they are mounted',
   token: 'Tokens',
+  'token role': 'Kinds of tokens, by name',
 }
 
 /** The order of a newcomer's way. */

@@ -43,7 +43,13 @@ async function patch(context: CommandContext): Promise<void> {
 }
 
 async function list(context: CommandContext): Promise<void> {
-  const secret = await (await context.client()).list(firstArg(context))
+  const { flags } = context
+  const [after, limit] = [flags.string('after'), flags.int('limit')]
+  const page = { ...(after === undefined ? {} : { after }), ...(limit === undefined ? {} : { limit: String(limit) }) }
+  const client = await context.client()
+  const secret = flags.bool('recursive')
+    ? await client.read(`${firstArg(context).replace(/\/+$/, '')}/`, { ...page, scan: 'true' })
+    : await client.list(firstArg(context), page)
   const keys = secret?.data?.['keys']
   if (secret === null || !Array.isArray(keys)) {
     if (context.output.format !== 'table') context.output.text('{}\n')
@@ -118,7 +124,16 @@ export const genericCommands: readonly Command[] = [
     args: 'PATH',
     argsMin: 1,
     argsMax: 1,
-    examples: ['holdfast list sys/policies/acl', 'holdfast list -format=json secret/metadata/team'],
+    examples: [
+      'holdfast list sys/policies/acl',
+      'holdfast list -recursive secret/metadata/team',
+      'holdfast list -limit=100 -after=m identity/entity/name',
+    ],
+    flags: {
+      recursive: { type: 'bool', description: 'With what is in folders (SCAN); a policy must allow scan.' },
+      after: { type: 'string', placeholder: 'KEY', description: 'Only what stands behind this key.' },
+      limit: { type: 'int', placeholder: 'N', description: 'So many at most.' },
+    },
     run: list,
   },
   {

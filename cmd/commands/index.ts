@@ -1,6 +1,7 @@
 /** Every subcommand. Parsing, help, did-you-mean and completion come from this table: adding one is its file and a line here. */
 import type { Command } from '../cli/types.ts'
 import { auditCommands } from './audit/index.ts'
+import { debugCommand } from './debug/debug.ts'
 import { genericCommands } from './generic.ts'
 import { kvBulkCommands } from './kv/bulk.ts'
 import { kvDataCommands } from './kv/data.ts'
@@ -12,6 +13,7 @@ import { kvVersionCommands } from './kv/versions.ts'
 import { leaseCommands } from './lease.ts'
 import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
+import { monitorCommand } from './monitor.ts'
 import { mountCommands } from './mounts.ts'
 import { namespaceCommands } from './namespace.ts'
 import { namespaceSealCommands } from './namespace-seal.ts'
@@ -23,11 +25,14 @@ import { recoverCommand } from './operator/recover.ts'
 import { rekeyCommand } from './operator/rekey.ts'
 import { sealCommands } from './operator/seal.ts'
 import { snapshotCommands } from './operator/snapshot.ts'
+import { snapshotScheduleCommands } from './operator/snapshot-schedule.ts'
 import { policyCommands } from './policy.ts'
 import { runCommand } from './run/run.ts'
 import { serverCommand } from './server.ts'
 import { statusCommand } from './status.ts'
+import { systemCommands } from './system.ts'
 import { tokenCommands } from './token.ts'
+import { wrappingCommands } from './wrapping.ts'
 
 export const commands: readonly Command[] = [
   serverCommand,
@@ -57,5 +62,10 @@ export const commands: readonly Command[] = [
   recoverCommand,
   ...autopilotCommands,
   ...snapshotCommands,
+  ...snapshotScheduleCommands,
+  ...systemCommands,
+  ...wrappingCommands,
+  monitorCommand,
+  debugCommand,
   ...localCommands,
 ]

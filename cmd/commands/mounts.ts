@@ -187,20 +187,27 @@ const commandsOf = (table: Table, type: string, path: string): Command[] => [
   },
 ]
 
+/** Login methods are moved by the same route, as auth/PATH. */
+const moveOf = (table: Table, example: string): Command => ({
+  path: [table.word, 'move'],
+  synopsis: `Mount a ${table.noun} at another path, with all that it holds`,
+  args: 'FROM TO',
+  argsMin: 2,
+  argsMax: 2,
+  examples: [`holdfast ${table.word} move ${example}`],
+  run: async (context) => {
+    const [from = '', to = ''] = context.args.map(trimSlashes)
+    const full = (path: string): string => (table === auth ? `auth/${path}` : path)
+    const secret = await call(context, { method: 'POST', path: 'sys/remount', body: { from: full(from), to: full(to) } })
+    // It is done when it is answered; the id in the answer is for programs of the field, which ask on.
+    if (context.output.format === 'table') context.output.say(`Success! Moved the ${table.noun} ${from}/ to: ${to}/`)
+    else await context.output.secret(secret ?? {})
+  },
+})
+
 export const mountCommands: readonly Command[] = [
   ...commandsOf(secrets, 'secret', 'secret'),
-  {
-    path: ['secrets', 'move'],
-    synopsis: 'Mount a secrets engine at another path, with all that it holds',
-    args: 'FROM TO',
-    argsMin: 2,
-    argsMax: 2,
-    examples: ['holdfast secrets move secret archive'],
-    run: async (context) => {
-      const [from = '', to = ''] = context.args.map(trimSlashes)
-      const secret = await call(context, { method: 'POST', path: 'sys/remount', body: { from, to } })
-      await printWritten(context, secret, `Moved the secrets engine ${from}/ to: ${to}/`)
-    },
-  },
+  moveOf(secrets, 'secret archive'),
   ...commandsOf(auth, 'userpass', 'userpass'),
+  moveOf(auth, 'userpass people'),
 ]

@@ -3,6 +3,7 @@ import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
 import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { skippedNote, walk, type Skipped } from '../../cli/kv-tree.ts'
 import type { Row } from '../../cli/output.ts'
 import { heading } from '../../cli/table.ts'
 import { readPairs } from '../../cli/pairs.ts'
@@ -115,6 +116,7 @@ async function patch(context: CommandContext): Promise<void> {
 
 async function list(context: CommandContext): Promise<void> {
   const at = await locate(context)
+  if (context.flags.bool('recursive')) return await listAll(context, at)
   const path = `${apiPath(at, 'metadata').replace(/\/+$/, '')}/`
   const secret = await (await context.client()).list(path)
   const keys = secret?.data?.['keys']
@@ -123,6 +125,17 @@ async function list(context: CommandContext): Promise<void> {
     throw new RefusedError(`nothing found at ${path}`)
   }
   await context.output.list(keys.map(String))
+}
+
+/** Folder by folder, which needs no more than list does. */
+async function listAll(context: CommandContext, at: KvPath): Promise<void> {
+  const skipped: Skipped = { folders: 0, secrets: 0 }
+  const keys = await Array.fromAsync(walk(await context.client(), at, skipped))
+  const note = skippedNote(skipped)
+  if (note !== null) context.output.note(note)
+  if (keys.length === 0) throw new RefusedError(`no secret found below ${at.mount}/${at.key}`)
+  const below = at.key === '' ? 0 : at.key.length + 1
+  await context.output.list(keys.map((key) => key.slice(below)))
 }
 
 /** Versions from -versions=1,2 or given several times. */
@@ -219,8 +232,8 @@ export const kvDataCommands: readonly Command[] = [
     args: 'PATH',
     argsMin: 1,
     argsMax: 1,
-    examples: ['holdfast kv list secret/', 'holdfast kv list -mount=secret team'],
-    flags: mountFlag,
+    examples: ['holdfast kv list secret/', 'holdfast kv list -recursive -mount=secret team'],
+    flags: { ...mountFlag, recursive: { type: 'bool', description: 'All secrets in folders within folders.' } },
     run: list,
   },
   {

@@ -87,9 +87,12 @@ async function lastTwo(client: Client, at: KvPath): Promise<readonly number[]> {
   return [version - 1, version]
 }
 
+/** The secret itself, as '', and all below it: a name may be both. */
 async function tree({ client, at }: Side, skipped: Skipped): Promise<ReadonlyMap<string, Fields>> {
   const found = new Map<string, Fields>()
   const prefix = at.key === '' ? 0 : at.key.length + 1
+  const own = at.key === '' ? null : (await readSecret(client, at)).fields
+  if (own !== null) found.set('', own)
   for await (const [key, { fields }] of secretsBelow(client, at, skipped)) if (fields !== null) found.set(key.slice(prefix), fields)
   return found
 }
@@ -107,6 +110,8 @@ async function differences(context: CommandContext, [before, after]: readonly [S
   const note = skippedNote(skipped)
   if (note !== null) context.output.note(note)
   const paths = [...new Set([...a.keys(), ...b.keys()])].toSorted()
+  // Nothing on both sides is no agreement: a path was mistyped.
+  if (paths.length === 0) throw new RefusedError('expected a secret below one of the paths at least, found none')
   return paths.flatMap((path) => changesOf(a.get(path) ?? null, b.get(path) ?? null).map((change) => ({ ...change, path })))
 }
 

@@ -8,7 +8,7 @@ import { systemRandom } from '#base/random.ts'
 import { Client } from '#client/client.ts'
 import { optionsFromEnvironment } from '#client/environment.ts'
 import { Kv } from '#client/kv.ts'
-import { saveSnapshot, verifySnapshot } from '#client/snapshots.ts'
+import { restoreSnapshot, saveSnapshot, verifySnapshot } from '#client/snapshots.ts'
 import type { ClientOptions } from '#client/types.ts'
 import { lookupWrapped, rewrap, unwrap, wrap } from '#client/wrapping.ts'
 import { StubServer, type Asked, type Reply } from '#test/support/stub-server.ts'
@@ -147,6 +147,22 @@ test('a snapshot is a stream, and is sent as one to be checked', async () => {
   }
   expect((await verifySnapshot(client, sent))?.data).toEqual({ genuine: true })
   expect(stub.last).toMatchObject({ path: 'sys/storage/raft/snapshot/verify', body: { a: 1 } })
+  await restoreSnapshot(client, sent)
+  await restoreSnapshot(client, sent, { force: true })
+  expect(stub.asked.slice(-2).map(({ method, path }) => [method, path])).toEqual([
+    ['POST', 'sys/storage/raft/snapshot'],
+    ['POST', 'sys/storage/raft/snapshot-force'],
+  ])
+})
+
+test('a restore whose outcome is unknown is not sent again', async () => {
+  await using stub = await StubServer.start(() => 'drop')
+  await using client = clientOf({ addresses: [stub.address, stub.address], token: 's.t' })
+  const sent = async function* () {
+    yield Buffer.from('{}')
+  }
+  await expect(restoreSnapshot(client, sent)).rejects.toMatchObject({ name: 'UnreachableError', mayHaveRun: true })
+  expect(stub.asked).toHaveLength(1)
 })
 
 describe('optionsFromEnvironment', () => {
