@@ -15,6 +15,7 @@ import type { InFlightRegistry, InFlightRequest } from './in-flight.ts'
 import { JsonScanner } from './json.ts'
 import type { HttpLimits } from './limits.ts'
 import { oversizeDiscardFactor, uploadAnswerMsMax, uploadDurationMsMax, uploadLingerMs } from './limits.ts'
+import type { RequestMetrics } from './request-metrics.ts'
 import {
   checkPatchType,
   isForm,
@@ -45,6 +46,7 @@ export interface ExchangeHost {
   readonly rules: ForwardingRules
   readonly standing: readonly string[]
   readonly settings: Pick<HttpSettings, 'cors'>
+  readonly metrics: RequestMetrics | null
   readonly openRoutes: readonly OpenRoutes[]
   /** Ask clients for certificates at all? */
   readonly clientCertificates: boolean
@@ -331,7 +333,10 @@ export class Exchange implements InFlightRequest {
     this.#answered = true
     const header = this.#in.headers['x-vault-namespace']
     const namespace = typeof header === 'string' && header !== '' ? header : undefined
-    const { standing, draining, log } = this.#host
+    const { standing, draining, log, metrics, clock } = this.#host
+    // What was refused before its time was taken took none.
+    if (metrics !== null)
+      metrics.observe(this.method, response.status, this.#registered ? clock.monotonicMs() - this.startedMonotonicMs : 0)
     if (!this.#out.destroyed) {
       try {
         const sent = this.#cors === null ? response : { ...response, headers: { ...response.headers, ...this.#cors } }

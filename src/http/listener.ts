@@ -66,6 +66,7 @@ class Listener implements HttpListener {
       clientCertificates:
         (options.tls !== undefined && options.tls.requestClientCert !== false) || (options.proxies?.clientCertificateHeader ?? '') !== '',
       settings: options.settings ?? { cors: null },
+      metrics: options.metrics ?? null,
       openRoutes: options.openRoutes ?? [],
       nextId: uuidSource(options.random),
       draining: () => this.#draining,

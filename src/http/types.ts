@@ -5,6 +5,7 @@ import type { HttpSettings } from '#core/cors.ts'
 import type { RequestBounds } from '#core/quota-gate.ts'
 import type { CoreResponse, OpenRoutes, Request } from '#core/types.ts'
 import type { InFlightRegistry } from './in-flight.ts'
+import type { RequestMetrics } from './request-metrics.ts'
 import type { HttpLimits } from './limits.ts'
 
 /** What HTTP needs of the core. */
@@ -75,6 +76,8 @@ export interface HttpListenerOptions {
   readonly openRoutes?: readonly OpenRoutes[]
   /** What the API has set for every listener of the cluster. Absent: no cross-origin rules. */
   readonly settings?: Pick<HttpSettings, 'cors'>
+  /** Where answers are counted. Shared between listeners where the node has several. Absent: nowhere. */
+  readonly metrics?: RequestMetrics
   /** Several processes or threads on one port. */
   readonly reusePort?: boolean
 }

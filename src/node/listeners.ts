@@ -8,6 +8,7 @@ import type { HttpSettings } from '#core/cors.ts'
 import { listenerOptions } from '#http/from-config.ts'
 import { InFlightRegistry } from '#http/in-flight.ts'
 import { createHttpListener } from '#http/listener.ts'
+import type { RequestMetrics } from '#http/request-metrics.ts'
 import type { HttpListener } from '#http/types.ts'
 
 /** Every configured listener, listening. If one can't, those before it are closed again. @throws ERR_CONFIG */
@@ -17,6 +18,7 @@ export async function openListeners(
   nodeId: string,
   log: Logger,
   settings: HttpSettings,
+  metrics: RequestMetrics,
 ): Promise<readonly HttpListener[]> {
   const inFlight = new InFlightRegistry(config.listeners.reduce((sum, listener) => sum + listener.max_requests_in_flight, 0))
   const responseHeaders = {
@@ -34,6 +36,7 @@ export async function openListeners(
         inFlight,
         responseHeaders,
         settings,
+        metrics,
         ...listenerOptions(listener),
       })
       await made.listen()

@@ -21,6 +21,7 @@ import type { ServerConfig } from '#config/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
 import { HttpSettings } from '#core/cors.ts'
+import { RequestMetrics } from '#http/request-metrics.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { holdfastVersion } from '#core/version.ts'
 import { Leasing } from '#core/leasing.ts'
@@ -98,6 +99,7 @@ export interface ServerArguments {
 interface House {
   readonly core: Core
   readonly http: HttpSettings
+  readonly requests: RequestMetrics
   readonly barrier: BarrierControl
   readonly seal: SealManager
   readonly seals: ChosenSeals
@@ -163,7 +165,7 @@ async function serve(
       {},
       'this platform lets no process replace itself: what a node served stays in its memory when it is sealed, until it restarts',
     )
-  const listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http)
+  const listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http, house.requests)
   const signals = watchSignals({
     log,
     onHangup: [
@@ -265,6 +267,7 @@ function assemble(
   const clock = systemClock
   const random = systemRandom
   const { log } = logger
+  const requests = new RequestMetrics()
   const replica = new LateReplica(nodeId)
   const barrier = createBarrier({ replica, clock, random, log: logger.part('barrier'), ...cacheOptions(config) })
   const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
@@ -447,6 +450,7 @@ function assemble(
     clock,
     random,
   }
+  const withRequests = { ...services, metricsText: async () => `${await services.metricsText()}${requests.text()}` }
   const core: Core = createCore({
     barrier: leasing.barrier,
     leasing,
@@ -459,7 +463,7 @@ function assemble(
     quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
     wrapping,
     audit,
-    engines: [createSystemEngine(services), ...mountable],
+    engines: [createSystemEngine(withRequests), ...mountable],
     forward: (request) => forwarding.forward(request),
     jobs: [
       ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
@@ -511,6 +515,7 @@ function assemble(
   return {
     core,
     http,
+    requests,
     barrier,
     seal,
     seals,

@@ -3,6 +3,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
 import { apiVersion, buildDate } from '#core/version.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
+import { metricsJson } from './metrics-json.ts'
 import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
 import type { AutoSealStatus, SealStatus } from '#seal/types.ts'
@@ -333,7 +334,7 @@ function nodePaths(services: SystemServices): PathDef[] {
       key_info: { [apiVersion]: { build_date: buildDate, previous_version: null, timestamp_installed: buildDate } },
     },
   })
-  const metricsFields = { format: inQuery('string', "Only 'prometheus'.") }
+  const metricsFields = { format: { ...inQuery('string', "Prometheus' text, or one JSON object."), enum: ['', 'prometheus', 'json'] } }
   return [
     path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(services.hostInfo())) }),
     path('in-flight-req', 'Requests that this node is answering now.', seldomFlags, {
@@ -355,9 +356,12 @@ function nodePaths(services: SystemServices): PathDef[] {
       'Metrics of this node.',
       { ...seldomFlags, fields: metricsFields },
       {
-        read: reads('Metrics', async () => ({
-          raw: { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: Buffer.from(await services.metricsText()) },
-        })),
+        read: reads('Metrics', async (context) => {
+          const prometheus = await services.metricsText()
+          if (text(context, 'format') === 'json')
+            return { raw: { contentType: 'application/json', body: Buffer.from(metricsJson(prometheus, context.nowMs)) } }
+          return { raw: { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: Buffer.from(prometheus) } }
+        }),
       },
     ),
     path('config/state/sanitized', 'The configuration of this node without its secrets.', seldomFlags, {
