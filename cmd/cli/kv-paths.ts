@@ -41,7 +41,9 @@ async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'ke
   if (answer.status === 403) {
     throw new RefusedError(
       `no kv engine is known to be mounted at ${path}, or the token may not see it (403)`,
-      client.options.token === undefined ? noTokenHint : `see what is mounted: holdfast secrets list`,
+      client.options.token === undefined
+        ? noTokenHint
+        : `see what is mounted: holdfast secrets list; to mount one: holdfast secrets enable -path=${path.split('/')[0] ?? ''} -version=2 kv`,
     )
   }
   const data = accepted(answer, { method: 'GET', url: asked.path })?.data

@@ -161,7 +161,8 @@ function hintFor(error: HoldfastError): string | undefined {
   const words = error.errors.join(' ')
   if (words.includes(wellKnown.sealed)) return 'unseal it: holdfast operator unseal'
   if (words.includes(wellKnown.notInitialized)) return 'initialise the cluster: holdfast operator init'
-  if (error.status === 403) return 'is the token right and still valid, and does a policy allow this? See: holdfast token lookup'
+  if (error.status === 403)
+    return 'is the token right and still valid (holdfast token lookup), and does a policy allow this? The same command with -output-policy prints what it needs'
   if (words.includes('no handler for route')) return 'see what is mounted: holdfast secrets list'
   return undefined
 }

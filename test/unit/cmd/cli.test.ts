@@ -43,7 +43,7 @@ describe('exit codes and errors', () => {
     expect(ran.code).toBe(2)
     expect(ran.err).toBe(
       `error: GET ${ran.address}/v1/secret/x answered 403: permission denied\n` +
-        'hint: is the token right and still valid, and does a policy allow this? See: holdfast token lookup\n',
+        'hint: is the token right and still valid (holdfast token lookup), and does a policy allow this? The same command with -output-policy prints what it needs\n',
     )
   })
   test.each(['frobnicate', 'read', 'kv get', 'read a -fieldd=x', 'kv delete -versions=x secret/a', 'kv', 'token create -type=odd'])(
@@ -88,6 +88,17 @@ describe('settings', () => {
     await using stub = await StubServer.start(() => ({ json: { data: { k: 'v' } } }))
     const ran = await runCommand(`read -address=${await closedAddress()},${stub.address} -field=k a`)
     expect(ran).toEqual({ code: 0, out: 'v', err: '' })
+  })
+  test('-header sends what is asked for, and never in place of the token', async () => {
+    const ran = await against(lookup, ['read', '-header=X-Trace=a b', '-header=X-Vault-Token=other', '-token=s.t', 'a'])
+    expect(ran.last?.headers).toMatchObject({ 'x-trace': 'a b', 'x-vault-token': 's.t' })
+    const odd = await against(lookup, ['read', '-header=X Trace=a', 'a'])
+    expect([odd.code, odd.asked]).toEqual([1, []])
+  })
+  test('a folder of authorities and a helper that fails are read before anything is sent', async () => {
+    const failing = await against(lookup, 'read a', { env: { VAULT_TOKEN_HELPER: '/bin/false' } })
+    expect([failing.code, failing.asked]).toEqual([2, []])
+    expect(failing.err).toContain('the token helper /bin/false get expected to end with 0, got exit code 1')
   })
   test('a token from standard input', async () => {
     const ran = await against(lookup, 'read -token=- a', { stdin: 's.stdin\n' })
