@@ -5,6 +5,9 @@ import { equalSecrets, SecretBytes } from '#base/secret.ts'
 import { bareKey } from './bare.ts'
 import { concatBytes } from './bytes.ts'
 import { Keyring } from './keyring.ts'
+import { nameKeyBytes, nextNamesRecord } from './names.ts'
+import { encodeJob, encodeRenaming } from './renaming-record.ts'
+import { renamingUnderWay } from './renaming.ts'
 import { encodeRingState, Protection, Ring, ringHead, ringNames, ringPlace, type RingState } from './ring.ts'
 import { recordsAbove, sealRingHandover } from './rings.ts'
 import type { CollectingTransaction } from './transaction.ts'
@@ -116,8 +119,8 @@ export class TransactionKeyrings implements KeyringWrites {
   destroy(namespace: string): boolean {
     const id = this.#id(namespace)
     if (this.#transaction.read(bareKey(ringNames.keyring(id))) === undefined) return false
-    const { names } = this.#view.context.keys.recordKeys(namespace)
-    this.#transaction.record({ key: names, bytes: null })
+    const { names, next, job } = this.#view.context.keys.recordKeys(namespace)
+    for (const key of [names, next, job]) this.#transaction.record({ key, bytes: null })
     for (const name of [
       ringNames.keyring(id),
       ringNames.state(id),
@@ -129,6 +132,27 @@ export class TransactionKeyrings implements KeyringWrites {
       this.#record(name, null)
     this.#record(ringNames.destroyed(id), new Uint8Array([1]))
     return true
+  }
+
+  renewNames(namespace: string): void {
+    const { state, context } = this.#view
+    const { recordKeys, ring } = this.#transaction.whole(namespace)
+    const sealed = this.#transaction.read(recordKeys.names)
+    if (sealed === undefined) throw noKeys()
+    if (this.#transaction.read(recordKeys.next) !== undefined) throw renamingUnderWay()
+    const before = context.keys.open(state, recordKeys.names, sealed, ring)
+    const nameKey = this.#random.bytes(nameKeyBytes)
+    const next = nextNamesRecord(before, nameKey)
+    for (const spent of [before, nameKey]) spent.fill(0)
+    if (next === null)
+      throw new HoldfastError('ERR_BAD_REQUEST', 'a namespace expected to have had fewer than 256 name keys before another, got as many', {
+        hint: 'each leaves 32 bytes behind: change it less often',
+      })
+    const value = encodeRenaming('copying', next)
+    next.fill(0)
+    this.#transaction.record({ key: recordKeys.next, sealed: { value, ring, place: recordKeys.next, head: none } })
+    const job = encodeJob({ namespace, keys: 0, from: none })
+    this.#transaction.record({ key: recordKeys.job, sealed: { value: job, ring: null, place: recordKeys.job, head: none } })
   }
 
   underOwnSeal(namespace: string): boolean {
@@ -183,9 +207,7 @@ export class TransactionKeyrings implements KeyringWrites {
     if (born !== undefined) return born
     const ring = this.#resolve(namespace)
     if (ring !== null) return ring
-    throw new HoldfastError('ERR_NOT_FOUND', 'a namespace with keys expected, got one that has none yet', {
-      hint: 'write something into it',
-    })
+    throw noKeys()
   }
 
   /** The record of `ring`, with `keyring` in place of its own. */
@@ -208,6 +230,12 @@ export class TransactionKeyrings implements KeyringWrites {
   #record(name: string, bytes: Uint8Array | null): void {
     this.#transaction.record({ key: bareKey(name), bytes })
   }
+}
+
+function noKeys(): HoldfastError {
+  return new HoldfastError('ERR_NOT_FOUND', 'a namespace with keys expected, got one that has none yet', {
+    hint: 'write something into it',
+  })
 }
 
 function noOwnSeal(): HoldfastError {

@@ -11,11 +11,12 @@
  * What remains visible to who holds the disk: how many keys and folders there are, which of them are of one namespace, how long names and values are, and what is
  * written when.
  *
- * The name key of a namespace stands outside the keyring's terms: rotation must not move a key.
+ * The name key of a namespace stands outside the keyring's terms: rotation must not move a key. Another one moves all of them, in steps (renaming.ts). A section's id
+ * is then made from what it was before, so that whoever moves them need not know the mounts.
  */
 import { createHmac } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
-import { decryptError, deriveKey } from './aead.ts'
+import { decryptError, deriveKey, keyBytes } from './aead.ts'
 import { KeyClass } from './bare.ts'
 import { byteString, concatBytes } from './bytes.ts'
 import { BoundedLru } from '#base/lru.ts'
@@ -40,6 +41,20 @@ function associated(prefix: Uint8Array, kind: Kind): Uint8Array {
 /** Where the element that begins at `start` ends. */
 function elementEnd(key: Uint8Array, start: number): number {
   return start + elementHeadBytes + (((key[start + 1] ?? 0) << 8) | (key[start + 2] ?? 0))
+}
+
+/** The key of `segment` below `parent`. */
+function element(key: SecretBytes, parent: Uint8Array, kind: Kind, segment: Uint8Array): Uint8Array {
+  const hidden = sivSeal(key.reveal(), associated(parent, kind), segment)
+  return concatBytes(parent, new Uint8Array([kind, hidden.length >> 8, hidden.length & 0xff]), hidden)
+}
+
+/** A section's id from its name, or from its id under the name key before; `own`: what stands before it. */
+function sectionId(key: SecretBytes, of: Uint8Array, own: Uint8Array): Uint8Array {
+  return createHmac('sha256', key.reveal())
+    .update(of)
+    .digest()
+    .subarray(0, sectionBytes - 1 - own.length)
 }
 
 /** Where each element of `key` ends: needs no name key, so a feed can say which folders a key lies in. */
@@ -77,10 +92,20 @@ export class SectionNames {
   readonly #key: SecretBytes
   readonly #cache: NameCache
   readonly #cachePrefix: string
+  /** The same section under the name key to come: while keys are copied there, whatever is written here is written there too. */
+  readonly twin: SectionNames | null
 
-  constructor(root: Uint8Array, key: SecretBytes, cache: NameCache, cachePrefix: string, ring: Ring | null = null) {
+  constructor(
+    root: Uint8Array,
+    key: SecretBytes,
+    cache: NameCache,
+    cachePrefix: string,
+    ring: Ring | null = null,
+    twin: SectionNames | null = null,
+  ) {
     this.root = root
     this.ring = ring
+    this.twin = twin
     this.#key = key
     this.#cache = cache
     this.#cachePrefix = cachePrefix
@@ -136,9 +161,7 @@ export class SectionNames {
   }
 
   #element(parent: Uint8Array, kind: Kind, segment: string, path: string): Uint8Array {
-    const hidden = sivSeal(this.#key.reveal(), associated(parent, kind), Buffer.from(segment))
-    const head = new Uint8Array([kind, hidden.length >> 8, hidden.length & 0xff])
-    const key = concatBytes(parent, head, hidden)
+    const key = element(this.#key, parent, kind, Buffer.from(segment))
     const cacheKey = this.#cachePrefix + path
     this.#cache.set(cacheKey, key, 2 * cacheKey.length + key.length + 200)
     return key
@@ -146,44 +169,107 @@ export class SectionNames {
 }
 
 const sectionNamesMax = 4_096
+/** Each name key after the first leaves the section key of the one before. A change a year for longer than anybody runs this. */
+const namesBeforeMax = 255
 
-/** The names of one namespace, under its name key. Takes ownership of the key. */
+const sectionKeyOf = (nameKey: Uint8Array): Uint8Array => deriveKey(nameKey.subarray(0, nameKeyBytes), 'holdfast section v1')
+
+/** Whether `record` is what a namespace's names are made from: its name key, then the section keys of those before it, the oldest first. */
+export function isNamesRecord(record: Uint8Array): boolean {
+  const before = (record.length - nameKeyBytes) / keyBytes
+  return Number.isInteger(before) && before >= 0 && before <= namesBeforeMax
+}
+
+/** What names under `nameKey` are made from, after those of `record`; null when there were too many. The caller owns it. */
+export function nextNamesRecord(record: Uint8Array, nameKey: Uint8Array): Uint8Array | null {
+  const next = concatBytes(nameKey, record.subarray(nameKeyBytes), sectionKeyOf(record))
+  return isNamesRecord(next) ? next : null
+}
+
+/** The names of one namespace, under its name key. Takes ownership of the record. */
 export class NamespaceNames {
+  readonly #record: SecretBytes
   readonly #key: SecretBytes
-  readonly #sectionKey: SecretBytes
+  /** Of all name keys that there were, the oldest first. */
+  readonly #sectionKeys: readonly SecretBytes[]
   readonly #cache: NameCache
   readonly #sections = new BoundedLru<string, SectionNames>({ weightMax: sectionNamesMax })
   readonly #generation: string
   readonly #namespace: string
   /** null: the root's. */
   readonly ring: Ring | null
+  /** Those to come, while what lies under these is copied there; wiped with these. */
+  readonly next: NamespaceNames | null
 
-  constructor(namespace: string, key: Uint8Array, cache: NameCache, ring: Ring | null = null) {
+  /** @param record as `isNamesRecord` says. */
+  constructor(namespace: string, record: Uint8Array, cache: NameCache, ring: Ring | null = null, next: NamespaceNames | null = null) {
     this.#namespace = namespace
     this.ring = ring
+    this.next = next
+    this.#record = new SecretBytes(record)
+    const key = record.subarray(0, nameKeyBytes)
     // Two name keys of one namespace (before and after a restore) must not meet in the cache: their entries begin with this.
     this.#generation = byteString(deriveKey(key, 'holdfast name cache v1', 16))
     this.#key = new SecretBytes(key)
-    this.#sectionKey = new SecretBytes(deriveKey(key, 'holdfast section v1'))
+    const before = Array.from({ length: (record.length - nameKeyBytes) / keyBytes }, (_, at) => nameKeyBytes + at * keyBytes)
+    this.#sectionKeys = [...before.map((at) => new SecretBytes(record.subarray(at, at + keyBytes))), new SecretBytes(sectionKeyOf(record))]
     this.#cache = cache
   }
 
   section(mount: string, keyClass: KeyClass): SectionNames {
     const known = this.#sections.get(`${keyClass}/${mount}`)
     if (known !== undefined) return known
-    const id = createHmac('sha256', this.#sectionKey.reveal())
-      .update(JSON.stringify(['section', this.#namespace, mount]))
-      .digest()
     const own = this.ring?.tag ?? new Uint8Array(0)
-    const root = concatBytes(new Uint8Array([keyClass]), own, id.subarray(0, sectionBytes - 1 - own.length))
-    const names = new SectionNames(root, this.#key, this.#cache, `${this.#generation}\0${keyClass}\0${mount}\0`, this.ring)
+    let id: Uint8Array = Buffer.from(JSON.stringify(['section', this.#namespace, mount]))
+    for (const key of this.#sectionKeys) id = sectionId(key, id, own)
+    const root = concatBytes(new Uint8Array([keyClass]), own, id)
+    const twin = this.next?.section(mount, keyClass) ?? null
+    const names = new SectionNames(root, this.#key, this.#cache, `${this.#generation}\0${keyClass}\0${mount}\0`, this.ring, twin)
     this.#sections.set(`${keyClass}/${mount}`, names)
     return names
   }
 
+  /**
+   * Where what lies at the stored key `key` lies under `next`, the names right after these; null when its section is not of these names.
+   * @throws ERR_DECRYPT when the key was altered.
+   */
+  moved(key: Uint8Array, next: NamespaceNames): Uint8Array | null {
+    const own = this.ring?.tag ?? new Uint8Array(0)
+    const newest = next.#sectionKeys.at(-1)
+    if (newest === undefined || key.length <= sectionBytes) return null
+    let to = concatBytes(key.subarray(0, 1 + own.length), sectionId(newest, key.subarray(1 + own.length, sectionBytes), own))
+    for (let at = sectionBytes; at < key.length;) {
+      const end = elementEnd(key, at)
+      const kind = key[at] as Kind
+      const segment =
+        end > key.length
+          ? null
+          : sivOpen(this.#key.reveal(), associated(key.subarray(0, at), kind), key.subarray(at + elementHeadBytes, end))
+      if (segment === null && at === sectionBytes) return null
+      if (segment === null) throw decryptError('a stored name')
+      to = element(next.#key, to, kind, segment)
+      at = end
+    }
+    return to
+  }
+
+  /** As `moved`, to the names to come; null where there are none. */
+  movedToNext(key: Uint8Array): Uint8Array | null {
+    return this.next === null ? null : this.moved(key, this.next)
+  }
+
+  /** Whether the section of the stored key `key` is of these names. */
+  owns(key: Uint8Array): boolean {
+    const end = elementEnd(key, sectionBytes)
+    if (key.length <= sectionBytes || end > key.length) return false
+    const aad = associated(key.subarray(0, sectionBytes), key[sectionBytes] as Kind)
+    return sivOpen(this.#key.reveal(), aad, key.subarray(sectionBytes + elementHeadBytes, end)) !== null
+  }
+
   wipe(): void {
-    this.#key[Symbol.dispose]()
-    this.#sectionKey[Symbol.dispose]()
+    this.#record[Symbol.dispose]()
+    for (const key of this.#sectionKeys) key[Symbol.dispose]()
     this.#sections.clear()
+    this.next?.wipe()
   }
 }

@@ -12,7 +12,8 @@ import { sealRecordName } from './keyring-writes.ts'
 import type { OpenedKeys } from './opened.ts'
 import { Protection, ringPrefixes, ringUsesKey, type Ring, type RingState } from './ring.ts'
 import { CollectingTransaction } from './transaction.ts'
-import type { NamespaceKeys, NamespaceKeyStatus, NamespaceSealRecord, Transaction } from './types.ts'
+import { anyRenaming, renamingStatus, renamingStep } from './renaming.ts'
+import type { NamespaceKeys, NamespaceKeyStatus, NamespaceSealRecord, NamesRenewal, Transaction } from './types.ts'
 
 export interface BarrierNamespacesOptions {
   /** @throws ERR_SEALED. */
@@ -247,6 +248,32 @@ export class BarrierNamespaces implements NamespaceKeys {
       }
       return 0
     })
+  }
+
+  namesRenewal(namespace: string): NamesRenewal | null {
+    return this.#look((keys, view) => renamingStatus(keys, view, namespace))
+  }
+
+  async renewNamesStep(keysMax: number): Promise<NamesRenewal | null> {
+    const view = this.#options.view()
+    try {
+      // Asked every second: where there is nothing to do it costs no read index.
+      if (!(await anyRenaming(view))) return null
+    } finally {
+      view.release()
+    }
+    let left = 2 * keysMax
+    const step = await this.#options.transact((transaction) => {
+      // Half as many with each conflict: keys that are written all the time would let no large step come through.
+      left = Math.max(1, left >> 1)
+      return renamingStep(transaction as CollectingTransaction, left)
+    })
+    if (step?.done)
+      this.#options.log.info(
+        { namespace: step.namespace, keys: step.keys },
+        'a namespace has another name key, and nothing left under the one before',
+      )
+    return step
   }
 
   async #leftOf(transaction: CollectingTransaction, id: string, keysMax: number): Promise<Uint8Array[]> {

@@ -11,8 +11,9 @@ import { envelopeTerm } from './envelope.ts'
 import type { Envelope } from './envelope.ts'
 import { Keyring } from './keyring.ts'
 import { LentNames } from './lent-names.ts'
-import { createNameCache, nameKeyBytes, NamespaceNames } from './names.ts'
+import { createNameCache, isNamesRecord, NamespaceNames } from './names.ts'
 import type { NameCache } from './names.ts'
+import { decodeRenaming, renamingPrefix } from './renaming-record.ts'
 import { hiddenNamespace, ringIdOf, ringNames } from './ring.ts'
 import type { Ring } from './ring.ts'
 import { Rings } from './rings.ts'
@@ -39,6 +40,9 @@ export interface NamesAnswer {
 /** Where what a namespace is opened by lies; `ring` and `state` are null for the root. */
 export interface RecordKeys {
   readonly names: Uint8Array
+  /** What is made of the names to come (renaming.ts), and how far that is. */
+  readonly next: Uint8Array
+  readonly job: Uint8Array
   readonly ring: Uint8Array | null
   readonly state: Uint8Array | null
   /** Id of its keyring, '' for the root's. */
@@ -198,16 +202,26 @@ export class OpenedKeys {
     if (lent !== undefined) return { names: lent, recordKeys }
     const record = ring === null && recordKeys.id !== '' ? undefined : view.get(recordKeys.names)
     if (record === undefined) return { names: null, recordKeys }
-    const nameKey = this.open(view, recordKeys.names, record, ring)
-    if (nameKey.length !== nameKeyBytes) throw decryptError('a name key')
-    const names = this.newNames(namespace, nameKey, ring)
+    const made = this.open(view, recordKeys.names, record, ring)
+    if (!isNamesRecord(made)) throw decryptError('a name key')
+    const names = this.newNames(namespace, made, ring, this.#namesToCome(view, namespace, recordKeys, ring))
     if (!this.#keep(namespace, names, point, recordKeys)) this.#lent.lend(point, namespace, names)
     return { names, recordKeys }
   }
 
+  /** Those that keys are being copied to; null where none are. */
+  #namesToCome(view: StateView, namespace: string, { next }: RecordKeys, ring: Ring | null): NamespaceNames | null {
+    const record = view.get(next)
+    if (record === undefined) return null
+    const { phase, names } = decodeRenaming(this.open(view, next, record, ring))
+    if (phase === 'copying') return this.newNames(namespace, names, ring)
+    names.fill(0)
+    return null
+  }
+
   /** Not before the feed has heard of all that the names hang on: an earlier view must not use them, nor may a change go by unheard. False then. */
-  #keep(namespace: string, names: NamespaceNames, point: ViewPoint, { names: key, ring, state }: RecordKeys): boolean {
-    const ids = [key, ring, state].flatMap((each) => (each === null ? [] : [byteString(each)]))
+  #keep(namespace: string, names: NamespaceNames, point: ViewPoint, { names: key, next, ring, state }: RecordKeys): boolean {
+    const ids = [key, next, ring, state].flatMap((each) => (each === null ? [] : [byteString(each)]))
     if (!ids.every((id) => this.#memory.current(point, id))) return false
     const before = this.#namespaces.get(namespace)
     this.#namespaces.set(namespace, { names, since: Math.max(...ids.map((id) => this.#memory.lastChange(id))) })
@@ -224,9 +238,9 @@ export class OpenedKeys {
     this.#lent.end(point)
   }
 
-  /** Names under a name key that is not stored yet. Takes ownership of the key. */
-  newNames(namespace: string, nameKey: Uint8Array, ring: Ring | null): NamespaceNames {
-    return new NamespaceNames(namespace, nameKey, this.#nameCache, ring)
+  /** Names that are made from `record`. Takes ownership of it, and of `next`. */
+  newNames(namespace: string, record: Uint8Array, ring: Ring | null, next: NamespaceNames | null = null): NamespaceNames {
+    return new NamespaceNames(namespace, record, this.#nameCache, ring, next)
   }
 
   /** Wipes the keyring `id` and what stands under it, with their names. The ids of those that were open. */
@@ -244,7 +258,7 @@ export class OpenedKeys {
     return closed
   }
 
-  /** The name key at `key` changed, or all of them: read again. Wiped once what is in flight on an older view has ended. */
+  /** The name key at `key` changed, or is to, or all of them: read again. Wiped once what is in flight on an older view has ended. */
   forgetNames(key?: Uint8Array): void {
     const changed = key === undefined ? [...this.#namespaces.keys()] : [this.#namespaceAt.get(byteString(key)) ?? '']
     for (const namespace of changed) {
@@ -259,13 +273,14 @@ export class OpenedKeys {
     if (known !== undefined) return known
     const hidden = hiddenNamespace(this.#namespaceIds, namespace)
     const names = bareKey(nameKeyPrefix + hidden)
+    const at = { names, next: bareKey(`${nameKeyPrefix}${hidden}/next`), job: bareKey(renamingPrefix + hidden) }
     const id = namespace === rootNamespace ? '' : ringIdOf(hidden)
     const keys: RecordKeys =
       id === ''
-        ? { names, ring: null, state: null, id }
-        : { names, ring: bareKey(ringNames.keyring(id)), state: bareKey(ringNames.state(id)), id }
+        ? { ...at, ring: null, state: null, id }
+        : { ...at, ring: bareKey(ringNames.keyring(id)), state: bareKey(ringNames.state(id)), id }
     this.#recordKeys.set(namespace, keys)
-    this.#namespaceAt.set(byteString(names), namespace)
+    for (const key of [keys.names, keys.next]) this.#namespaceAt.set(byteString(key), namespace)
     return keys
   }
 

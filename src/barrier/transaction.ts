@@ -12,6 +12,7 @@ import { window } from './list.ts'
 import type { Overlay } from './list.ts'
 import { nameKeyBytes, sectionBytes } from './names.ts'
 import type { NamespaceNames, SectionNames } from './names.ts'
+import type { NamesAnswer } from './opened.ts'
 import type { Ring } from './ring.ts'
 import type { ListOptions, Section, Transaction } from './types.ts'
 import type { OpenedView } from './view.ts'
@@ -154,11 +155,14 @@ export class CollectingTransaction implements Transaction, Overlay {
       throw tooLarge('stored value', limits.storageValueBytesMax, value.length, 'split it over several paths')
     const names = this.#names(section) ?? this.#beget(section)
     this.#write(names.leaf(path), value, names.ring)
+    if (names.twin !== null) this.#write(names.twin.leaf(path), value, names.ring)
   }
 
   delete(section: Section, path: string): void {
     const names = this.#names(section)
-    if (names !== null) this.#write(names.leaf(path), null, names.ring)
+    if (names === null) return
+    this.#write(names.leaf(path), null, names.ring)
+    if (names.twin !== null) this.#write(names.twin.leaf(path), null, names.ring)
   }
 
   async deleteTree(section: Section, prefix: string, keysMax: number): Promise<number> {
@@ -167,7 +171,12 @@ export class CollectingTransaction implements Transaction, Overlay {
     const folder = names.folder(prefix)
     this.#readRange(folder)
     const keys = await this.#keysBelow(folder, keysMax)
-    for (const key of keys) this.#write(key, null, names.ring)
+    const whole = names.twin === null ? null : this.#view.namespaceNames(section.namespace).names
+    for (const key of keys) {
+      this.#write(key, null, names.ring)
+      const moved = whole?.movedToNext(key) ?? null
+      if (moved !== null) this.#write(moved, null, names.ring)
+    }
     return keys.length
   }
 
@@ -182,6 +191,11 @@ export class CollectingTransaction implements Transaction, Overlay {
 
   *writtenBelow(prefix: Uint8Array): Generator<Uint8Array> {
     for (const { key, value } of this.#writes.values()) if (value !== null && startsWith(key, prefix)) yield key
+  }
+
+  /** Writes `value`, which stays the caller's, to the stored key `key`. */
+  place(key: Uint8Array, value: Uint8Array, ring: Ring | null): void {
+    this.#write(key, value, ring)
   }
 
   /** Deletes the stored key `key`, whatever it is: of what nobody can open any more. */
@@ -226,19 +240,30 @@ export class CollectingTransaction implements Transaction, Overlay {
     }
   }
 
+  get view(): OpenedView {
+    return this.#view
+  }
+
   #names(section: Section): SectionNames | null {
     const born = this.#born.get(section.namespace)
     const classOf = this.#view.context.classOf
     if (born !== undefined) return born.names.section(section.mount, classOf(section))
-    const { names, recordKeys } = this.#view.namespaceNames(section.namespace)
+    return this.whole(section.namespace).names?.section(section.mount, classOf(section)) ?? null
+  }
+
+  /** All names of `namespace`, and what they hang on, to which the commit is held. @throws ERR_NAMESPACE_SEALED. */
+  whole(namespace: string): NamesAnswer & { readonly ring: Ring | null } {
+    const { names, recordKeys } = this.#view.namespaceNames(namespace)
     // Where a key lies depends on the name key: a change to that would leave our writes where nobody looks.
     this.#reads.set(byteString(recordKeys.names), recordKeys.names)
+    // So would one to which all is being copied, and that we had not heard of.
+    this.#reads.set(byteString(recordKeys.next), recordKeys.next)
     // And what it is sealed under must be open until then.
     if (recordKeys.ring !== null) this.#reads.set(byteString(recordKeys.ring), recordKeys.ring)
     if (recordKeys.state !== null) this.#reads.set(byteString(recordKeys.state), recordKeys.state)
-    const found = names?.section(section.mount, classOf(section)) ?? null
-    for (const key of recordsAbove(found?.ring ?? null)) this.#reads.set(byteString(key), key)
-    return found
+    const ring = names?.ring ?? null
+    for (const key of recordsAbove(ring)) this.#reads.set(byteString(key), key)
+    return { names, recordKeys, ring }
   }
 
   #beget(section: Section): SectionNames {

@@ -73,6 +73,11 @@ export interface KeyringWrites {
    * sealed one. False when it has none.
    */
   destroy(namespace: string): boolean
+  /**
+   * Begins to give it another name key: each of its stored keys moves, by the leader's job (NamespaceKeys.renewNamesStep). Works on the root.
+   * @throws ERR_BAD_REQUEST while that is under way, and after 255 of them; ERR_NAMESPACE_SEALED, ERR_NOT_FOUND when nothing was written to it.
+   */
+  renewNames(namespace: string): void
   /** Whether it, or one that it lies in, has a seal of its own: then nothing of it may lie under the root's keys. True where that can't be told. */
   underOwnSeal(namespace: string): boolean
 }
@@ -90,6 +95,17 @@ export interface NamespaceKeyStatus {
   readonly keyringTermCreatedMs: number | null
   /** As BarrierStatus. */
   readonly encryptions: number
+}
+
+/** How far a namespace is on its way to another name key. */
+export interface NamesRenewal {
+  readonly namespace: string
+  /** `copying` to the new places; then `sweeping` the old ones. */
+  readonly phase: 'copying' | 'sweeping'
+  /** Copied, or swept, so far. */
+  readonly keys: number
+  /** This was the last step. */
+  readonly done: boolean
 }
 
 /** The namespaces' keys as their seals and the node drive them. Ids are those of keyrings (ring.ts), which tell no names. */
@@ -119,6 +135,10 @@ export interface NamespaceKeys {
   openById(id: string, rootKey: SecretBytes): boolean
   /** Deletes ciphertexts that destroyed namespaces left, at most `keysMax` of them; how many. Leader only. */
   sweepDestroyed(keysMax: number): Promise<number>
+  /** null where the name key of `namespace` is not being changed. @throws ERR_SEALED, ERR_NAMESPACE_SEALED. */
+  namesRenewal(namespace: string): NamesRenewal | null
+  /** A step of one such change, of the first namespace that is open: at most `keysMax` keys. null when there is none. Leader only. */
+  renewNamesStep(keysMax: number): Promise<NamesRenewal | null>
   /** Own seals here, by how they are now. */
   counts(): { readonly open: number; readonly sealed: number }
   /** Called with the ids of keyrings that were closed, or null when one was opened or is to be. Returns the unsubscriber. */

@@ -16,6 +16,9 @@ const tidyEveryMs = 10_000
 const sweepEveryMs = 5_000
 const destroyedEveryMs = 2_000
 const destroyedPerStepMax = 512
+const renewalEveryMs = 1_000
+/** Each is opened, hidden and sealed anew: about 20 ms of one processor. */
+const renewedPerStepMax = 256
 /** Bounds one pass, of one namespace: what is left waits for the next. */
 const stepsPerPassMax = 32
 
@@ -29,7 +32,7 @@ interface HouseServices {
   /** Absent: nothing is lent. */
   readonly leasing?: Pick<Leasing, 'drainNamespace'>
   /** Absent where nothing is sealed (doubles in tests). */
-  readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed'>
+  readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed' | 'renewNamesStep'>
 }
 
 /** Jobs for `CoreDeps.jobs`. */
@@ -49,7 +52,7 @@ export function houseJobs({ barrier, tokens, namespaces, identity, quotas, leasi
   return [
     everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
     everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
-    ...(keys === undefined ? [] : [destroyedJob(keys)]),
+    ...(keys === undefined ? [] : [destroyedJob(keys), renewalJob(keys)]),
     namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]
@@ -61,6 +64,14 @@ function destroyedJob(keys: Pick<NamespaceKeys, 'sweepDestroyed'>): LeaderJob {
     for (let count = 0; count < stepsPerPassMax; count += 1) if ((await keys.sweepDestroyed(destroyedPerStepMax)) === 0) return
   }
   return { name: 'sweep destroyed namespaces', everyMs: destroyedEveryMs, run }
+}
+
+/** Name keys that are being replaced. Where none is, it costs a look at this node's own state. */
+function renewalJob(keys: Pick<NamespaceKeys, 'renewNamesStep'>): LeaderJob {
+  const run = async (): Promise<void> => {
+    for (let count = 0; count < stepsPerPassMax; count += 1) if ((await keys.renewNamesStep(renewedPerStepMax)) === null) return
+  }
+  return { name: 'names under another key', everyMs: renewalEveryMs, run }
 }
 
 /** A namespace's quotas lie in the root's section, and go before it does. */

@@ -4,7 +4,7 @@
  */
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { sealBox } from '#barrier/aead.ts'
-import type { BarrierControl, NamespaceKeyStatus, OwnSeal } from '#barrier/types.ts'
+import type { BarrierControl, NamespaceKeyStatus, NamesRenewal, OwnSeal } from '#barrier/types.ts'
 import type { Clock, Timer } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { BoundedLru } from '#base/lru.ts'
@@ -66,6 +66,8 @@ export interface NamespaceSeals {
   rekey(namespace: string): RekeyService
   /** As NamespaceKeys.status. */
   keyStatus(namespace: string): NamespaceKeyStatus | null
+  /** As NamespaceKeys.namesRenewal. */
+  namesRenewal(namespace: string): NamesRenewal | null
   /** A term more for its keyring. Leader only. @throws as KeyringWrites.rotate. */
   rotate(namespace: string): Promise<void>
   close(): void
@@ -177,6 +179,10 @@ class LeaderNamespaceSeals implements NamespaceSeals {
 
   keyStatus(namespace: string): NamespaceKeyStatus | null {
     return this.#options.barrier.namespaces.status(namespace)
+  }
+
+  namesRenewal(namespace: string): NamesRenewal | null {
+    return this.#options.barrier.namespaces.namesRenewal(namespace)
   }
 
   rotate(namespace: string): Promise<void> {

@@ -10,6 +10,7 @@ import { crc32c } from '@node-rs/crc32'
 import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { sealBox } from '#barrier/aead.ts'
+import { decodeJob, decodeRenaming, encodeJob, encodeRenaming } from '#barrier/renaming-record.ts'
 import { decodeRing, decodeRingState, encodeRingState, ringHead, ringPlace } from '#barrier/ring.ts'
 import { decodeKeyUses, encodeKeyUses } from '#barrier/uses.ts'
 import type { ErrorCode } from '#base/errors.ts'
@@ -742,6 +743,32 @@ export const formats: readonly Format[] = [
     unknown: 'ERR_UPGRADE_REQUIRED',
     sample: () => encodeKeyUses(1_234_567),
     read: decodeKeyUses,
+    newer: raise(0),
+  },
+  {
+    name: 'change of a name key',
+    version: 1,
+    where: 'the state, `core/name-key/HIDDEN/next`, in a value envelope',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeRenaming('copying', fixedRandom().bytes(64 + 2 * 32)),
+    read: (bytes) => {
+      const { phase, names } = decodeRenaming(Uint8Array.from(bytes))
+      return { phase, names: Buffer.from(names).toString('hex') }
+    },
+    newer: raise(0),
+  },
+  {
+    name: 'job that changes a name key',
+    version: 1,
+    where: 'the state, `core/name-key-job/HIDDEN`, in a value envelope',
+    kind: 'cluster',
+    unknown: 'ERR_UPGRADE_REQUIRED',
+    sample: () => encodeJob({ namespace: 'Ab3dEf', keys: 1_234_567, from: Uint8Array.of(0x20, 1, 2, 3) }),
+    read: (bytes) => {
+      const { namespace, keys, from } = decodeJob(bytes)
+      return { namespace, keys, from: Buffer.from(from).toString('hex') }
+    },
     newer: raise(0),
   },
   {

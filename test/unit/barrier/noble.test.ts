@@ -87,6 +87,8 @@ const clear = [
   'kept members',
   'key uses',
   "namespace's seal",
+  'change of a name key',
+  'job that changes a name key',
   'namespace',
   'quota',
   'lease',

@@ -121,7 +121,8 @@ export const couldNot: readonly Deed[] = [
   ),
   deed(
     'asks for the key of a namespace with its own seal, or says again what another node asked',
-    'nothing: no request without a key of the barrier is answered, and what is answered nobody else opens',
+    "nothing: no request that was not made under a key of the barrier is answered. Another node's, said again under that node's name, is answered with bytes that the thief can't open, that no other question takes, and that hold no key once the namespace was sealed in between",
+    `unit/node/namespace-keys.test.ts::a thief with a node's identity who says once more what that node said gets an answer that he can't read, and that no other question takes`,
     `unit/node/namespace-keys.test.ts::who has no key of the barrier is told nothing; another asker, an old request and another generation get nothing`,
   ),
   deed(

@@ -96,6 +96,37 @@ test('inside a namespace, rotate and key-status are of its own keyring, on every
   expect((await ask('plain', 'sys/key-status')).body.data.term).toBe(3)
 })
 
+test('another name key, for the root and inside a namespace: begun once, carried out by the leader, told of while it lasts', async () => {
+  const { node, house, at } = await openHouse(2)
+  const ask = (namespace: string, path: string, over: object = {}) => node.ask({ namespace, path, ...over })
+  const post = (namespace: string, path: string, body: Record<string, unknown> = {}, over: object = {}) =>
+    ask(namespace, path, { operation: 'update', method: 'POST', body, ...over })
+  await post('', 'sys/namespaces/team')
+  for (const namespace of ['', 'team']) {
+    await post(namespace, 'sys/mounts/kv', { type: 'kv' })
+    for (let i = 0; i < 30; i++) await post(namespace, `kv/f/${i}`, { a: `${namespace}-${i}` })
+    expect((await ask(namespace, 'sys/rotate/names')).body.data).toEqual({ in_progress: false, phase: '', keys: 0 })
+    expect((await post(namespace, 'sys/rotate/names')).status).toBe(204)
+    expect((await post(namespace, 'sys/rotate/names')).status).toBe(400)
+    expect((await ask(namespace, 'sys/rotate/names')).body.data).toMatchObject({ in_progress: true, phase: 'copying' })
+    await at(0).namespaces.renewNamesStep(5)
+    expect((await house[1]!.ask({ namespace, path: 'sys/rotate/names' })).body.data).toEqual({
+      in_progress: true,
+      phase: 'copying',
+      keys: 5,
+    })
+    await post(namespace, 'kv/f/31', { a: 'meanwhile' })
+    while ((await at(0).namespaces.renewNamesStep(50)) !== null);
+    expect((await ask(namespace, 'sys/rotate/names')).body.data.in_progress).toBe(false)
+    expect((await ask(namespace, 'kv/f/7')).body.data).toEqual({ a: `${namespace}-7` })
+    expect((await ask(namespace, 'kv/f/31')).body.data).toEqual({ a: 'meanwhile' })
+    expect((await ask(namespace, 'kv/f/', { operation: 'list' })).body.data.keys).toHaveLength(31)
+  }
+  await post('', 'sys/policies/acl/some', { policy: 'path "sys/rotate/names" { capabilities = ["update"] }' })
+  const { auth } = (await post('', 'auth/token/create', { policies: ['some'] })).body
+  expect((await post('', 'sys/rotate/names', {}, { token: auth.client_token })).status).toBe(403)
+})
+
 describe('the job', () => {
   /** One turn of it over a status of our own. */
   const turn = async (status: Partial<BarrierStatus>, stored: object | null, nowMs: number): Promise<string[]> => {
