@@ -2,6 +2,7 @@
 import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
 import { call, fieldFlag, trimSlashes } from '../cli/common.ts'
+import { loginByBrowser } from '../cli/oidc-login.ts'
 import { readPairs } from '../cli/pairs.ts'
 import { forgetToken, fromEnvironment, storeToken } from '../cli/settings.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
@@ -31,8 +32,8 @@ function asAuth(token: string, data: Readonly<Record<string, unknown>>): Secret 
 
 /** What a login method asks for, and where. */
 interface Method {
-  /** The field that is asked for, hidden, when it is not said. */
-  readonly secret: string
+  /** The field that is asked for, hidden, when it is not said; null: none is needed. */
+  readonly secret: string | null
   readonly label: string
   /** Without these nothing is sent. */
   readonly needs: readonly string[]
@@ -54,28 +55,42 @@ const methods: Readonly<Record<string, Method>> = {
     route: (fields) => `login/${encodeURIComponent(take(fields, 'username'))}`,
   },
   approle: { secret: 'secret_id', label: 'Secret id', needs: ['role_id'], route: () => 'login' },
+  ldap: {
+    secret: 'password',
+    label: 'Password',
+    needs: ['username'],
+    route: (fields) => `login/${encodeURIComponent(take(fields, 'username'))}`,
+  },
+  apikey: { secret: 'key', label: 'API key', needs: [], route: () => 'login' },
+  // The certificate is the connection's: -client-cert and -client-key.
+  cert: { secret: null, label: '', needs: [], route: () => 'login' },
+  jwt: { secret: 'jwt', label: 'Token of the provider', needs: [], route: () => 'login' },
+  kubernetes: { secret: 'jwt', label: "Service account's token", needs: ['role'], route: () => 'login' },
 }
+const methodNames = ['token', ...Object.keys(methods), 'oidc']
 
 function methodOf(name: string): Method {
   const method = methods[name]
   if (method !== undefined) return method
   throw new UsageError(
-    `login method ${name} is not built into this command: it knows token, ${Object.keys(methods).join(', ')}`,
+    `login method ${name} is not built into this command: it knows ${methodNames.join(', ')}`,
     `holdfast write auth/${name}/login ... answers a token; then: holdfast login -`,
   )
 }
 
 async function loginBy(context: CommandContext, name: string): Promise<Secret> {
-  const method = methodOf(name)
+  const mount = trimSlashes(context.flags.string('path') ?? name)
   const fields = await readPairs(context.args, context.io)
+  if (name === 'oidc') return loginByBrowser(context, mount, fields)
+  const method = methodOf(name)
   const missing = method.needs.filter((field) => fields[field] === undefined || fields[field] === '')
   if (missing.length > 0) {
     const pairs = method.needs.map((field) => `${field}=...`).join(' ')
     throw new UsageError(`login by ${name} expected ${missing.join(' and ')}`, `holdfast login -method=${name} ${pairs}`)
   }
   // A role without a secret id says secret_id= with nothing behind it.
-  if (fields[method.secret] === undefined) fields[method.secret] = await context.io.readSecret(`${method.label} (will be hidden)`)
-  const mount = trimSlashes(context.flags.string('path') ?? name)
+  if (method.secret !== null && fields[method.secret] === undefined)
+    fields[method.secret] = await context.io.readSecret(`${method.label} (will be hidden)`)
   const path = `auth/${mount}/${method.route(fields)}`
   const secret = await call(context, { method: 'POST', path, body: fields, token: null })
   if (secret === null) throw new RefusedError('the server answered no token')
@@ -125,16 +140,20 @@ export const loginCommands: readonly Command[] = [
     argsMax: 16,
     description:
       'By token unless -method says otherwise: without an argument it is asked for, or read from standard input. Other methods take their fields as ' +
-      'KEY=VALUE (userpass: username, password; approle: role_id, secret_id); the password or secret id is asked for when it is left out.',
+      'KEY=VALUE (userpass and ldap: username, password; approle: role_id, secret_id; jwt and kubernetes: role, jwt; apikey: key; cert: name, with -client-cert and ' +
+      '-client-key; oidc: role, port, skip_browser); the password, secret id or token is asked for when it is left out. With oidc the provider is opened in ' +
+      "a browser ($BROWSER, or the desktop's), which comes back to port 8250 of this machine.",
     examples: [
       'holdfast login',
       'holdfast login - < token-file',
       'holdfast login -method=userpass username=alice',
+      'holdfast login -method=oidc role=staff',
+      'holdfast login -method=cert -client-cert=web.pem -client-key=web.key name=web',
       'holdfast login -method=approle -path=machines role_id=web secret_id=@secret-id-file',
     ],
     flags: {
       ...fieldFlag,
-      method: { type: 'string', placeholder: 'NAME', description: 'Login method: token (the default), userpass or approle.' },
+      method: { type: 'string', placeholder: 'NAME', description: `Login method: ${methodNames.join(', ')}.` },
       path: { type: 'string', placeholder: 'PATH', description: 'Where the method is mounted; its name by default.' },
       'no-store': { type: 'bool', description: 'Do not keep the token.' },
       'no-print': { type: 'bool', description: 'Print nothing.' },

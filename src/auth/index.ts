@@ -4,9 +4,12 @@ import type { EngineDef } from '#core/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
+import { createApikey } from './apikey/index.ts'
 import { createApprole } from './approle/index.ts'
 import { createJwt } from './jwt/index.ts'
+import { createCert } from './cert/index.ts'
 import { createKubernetes } from './kubernetes/index.ts'
+import { createLdap } from './ldap/index.ts'
 import type { PasswordHasher } from './passwords.ts'
 import { createTokenAuth } from './token/index.ts'
 import { createUserpass } from './userpass/index.ts'
@@ -24,7 +27,10 @@ export const createAuthMethods = (services: AuthServices): readonly EngineDef[] 
   createTokenAuth(services),
   createUserpass(services),
   createApprole(),
+  createApikey(),
   createJwt(services, 'jwt'),
   createJwt(services, 'oidc'),
   createKubernetes(services),
+  createCert(services),
+  createLdap(services),
 ]

@@ -28,7 +28,7 @@ export interface WebQuestion {
   readonly url: string
   readonly method?: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Uint8Array
   /** PEM; '': the machine's own authorities. */
   readonly caPem: string
 }
@@ -37,6 +37,7 @@ export interface WebAnswer {
   readonly status: number
   /** Parsed JSON; null where it is none. */
   readonly json: unknown
+  readonly bytes: Uint8Array
 }
 
 /** One a login method and process. */
@@ -83,6 +84,11 @@ export class Outside {
     })
   }
 
+  /** Runs work of our own that anyone may ask for in its turn among the questions. @throws ERR_RATE_LIMITED when too many wait. */
+  turn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#queue.run(work)
+  }
+
   /** Asks a web server once; follows no redirect: where it leads was said by no operator. @throws as `ask`. */
   web(provider: string, question: WebQuestion): Promise<WebAnswer> {
     return this.ask(provider, async (signal) => {
@@ -94,7 +100,8 @@ export class Outside {
         dispatcher: this.#agentFor(question.caPem),
         signal,
       })
-      return { status: answer.statusCode, json: jsonOf(await readAll(provider, answer.body)) }
+      const bytes = await readAll(provider, answer.body)
+      return { status: answer.statusCode, json: jsonOf(bytes), bytes }
     })
   }
 
@@ -122,7 +129,7 @@ function reasonOf(error: unknown): string {
   return typeof name === 'string' && name !== 'Error' ? name : 'a failure'
 }
 
-async function readAll(provider: string, body: AsyncIterable<Uint8Array>): Promise<string> {
+async function readAll(provider: string, body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let bytes = 0
   for await (const part of body) {
@@ -130,12 +137,12 @@ async function readAll(provider: string, body: AsyncIterable<Uint8Array>): Promi
     if (bytes > answerBytesMax) throw away(provider, `more than ${answerBytesMax} bytes`)
     parts.push(part)
   }
-  return Buffer.concat(parts).toString()
+  return Buffer.concat(parts)
 }
 
-function jsonOf(text: string): unknown {
+function jsonOf(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(text)
+    return JSON.parse(Buffer.from(bytes).toString())
   } catch {
     return null
   }

@@ -116,6 +116,9 @@ export const listenerKeys = {
   tls_prefer_server_cipher_suites: ignored('the server always chooses'),
   x_forwarded_for_authorized_addrs: cidrs('Whose X-Forwarded-For is believed. Default: trusted_proxies.'),
   x_forwarded_for_hop_skips: int(0, 'Addresses to skip from the end of X-Forwarded-For.', { min: 0, max: 32 }),
+  x_forwarded_for_client_cert_header: text(
+    "Header in which those proxies tell the client's certificate: PEM, percent-encoded PEM, or DER in base64. They must drop it from clients.",
+  ),
   x_forwarded_for_reject_not_authorized: maybeBool(
     'Answers 400 to X-Forwarded-For from anyone else. Default: true with x_forwarded_for_authorized_addrs, else false.',
   ),

@@ -4,7 +4,8 @@ import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { AuditBroker } from '#audit/types.ts'
 import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
-import type { LoginAlias, LoginIdentity } from '#identity/types.ts'
+import type { MfaStore } from '#identity/mfa.ts'
+import type { LoginAlias, LoginIdentity, ResolvedIdentity } from '#identity/types.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { CompiledAcl, PolicySubject } from '#policies/types.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
@@ -35,6 +36,10 @@ export interface TokenGate {
 export interface IdentityGate {
   /** The entity of an alias, made where there is none, in the login's own transaction. @throws ERR_PERMISSION_DENIED for one that is disabled. */
   login(transaction: Transaction, alias: LoginAlias, namespaceId: string): Promise<LoginIdentity>
+  /** Absent: no login needs a second factor. */
+  readonly mfa?: MfaStore
+  /** With `mfa`: which groups an entity is in. */
+  resolve?(view: ReadView, entityId: string, namespace?: string): Promise<ResolvedIdentity | null>
 }
 
 /** Policies as a request needs them. */

@@ -5,16 +5,18 @@ import type { Transaction } from '#barrier/types.ts'
 import type { LoginAlias } from '#identity/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
 import { authResponse } from '#tokens/shapes.ts'
+import type { CreateToken } from '#tokens/store.ts'
 import { grantTtl, type TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
 import type { LeaseGrant } from './lease-types.ts'
 import type { Login, TokenParams } from './login-types.ts'
 import type { Leasing } from './leasing.ts'
+import { secondFactor } from './mfa.ts'
 import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
 import { scopeOf, transactionOf } from './scope.ts'
 import { transactionStorage } from './storage.ts'
-import type { HandlerContext, LogicalResponse, MountEntry, OperationDef, Request } from './types.ts'
+import type { AuthResponse, HandlerContext, LogicalResponse, MountEntry, OperationDef, Request } from './types.ts'
 
 export interface LoginDeps {
   readonly tokens: TokenGate
@@ -66,7 +68,13 @@ export async function runLogin(
 
 async function finish(deps: LoginDeps, context: HandlerContext, response: LogicalResponse | null): Promise<LogicalResponse | null> {
   if (response?.lease) return lend(deps, context, response, response.lease)
+  if (response?.granted !== undefined) {
+    const { granted, ...rest } = response
+    return { ...rest, auth: await issue(deps, transactionOf(context), granted) }
+  }
   if (!response?.login) return response
+  // A method that says yes and no at once has said no (CVE-2026-46405).
+  if ((response.status ?? 200) >= 400) throw new HoldfastError('ERR_INTERNAL', 'expected a login to succeed or to fail, got both')
   const { login, ...rest } = response
   const { auth, warnings } = await makeToken(deps, transactionOf(context), context.mount, context.request, login)
   return { ...rest, auth, warnings: [...(rest.warnings ?? []), ...warnings] }
@@ -95,7 +103,7 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
     login.alias === null || deps.identity === undefined
       ? null
       : await deps.identity.login(transaction, loginAlias(mount, login.alias), mount.namespaceId)
-  const { token, entry } = await deps.tokens.create(transaction, {
+  const wanted: CreateToken = {
     parent: null,
     policies,
     namespaceId: mount.namespaceId,
@@ -112,9 +120,39 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
     boundCidrs: params.boundCidrs,
     entityId: identity?.entityId ?? '',
     login: { mountUuid: mount.uuid, internal: login.internal ?? {} },
-  })
-  const inherited = identity === null ? [] : ((await deps.policies.identityPolicies?.(transaction, entry)) ?? identity.policies)
-  return { auth: authResponse(entry, token, transaction.nowMs, inherited), warnings: granted.warnings }
+  }
+  const waits = await mustWait(deps, transaction, mount, request, wanted)
+  if (waits !== null) return { auth: waits, warnings: granted.warnings }
+  return { auth: await issue(deps, transaction, wanted, identity?.policies), warnings: granted.warnings }
+}
+
+/** What is answered in the token's place while a second factor is due; null: none is. */
+async function mustWait(
+  deps: LoginDeps,
+  transaction: Transaction,
+  mount: MountEntry,
+  request: Request,
+  wanted: CreateToken,
+): Promise<AuthResponse | null> {
+  const { identity } = deps
+  // Where nobody has asked for any, a login costs this one read more.
+  if (identity?.mfa === undefined || (await identity.mfa.enforcements(transaction, mount.namespaceId)).length === 0) return null
+  const entityId = wanted.entityId ?? ''
+  const found = entityId === '' ? null : await identity.resolve?.(transaction, entityId, mount.namespaceId)
+  const groupIds = found?.groups.map(({ id }) => id) ?? []
+  return secondFactor(transaction, { store: identity.mfa, mount, request, entityId, groupIds }, wanted)
+}
+
+async function issue(
+  deps: LoginDeps,
+  transaction: Transaction,
+  wanted: CreateToken,
+  policies: readonly string[] = [],
+): Promise<AuthResponse> {
+  if (deps.tokens.create === undefined) throw new HoldfastError('ERR_INTERNAL', 'expected a token store that makes tokens')
+  const { token, entry } = await deps.tokens.create(transaction, wanted)
+  const inherited = entry.entityId === '' ? [] : ((await deps.policies.identityPolicies?.(transaction, entry)) ?? policies)
+  return authResponse(entry, token, transaction.nowMs, inherited)
 }
 
 const loginAlias = (mount: MountEntry, alias: NonNullable<Login['alias']>): LoginAlias => ({

@@ -5,6 +5,7 @@
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, Section } from '#barrier/types.ts'
+import type { CreateToken } from '#tokens/store.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { LeaseDef, LeaseGrant } from './lease-types.ts'
 import type { Login, LoginDef, LoginRenewal, RenewedLogin } from './login-types.ts'
@@ -116,6 +117,8 @@ export interface Request {
   readonly clientAddress: string
   readonly clientPort?: number
   readonly clientCertificate?: Uint8Array
+  /** What the client sent behind its certificate, DER each: unverified. */
+  readonly clientCertificateChain?: readonly Uint8Array[]
   /** X-Vault-Wrap-TTL in seconds, 0 when absent. */
   readonly wrapTtlSeconds: number
   /** What the listener that took it opens; absent: nothing. */
@@ -173,6 +176,8 @@ export interface LogicalResponse {
   readonly auth?: AuthResponse
   /** Who has logged in, and what its token gets: the core makes the token in the handler's own transaction, and answers `auth`. */
   readonly login?: Login
+  /** A login that was waited with is whole: the core makes its token, and answers `auth`. */
+  readonly granted?: CreateToken
   /** What is given out is lent: the core registers it in the handler's own transaction, and answers `leaseId`, `renewable` and `leaseSeconds`. */
   readonly lease?: LeaseGrant
   readonly warnings?: readonly string[]

@@ -1,4 +1,6 @@
 /** What the listener knows of one connection, beside what Node knows. */
+import { X509Certificate } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { HoldfastError } from '#base/errors.ts'
@@ -16,6 +18,8 @@ export interface ForwardingRules {
   readonly hopSkips: number
   readonly rejectAbsent: boolean
   readonly rejectUnauthorized: boolean
+  /** Lower case; '': proxies tell nothing of certificates. */
+  readonly certificateHeader: string
 }
 
 export function forwardingRules(proxies: ProxyOptions | undefined, trusted: AddressSet): ForwardingRules {
@@ -24,6 +28,7 @@ export function forwardingRules(proxies: ProxyOptions | undefined, trusted: Addr
     hopSkips: proxies?.forwardedForHopSkips ?? 0,
     rejectAbsent: proxies?.rejectForwardedForAbsent ?? false,
     rejectUnauthorized: proxies?.rejectForwardedForUnauthorized ?? false,
+    certificateHeader: (proxies?.clientCertificateHeader ?? '').toLowerCase(),
   }
 }
 
@@ -38,7 +43,7 @@ export class Connection {
   /** A body of any length is on its way, under a rate of its own: Node's limit on the time of a whole request is not for it. */
   uploading = false
   readonly #trustedProxy: boolean
-  #certificate: Uint8Array | null | undefined
+  #certificate: { readonly shown: ShownCertificate | null } | null = null
 
   /** `peer` is what a PROXY header said, else null. */
   constructor(socket: Socket, peer: PeerAddress | null, rules: ForwardingRules) {
@@ -68,12 +73,60 @@ export class Connection {
     return address
   }
 
-  /** The client's TLS certificate (DER); null without one. Asked of OpenSSL once for each connection. */
-  certificate(socket: Socket): Uint8Array | null {
-    if (this.#certificate === undefined) {
-      const raw = socket instanceof TLSSocket ? socket.getPeerCertificate()?.raw : undefined
-      this.#certificate = raw ?? null
+  /**
+   * What the client shows of itself by TLS, to us or to a proxy that tells of it by `rules.certificateHeader`: a certificate in PEM, as it is or
+   * percent-encoded, or DER in base64. Of such a proxy's own certificate nothing is said: it is not the client's. From anyone whom the rules do not
+   * trust the header says nothing: whoever could send it would be whoever it likes. Null without one.
+   * @throws ERR_BAD_REQUEST for a header that can't be read.
+   */
+  certificate(socket: Socket, headers: IncomingHttpHeaders, rules: ForwardingRules): ShownCertificate | null {
+    if (this.#trustedProxy && rules.certificateHeader !== '') {
+      const header = headers[rules.certificateHeader]
+      return typeof header === 'string' && header.trim() !== '' ? readForwarded(header) : null
     }
-    return this.#certificate
+    // Asked of OpenSSL once for each connection.
+    this.#certificate ??= { shown: socket instanceof TLSSocket ? shownBy(socket) : null }
+    return this.#certificate.shown
   }
+}
+
+/** DER each, nothing of it verified but that the client holds the key of `leaf`. */
+export interface ShownCertificate {
+  readonly leaf: Uint8Array
+  readonly chain: readonly Uint8Array[]
+}
+
+const chainMax = 8
+
+function shownBy(socket: TLSSocket): ShownCertificate | null {
+  const first = socket.getPeerCertificate(true)
+  if (first?.raw === undefined) return null
+  const chain: Uint8Array[] = []
+  // The last one is its own issuer.
+  for (
+    let at = first;
+    at.issuerCertificate !== undefined && at.issuerCertificate !== at && chain.length < chainMax;
+    at = at.issuerCertificate
+  ) {
+    chain.push(at.issuerCertificate.raw)
+  }
+  return { leaf: first.raw, chain }
+}
+
+function readForwarded(header: string): ShownCertificate {
+  try {
+    const text = header.includes('%') ? decodeURIComponent(header) : header
+    const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [text]
+    const [leaf, ...chain] = blocks.slice(0, chainMax + 1).map((block) => {
+      const der = Buffer.from(block.replaceAll(/-----[^-]+-----|\s/g, ''), 'base64')
+      return new Uint8Array(new X509Certificate(der).raw)
+    })
+    if (leaf !== undefined) return { leaf, chain }
+  } catch {
+    // As below.
+  }
+  throw new HoldfastError(
+    'ERR_BAD_REQUEST',
+    "the proxy's header of the client's certificate expected PEM or base64 of DER, got something else",
+  )
 }

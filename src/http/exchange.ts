@@ -94,6 +94,7 @@ class CoreRequest implements Request {
   declare repeated?: boolean
   declare openRoutes?: readonly OpenRoutes[]
   declare clientCertificate?: Uint8Array
+  declare clientCertificateChain?: readonly Uint8Array[]
   declare rawBody?: Uint8Array
   declare upload?: AsyncIterable<Uint8Array>
   readonly #exchange: Exchange
@@ -177,14 +178,20 @@ export class Exchange implements InFlightRequest {
     this.clientAddress = this.#connection.clientAddress(headers['x-forwarded-for'] as string | undefined, this.#host.rules)
     this.#register(method, routed.path)
     const request = new CoreRequest(this, headers, routed, this.#connection.peer.port, this.#host.openRoutes)
-    const certificate = this.#host.clientCertificates ? this.#connection.certificate(this.#in.socket) : null
-    if (certificate !== null) request.clientCertificate = certificate
+    if (this.#host.clientCertificates) this.#showCertificate(request)
     const refused = this.#host.core.admit?.(request) ?? null
     if (refused !== null) return this.#turnAway(refused)
     const bounds = this.#host.core.quotas?.bounds(request) ?? null
     if (bounds?.durationMsMax !== undefined) this.#shorten(bounds.durationMsMax)
     if (bodyless.has(method)) this.#ask(request)
     else this.#readBody(request, bounds)
+  }
+
+  #showCertificate(request: CoreRequest): void {
+    const shown = this.#connection.certificate(this.#in.socket, this.#in.headers, this.#host.rules)
+    if (shown === null) return
+    request.clientCertificate = shown.leaf
+    if (shown.chain.length > 0) request.clientCertificateChain = shown.chain
   }
 
   /** True where a browser only asks whether it may ask: that is answered, without a token. @throws ERR_PERMISSION_DENIED for a page of elsewhere. */

@@ -49,6 +49,7 @@ function proxiesOf(config: ListenerConfig): ProxyOptions {
   return {
     forwardedForFrom: config.x_forwarded_for_authorized_addrs,
     forwardedForHopSkips: config.x_forwarded_for_hop_skips,
+    clientCertificateHeader: config.x_forwarded_for_client_cert_header ?? '',
     rejectForwardedForAbsent: config.x_forwarded_for_reject_not_present,
     rejectForwardedForUnauthorized: config.x_forwarded_for_reject_not_authorized,
     proxyProtocol: config.proxy_protocol_behavior === '' ? 'off' : config.proxy_protocol_behavior,

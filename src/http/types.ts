@@ -51,6 +51,8 @@ export interface ProxyOptions {
   readonly rejectForwardedForAbsent?: boolean
   /** 400 for a request with the header from anyone else. Default false: the header is ignored. */
   readonly rejectForwardedForUnauthorized?: boolean
+  /** Header in which those of `forwardedForFrom` tell the client's certificate. Default: none does. */
+  readonly clientCertificateHeader?: string
   readonly proxyProtocol?: ProxyProtocolBehavior
   /** CIDRs or addresses whose PROXY header is believed. */
   readonly proxyProtocolFrom?: readonly string[]

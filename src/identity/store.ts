@@ -25,6 +25,7 @@ import {
   type WantedGroupAlias,
 } from './groups.ts'
 import { loginEntity, refreshGroups } from './login.ts'
+import { MfaStore } from './mfa.ts'
 import { nameSegment, segmentName } from './names.ts'
 import { aliasFolder, byHand, identitySection, IdentityReader, members, type Kind } from './records.ts'
 import { Resolver } from './resolve.ts'
@@ -39,6 +40,8 @@ export type Wanted =
   | { readonly mountAccessor: string; readonly aliasName: string }
 
 export interface IdentityStore {
+  /** Second factors of logins. */
+  readonly mfa: MfaStore
   /**
    * Entity, groups and policies of a token's `entityId`, as they are in `view`; null when the entity is gone: its tokens are good for nothing.
    * Two reads; what is resolved from them is kept.
@@ -149,6 +152,8 @@ export function createIdentityStore({ random }: { readonly random: RandomSource 
   }
 
   return {
+    mfa: new MfaStore(random),
+
     resolve: (view, entityId, namespace = 'root') => resolver.resolve(view, entityId, namespace),
 
     async login(transaction, alias, namespace = 'root') {

@@ -1,6 +1,6 @@
 /**
- * Entities, groups and their aliases, always mounted at identity/. What they are and where they lie: the room src/identity. Tokens of identity and
- * an OIDC provider (identity/oidc/...), and MFA methods (identity/mfa/...), are not there yet.
+ * Entities, groups and their aliases, always mounted at identity/, and second factors of logins (identity/mfa/...). What they are and where they lie:
+ * the room src/identity. Tokens of identity and an OIDC provider (identity/oidc/...) are not there yet.
  */
 import type { EngineDef, PathDef } from '#core/types.ts'
 import { entityAliasPaths, groupAliasPaths } from './aliases.ts'
@@ -8,6 +8,7 @@ import type { IdentityServices } from './common.ts'
 import { entityPaths } from './entities.ts'
 import { groupPaths } from './groups.ts'
 import { lookupPaths } from './lookup.ts'
+import { mfaPaths } from './mfa.ts'
 
 export type { IdentityServices } from './common.ts'
 
@@ -18,6 +19,7 @@ export function createIdentityEngine(services: IdentityServices): EngineDef {
     ...groupPaths(services),
     ...groupAliasPaths(services),
     ...lookupPaths(services),
+    ...mfaPaths(services),
   ]
   return { type: 'identity', kind: 'secret', description: 'identity store', paths: () => paths }
 }

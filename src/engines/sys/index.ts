@@ -25,6 +25,7 @@ import { snapshotPaths } from './snapshots.ts'
 import { scheduleOfSnapshotPaths } from './snapshot-schedules.ts'
 import { toolPaths } from './tools.ts'
 import type { SystemServices } from './types.ts'
+import { mfaValidatePath } from './mfa.ts'
 import { wrappingPaths } from './wrapping.ts'
 import { uiPaths } from './ui.ts'
 
@@ -53,6 +54,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...scheduleOfSnapshotPaths(services),
     ...toolPaths(),
     ...wrappingPaths(services),
+    mfaValidatePath(services),
     ...lockedUserPaths(services),
     ...leasePaths(services),
     ...quotaPaths(services),

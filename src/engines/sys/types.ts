@@ -148,7 +148,7 @@ export interface SystemServices {
   /** Absent where nothing is sealed (doubles in tests): then no namespace has a seal of its own. */
   readonly namespaceSeals?: NamespaceSeals
   /** Whose aliases go with the mount that they belong to. */
-  readonly identity: Pick<IdentityStore, 'dropMount' | 'list'>
+  readonly identity: Pick<IdentityStore, 'dropMount' | 'list' | 'mfa'>
   readonly tokens: SystemTokens
   readonly wrapping: Wrapping
   readonly lockout: UserLockout

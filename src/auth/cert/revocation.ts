@@ -1,0 +1,191 @@
+/** Whether a certificate of a path was revoked: by lists that the mount was given (or their addresses), and by asking its authority (OCSP). */
+import { createHash } from 'node:crypto'
+import * as pkijs from 'pkijs'
+import type { Clock } from '#base/clock.ts'
+import { HoldfastError } from '#base/errors.ts'
+import { BoundedLru } from '#base/lru.ts'
+import { away, type Outside } from '../outside.ts'
+import type { Path } from './chain.ts'
+import type { Certificate } from './x509.ts'
+
+/** How long a list from an address is believed, whatever it says of its next issue. */
+const listKeptMsMax = 3_600_000
+const listsKeptMax = 64
+/** Answers of responders kept, by certificate. */
+const answersKeptMax = 10_000
+const answerKeptMsMax = 3_600_000
+/** A responder's clock is not ours. */
+const skewMs = 300_000
+const listProvider = 'the address of a revocation list'
+const ocspProvider = 'the OCSP responder'
+
+const revoked = (): HoldfastError => new HoldfastError('ERR_BAD_CREDENTIALS', 'certificate has been revoked')
+
+/** @throws ERR_BAD_REQUEST for what is no list. */
+export function parseCrl(bytes: Uint8Array): pkijs.CertificateRevocationList {
+  try {
+    return pkijs.CertificateRevocationList.fromBER(bytes as Uint8Array<ArrayBuffer>)
+  } catch {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'crl expected a certificate revocation list (PEM or DER), got something else')
+  }
+}
+
+/** PEM or DER; a list that was fetched may be either. */
+export function crlBytes(given: Uint8Array): Uint8Array {
+  const text = Buffer.from(given).toString('latin1')
+  const block = /-----BEGIN X509 CRL-----([\sA-Za-z0-9+/=]+)-----END X509 CRL-----/.exec(text)
+  return block === null ? given : Buffer.from(block[1]!.replaceAll(/\s/g, ''), 'base64')
+}
+
+export interface StoredCrl {
+  readonly version: number
+  /** DER, base64; '': it is fetched from `url`. */
+  readonly der: string
+  readonly url: string
+}
+
+export interface OcspRules {
+  readonly servers: readonly string[]
+  readonly caPem: string
+  readonly extraCas: readonly Certificate[]
+  readonly failOpen: boolean
+  readonly thisUpdateMaxAgeSeconds: number
+}
+
+export class Revocation {
+  readonly #outside: Outside
+  readonly #clock: Clock
+  readonly #lists = new BoundedLru<string, { readonly list: pkijs.CertificateRevocationList; readonly untilMs: number }>({
+    weightMax: listsKeptMax,
+  })
+  readonly #answers = new BoundedLru<string, { readonly good: boolean; readonly untilMs: number }>({ weightMax: answersKeptMax })
+
+  constructor(outside: Outside, clock: Clock) {
+    this.#outside = outside
+    this.#clock = clock
+  }
+
+  /** @throws ERR_BAD_CREDENTIALS for a path with a revoked certificate, or a list that its issuer did not sign; ERR_UPSTREAM. */
+  async checkLists({ certificates }: Path, stored: readonly StoredCrl[]): Promise<void> {
+    for (const each of stored) {
+      const list = await this.#list(each)
+      for (const [at, certificate] of certificates.entries()) {
+        if (!list.issuer.isEqual(certificate.pki.issuer)) continue
+        const issuer = certificates[at + 1] ?? certificate
+        if (!list.isCertificateRevoked(certificate.pki)) continue
+        // Somebody of the same name may have another list: what revokes must be the issuer's own word, unless an operator laid it down.
+        if (each.url === '' || (await list.verify({ issuerCertificate: issuer.pki }).catch(() => false))) throw revoked()
+        throw new HoldfastError('ERR_BAD_CREDENTIALS', 'a revocation list names the certificate, but is not signed by its issuer')
+      }
+    }
+  }
+
+  /** @throws ERR_UPSTREAM when an address has none. */
+  async #list({ der, url }: StoredCrl): Promise<pkijs.CertificateRevocationList> {
+    const key = url === '' ? createHash('sha256').update(der).digest('hex') : url
+    const kept = this.#lists.get(key)
+    const nowMs = this.#clock.nowMs()
+    if (kept !== undefined && kept.untilMs > nowMs) return kept.list
+    const list = url === '' ? parseCrl(Buffer.from(der, 'base64')) : await this.fetchList(url)
+    const untilMs = url === '' ? Infinity : Math.min(list.nextUpdate?.value.getTime() ?? Infinity, nowMs + listKeptMsMax)
+    this.#lists.set(key, { list, untilMs })
+    return list
+  }
+
+  /** @throws ERR_UPSTREAM. */
+  async fetchList(url: string): Promise<pkijs.CertificateRevocationList> {
+    const { status, bytes } = await this.#outside.web(listProvider, { url, caPem: '' })
+    if (status !== 200) throw away(listProvider, `status ${status}`)
+    try {
+      return parseCrl(crlBytes(bytes))
+    } catch {
+      throw away(listProvider, 'something that is no list')
+    }
+  }
+
+  /** Asks about the client's certificate. @throws ERR_BAD_CREDENTIALS; ERR_UPSTREAM when nobody knows, unless the rules let that pass. */
+  async checkOcsp({ certificates }: Path, rules: OcspRules): Promise<void> {
+    const [leaf, issuer] = certificates
+    // Trusted itself: it has no issuer that could take it back.
+    if (leaf === undefined || issuer === undefined) return
+    const kept = this.#answers.get(leaf.keyHash + leaf.serial)
+    if (kept !== undefined && kept.untilMs > this.#clock.nowMs()) {
+      if (!kept.good) throw revoked()
+      return
+    }
+    const servers = rules.servers.length > 0 ? rules.servers : respondersOf(leaf)
+    let last: unknown = away(ocspProvider, 'no address of one in certificate or configuration')
+    for (const url of servers) {
+      try {
+        const answer = await this.#ask(url, leaf, issuer, rules)
+        this.#answers.set(leaf.keyHash + leaf.serial, answer)
+        if (answer.good) return
+        throw revoked()
+      } catch (error) {
+        if (error instanceof HoldfastError && error.code === 'ERR_BAD_CREDENTIALS') throw error
+        last = error
+      }
+    }
+    if (!rules.failOpen) throw last
+  }
+
+  async #ask(url: string, leaf: Certificate, issuer: Certificate, rules: OcspRules): Promise<{ good: boolean; untilMs: number }> {
+    const request = new pkijs.OCSPRequest()
+    await request.createForCertificate(leaf.pki, { hashAlgorithm: 'SHA-1', issuerCertificate: issuer.pki })
+    const body = Buffer.from(request.toSchema(true).toBER(false))
+    const headers = { 'content-type': 'application/ocsp-request', accept: 'application/ocsp-response' }
+    const { status, bytes } = await this.#outside.web(ocspProvider, { url, method: 'POST', headers, body, caPem: rules.caPem })
+    if (status !== 200) throw away(ocspProvider, `status ${status}`)
+    return this.#verdict(basicOf(bytes), leaf, issuer, rules)
+  }
+
+  async #verdict(
+    basic: pkijs.BasicOCSPResponse,
+    leaf: Certificate,
+    issuer: Certificate,
+    rules: OcspRules,
+  ): Promise<{ good: boolean; untilMs: number }> {
+    const trustedCerts = [issuer, ...rules.extraCas].map(({ pki }) => pki)
+    const signed = await basic
+      .verify({ trustedCerts, issuerCertificate: issuer.pki } as Parameters<typeof basic.verify>[0])
+      .catch(() => false)
+    if (!signed) throw away(ocspProvider, 'an answer that its authority did not sign')
+    const { isForCertificate, status } = await basic.getCertificateStatus(leaf.pki, issuer.pki)
+    const nowMs = this.#clock.nowMs()
+    const [single] = basic.tbsResponseData.responses
+    if (!isForCertificate || single === undefined || basic.tbsResponseData.responses.length !== 1)
+      throw away(ocspProvider, 'an answer about another certificate')
+    const thisMs = single.thisUpdate.getTime()
+    const nextMs = single.nextUpdate?.getTime() ?? thisMs + answerKeptMsMax
+    const maxAgeMs = rules.thisUpdateMaxAgeSeconds * 1_000
+    // An old answer says what was so before it was revoked.
+    if (thisMs > nowMs + skewMs || nextMs < nowMs - skewMs || (maxAgeMs > 0 && nowMs - thisMs > maxAgeMs + skewMs))
+      throw away(ocspProvider, 'an answer of another time')
+    if (status === 2) throw away(ocspProvider, 'the answer that it does not know the certificate')
+    return { good: status === 0, untilMs: Math.min(nextMs, nowMs + answerKeptMsMax) }
+  }
+}
+
+function basicOf(bytes: Uint8Array): pkijs.BasicOCSPResponse {
+  try {
+    const response = pkijs.OCSPResponse.fromBER(bytes as Uint8Array<ArrayBuffer>)
+    if (response.responseStatus.valueBlock.valueDec === 0 && response.responseBytes !== undefined)
+      return pkijs.BasicOCSPResponse.fromBER(response.responseBytes.response.valueBlock.valueHexView)
+  } catch {
+    // As below.
+  }
+  throw away(ocspProvider, 'something that is no answer')
+}
+
+const ocspMethod = '1.3.6.1.5.5.7.48.1'
+const serversMax = 4
+
+/** From the certificate's Authority Information Access. */
+function respondersOf({ pki }: Certificate): string[] {
+  const found = pki.extensions?.find(({ extnID }) => extnID === '1.3.6.1.5.5.7.1.1')?.parsedValue as pkijs.InfoAccess | undefined
+  return (found?.accessDescriptions ?? [])
+    .filter(({ accessMethod }) => accessMethod === ocspMethod)
+    .map(({ accessLocation }) => String(accessLocation.value as unknown))
+    .filter((url) => /^https?:\/\//.test(url))
+    .slice(0, serversMax)
+}

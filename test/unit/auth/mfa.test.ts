@@ -1,0 +1,221 @@
+import { TOTP, URI } from 'otpauth'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { openHouse, type HouseNode } from '#test/support/core-house.ts'
+
+let house: Awaited<ReturnType<typeof openHouse>>
+let node: HouseNode
+let method: string
+let accessor: string
+let entity: string
+let totp: TOTP
+
+beforeEach(async () => {
+  house = await openHouse()
+  node = house.node
+  await node.write('sys/auth/userpass', { type: 'userpass' })
+  accessor = (await node.read('sys/auth')).body.data['userpass/'].accessor
+  await node.write('auth/userpass/users/alice', { password: 'right', token_policies: ['app'], token_ttl: '1h' })
+  entity = (await login()).body.auth.entity_id
+  method = (await node.write('identity/mfa/method/totp', { issuer: 'Holdfast', method_name: 'App' })).body.data.method_id
+  totp = await enrol()
+})
+
+const login = (over: object = {}, password = 'right') =>
+  node.ask({ operation: 'update', method: 'POST', path: 'auth/userpass/login/alice', token: null, body: { password }, ...over })
+const enforce = (name: string, body: object) => node.write(`identity/mfa/login-enforcement/${name}`, { mfa_method_ids: [method], ...body })
+async function enrol(): Promise<TOTP> {
+  const { url } = (await node.write('identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: entity, force: true })).body
+    .data
+  return URI.parse(url) as TOTP
+}
+const code = (): string => totp.generate({ timestamp: house.clock.nowMs() })
+const validate = (id: string, given: unknown, over: object = {}) =>
+  node.ask({
+    operation: 'update',
+    method: 'POST',
+    path: 'sys/mfa/validate',
+    token: null,
+    body: { mfa_request_id: id, mfa_payload: given },
+    ...over,
+  })
+const begin = async (): Promise<string> => (await login()).body.auth.mfa_requirement.mfa_request_id
+const nextStep = (): void => house.clock.advance(30_000)
+const wrongCode = (): string => String((Number(code()) + 1) % 1_000_000).padStart(6, '0')
+
+describe('a login that needs a second factor', () => {
+  beforeEach(() => enforce('staff', { auth_method_accessors: [accessor] }))
+
+  test('answers what it needs and no token, and ends with a code', async () => {
+    const { status, body } = await login()
+    expect(status).toBe(200)
+    expect(body.auth).toMatchObject({ client_token: '', accessor: '', policies: [], entity_id: entity })
+    const { mfa_request_id: id, mfa_constraints: constraints } = body.auth.mfa_requirement
+    expect(constraints).toEqual({ staff: { any: [{ type: 'totp', id: method, uses_passcode: true, name: 'app' }] } })
+    const done = await validate(id, { [method]: [code()] })
+    expect([done.status, done.body.auth]).toEqual([
+      200,
+      expect.objectContaining({ policies: ['app', 'default'], lease_duration: 3_600, mfa_requirement: null }),
+    ])
+    const { data } = (await node.read('auth/token/lookup-self', done.body.auth.client_token)).body
+    expect(data).toMatchObject({ display_name: 'userpass-alice', path: 'auth/userpass/login/alice', entity_id: entity })
+    // Once.
+    nextStep()
+    expect((await validate(id, { [method]: [code()] })).body.errors).toEqual(['invalid request ID'])
+  })
+
+  test('or with a code in its header, by id or by name', async () => {
+    for (const name of [method, 'app']) {
+      nextStep()
+      const { body } = await login({ headers: { 'x-vault-mfa': `${name}:${code()}` } })
+      expect(body.auth.client_token).toMatch(/^s\./)
+    }
+    nextStep()
+    expect((await login({ headers: { 'x-vault-mfa': `${method}:${wrongCode()}` } })).body).toEqual({ errors: ['permission denied'] })
+    expect((await login({ headers: { 'x-vault-mfa': '' } })).status).toBe(403)
+  })
+
+  test('CVE-2025-6014, CVE-2025-6015: a code is taken once, and in one spelling', async () => {
+    const given = code()
+    for (const odd of [
+      ` ${given}`,
+      `${given} `,
+      `${given}\n`,
+      `\u00a0${given}`,
+      given.replace(/./, (digit) => String.fromCharCode(0xff10 + Number(digit))),
+      `0${given}`,
+    ])
+      expect((await validate(await begin(), { [method]: [odd] })).status).toBe(403)
+    await node.write(`identity/mfa/method/totp/${method}`, { max_validation_attempts: 100 })
+    expect((await validate(await begin(), { [method]: [given] })).status).toBe(200)
+    for (const again of [given, ` ${given}`]) expect((await validate(await begin(), { [method]: [again] })).status).toBe(403)
+    expect((await login({ headers: { 'x-vault-mfa': `${method}:${given}` } })).status).toBe(403)
+    nextStep()
+    const later = code()
+    expect((await validate(await begin(), { [method]: later })).status).toBe(200)
+    // Nor one from before it, though the clock may differ by a step.
+    expect((await validate(await begin(), { [method]: [given] })).status).toBe(403)
+  })
+
+  test('of two at once with one code, one is let in', async () => {
+    const ids = [await begin(), await begin()]
+    const given = code()
+    const answers = await Promise.all(ids.map((id) => validate(id, { [method]: [given] })))
+    expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 403])
+  })
+
+  test('wrong codes count, and after five of them none is taken for a while', async () => {
+    const id = await begin()
+    for (let round = 0; round < 5; round += 1) expect((await validate(id, { [method]: [wrongCode()] })).body.errors[0]).toContain(method)
+    expect((await validate(id, { [method]: [code()] })).body.errors[0]).toContain('maximum TOTP validation attempts 5')
+    expect((await login({ headers: { 'x-vault-mfa': `${method}:${code()}` } })).status).toBe(403)
+    house.clock.advance(300_000)
+    expect((await validate(await begin(), { [method]: [code()] })).status).toBe(200)
+  })
+
+  test('clocks may differ by one step, not by two', async () => {
+    const ahead = totp.generate({ timestamp: house.clock.nowMs() + 30_000 })
+    const far = totp.generate({ timestamp: house.clock.nowMs() + 60_000 })
+    expect((await validate(await begin(), { [method]: [far] })).status).toBe(403)
+    expect((await validate(await begin(), { [method]: [ahead] })).status).toBe(200)
+  })
+
+  test('waits five minutes, for the same address, and not for a method that was unmounted', async () => {
+    const late = await begin()
+    expect((await validate(late, { [method]: [code()] }, { clientAddress: '10.0.0.1' })).status).toBe(403)
+    house.clock.advance(300_001)
+    expect((await validate(late, { [method]: [code()] })).body.errors).toEqual(['invalid request ID'])
+    const gone = await begin()
+    await node.remove('sys/auth/userpass')
+    expect((await validate(gone, { [method]: [code()] })).status).toBe(400)
+    for (const none of ['', 'x', '../secret', `1-${'a'.repeat(36)}`]) expect((await validate(none, {})).status).toBe(400)
+  })
+
+  test('a wrong password is told before anything of it, and nobody without a secret gets in', async () => {
+    expect((await login({}, 'wrong')).body).toEqual({ errors: ['invalid username or password'] })
+    await node.write('identity/mfa/method/totp/admin-destroy', { method_id: method, entity_id: entity })
+    expect((await validate(await begin(), { [method]: [code()] })).status).toBe(403)
+  })
+
+  test('several enforcements must all be met', async () => {
+    const other = (await node.write('identity/mfa/method/totp', { issuer: 'Other', digits: 8, algorithm: 'SHA256' })).body.data.method_id
+    await node.write('identity/mfa/login-enforcement/more', { mfa_method_ids: [other], identity_entity_ids: [entity] })
+    const { url } = (await node.write('identity/mfa/method/totp/admin-generate', { method_id: other, entity_id: entity })).body.data
+    const second = (URI.parse(url) as TOTP).generate({ timestamp: house.clock.nowMs() })
+    expect(second).toHaveLength(8)
+    const id = await begin()
+    expect((await validate(id, { [other]: [second] })).status).toBe(403)
+    nextStep()
+    expect(
+      (await validate(id, { [method]: [code()], [other]: [(URI.parse(url) as TOTP).generate({ timestamp: house.clock.nowMs() })] })).status,
+    ).toBe(200)
+  })
+})
+
+test('an enforcement is about mounts, types, groups and entities', async () => {
+  const needs = async (): Promise<boolean> => (await login()).body.auth.mfa_requirement !== null
+  expect(await needs()).toBe(false)
+  const group = (await node.write('identity/group', { name: 'staff', member_entity_ids: [entity] })).body.data.id
+  const above = (await node.write('identity/group', { name: 'all', member_group_ids: [group] })).body.data.id
+  for (const [about, fits] of [
+    [{ auth_method_accessors: [accessor] }, true],
+    [{ auth_method_accessors: ['auth_other'] }, false],
+    [{ auth_method_types: ['userpass'] }, true],
+    [{ auth_method_types: ['approle'] }, false],
+    [{ identity_group_ids: [group] }, true],
+    [{ identity_group_ids: [above] }, true],
+    [{ identity_entity_ids: [entity] }, true],
+    [{ identity_entity_ids: ['other'] }, false],
+  ] as const) {
+    expect((await enforce('one', about)).status).toBe(204)
+    expect([about, await needs()]).toEqual([about, fits])
+    await node.remove('identity/mfa/login-enforcement/one')
+  }
+})
+
+test('methods and enforcements are checked, shown, listed; a method in use stays', async () => {
+  const bad: object[] = [
+    { issuer: '' },
+    { digits: 7 },
+    { skew: 2 },
+    { period: 1 },
+    { key_size: 4 },
+    { method_name: 'a b' },
+    { algorithm: 'MD5' },
+    { method_name: 'app' },
+  ]
+  for (const body of bad)
+    expect([body, (await node.write('identity/mfa/method/totp', { issuer: 'X', ...body })).status]).toEqual([body, 400])
+  expect((await enforce('x', {})).status).toBe(400)
+  expect((await node.write('identity/mfa/login-enforcement/x', { mfa_method_ids: ['none'], auth_method_types: 'userpass' })).status).toBe(
+    400,
+  )
+  await enforce('Staff', { auth_method_types: ['approle'] })
+  expect((await node.read('identity/mfa/login-enforcement/staff')).body.data).toMatchObject({
+    mfa_method_ids: [method],
+    auth_method_types: ['approle'],
+  })
+  expect((await node.list('identity/mfa/login-enforcement')).body.data.keys).toEqual(['staff'])
+  expect((await node.list('identity/mfa/method')).body.data.keys).toEqual([method])
+  expect((await node.read(`identity/mfa/method/totp/${method}`)).body.data).toMatchObject({
+    type: 'totp',
+    issuer: 'Holdfast',
+    digits: 6,
+    period: 30,
+  })
+  expect((await node.read(`identity/mfa/method/${method}`)).body.data.name).toBe('app')
+  expect((await node.remove(`identity/mfa/method/totp/${method}`)).status).toBe(400)
+  await node.remove('identity/mfa/login-enforcement/staff')
+  expect((await node.remove(`identity/mfa/method/totp/${method}`)).status).toBe(204)
+  expect((await node.list('identity/mfa/method')).status).toBe(404)
+})
+
+test('who has a token can get a secret for itself, once', async () => {
+  await node.write('sys/policies/acl/app', { policy: 'path "identity/mfa/method/totp/generate" { capabilities = ["update"] }' })
+  const { client_token } = (await login()).body.auth
+  const generate = () => node.write('identity/mfa/method/totp/generate', { method_id: method }, client_token)
+  expect((await generate()).body.warnings).toEqual(['Entity already has a secret for MFA method'])
+  await node.write('identity/mfa/method/totp/admin-destroy', { method_id: method, entity_id: entity })
+  const { url } = (await generate()).body.data
+  expect(url).toMatch(/^otpauth:\/\/totp\/Holdfast:/)
+  expect((await node.write('identity/mfa/method/totp/generate', { method_id: method })).status).toBe(400)
+})
