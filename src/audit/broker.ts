@@ -13,7 +13,7 @@ import { createValueHasher, deriveKey, saltLabel } from './hashing.ts'
 import type { ValueHasher } from './hashing.ts'
 import { Lane } from './lane.ts'
 import type { LaneStatus } from './lane.ts'
-import type { AuditBroker, AuditRecord, AuditSink, DeviceFormat, LaneHead, NonHmacKeys } from './types.ts'
+import type { AuditBroker, AuditRecord, AuditSink, DeviceFormat, HeaderRules, LaneHead, NonHmacKeys } from './types.ts'
 
 const writeMsDefault = 5_000
 const devicesMax = 16
@@ -50,6 +50,8 @@ export interface ManagedAuditBroker extends AuditBroker {
   /** `listener` hears that a file was rotated away: its end should be anchored soon. At most one. */
   onRotated(listener: () => void): void
   has(name: string): boolean
+  /** Which request headers records hold from now on. */
+  setHeaders(rules: HeaderRules): void
   /** What a device would write for a value: for sys/audit-hash. @throws ERR_BAD_REQUEST (no such device), ERR_SEALED. */
   hashValue(name: string, value: string): string
   status(): Readonly<Record<string, LaneStatus>>
@@ -69,6 +71,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   const devices = new Map<string, Device>()
   let key: Uint8Array | null = null
   let rotated = (): void => {}
+  let headers: HeaderRules = new Map()
 
   const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
   const newMemo = (): FormatMemo => ({ data: new WeakMap() })
@@ -100,7 +103,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
 
   function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
     const { prefix } = device.format
-    const text = formatRecord(record, nonHmac, device.hasher, device.memo, device.format)
+    const text = formatRecord(record, nonHmac, device.hasher, device.memo, device.format, headers)
     return device.lane.append(prefix === '' ? text : prefix + text).catch((error: unknown) => {
       warn(device, error)
       throw error
@@ -150,6 +153,9 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
       rotated = listener
     },
     has: (name) => devices.has(name),
+    setHeaders(rules) {
+      headers = rules
+    },
     hashValue(name, value) {
       const device = devices.get(name)
       if (!device) throw new HoldfastError('ERR_BAD_REQUEST', `unknown audit backend ${JSON.stringify(name)}`)

@@ -53,7 +53,7 @@ export async function storeDevice(transaction: Transaction, name: string, device
   if (there.has(name)) throw new HoldfastError('ERR_BAD_REQUEST', `path already in use at ${name}/`)
   if (there.size >= devicesMax) throw new HoldfastError('ERR_BAD_REQUEST', `audit devices expected at most ${devicesMax}, got more`)
   transaction.put(auditSection, devicePath(name), encoded(device))
-  touch(transaction, device.id)
+  touchDevices(transaction, device.id)
 }
 
 /** False when there is none of that name and id. */
@@ -62,9 +62,9 @@ export async function dropDevice(transaction: Transaction, name: string, disabli
   if (there === null || there.id !== disabling.id) return false
   transaction.delete(auditSection, devicePath(name))
   transaction.put(auditSection, gonePath(name), encoded(disabling))
-  touch(transaction, `${disabling.id} gone`)
+  touchDevices(transaction, `${disabling.id} gone`)
   return true
 }
 
 /** Ids are used once: no two states have the same mark. */
-const touch = (transaction: Transaction, what: string): void => transaction.put(auditSection, markPath, Buffer.from(what))
+export const touchDevices = (transaction: Transaction, what: string): void => transaction.put(auditSection, markPath, Buffer.from(what))

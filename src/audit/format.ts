@@ -5,7 +5,8 @@
  * field by field. A hashed copy goes to one JSON.stringify: putting the text together by hand cost four times as much.
  */
 import { isExactNumber } from '#base/exact-json.ts'
-import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, NonHmacKeys } from './types.ts'
+import { errorWithout } from './error-text.ts'
+import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, HeaderRules, NonHmacKeys } from './types.ts'
 import type { ValueHasher } from './hashing.ts'
 
 /** Nesting beyond it is cut: the listener admits less, this is for answers. */
@@ -25,21 +26,26 @@ export function formatRecord(
   hasher: ValueHasher,
   memo: FormatMemo,
   format: DeviceFormat = plainFormat,
+  rules: HeaderRules = noHeaders,
 ): string {
   const { time, type, auth, request, response, error } = record
-  if (format.logRaw) return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request, response, error })).slice(0, -1)
+  if (format.logRaw) {
+    const raw = { ...request, headers: headersOf(request, rules, null) }
+    return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request: raw, response, error })).slice(0, -1)
+  }
   const secretsOf = (names: Secrets): readonly string[] => (format.hmacAccessor ? names.all : names.tokens)
   const copy = {
     time,
     type,
     auth: auth === null ? undefined : withHashed(auth, secretsOf(authSecrets), hasher),
-    request: hashedRequest(request, nonHmac.request, hasher, memo, secretsOf(requestSecrets)),
+    request: hashedRequest(request, nonHmac.request, hasher, memo, secretsOf(requestSecrets), rules),
     response: response === undefined ? undefined : hashedResponse(response, nonHmac.response, hasher, format, secretsOf),
-    error,
+    error: error === undefined ? undefined : errorWithout(error, request, nonHmac.request, hasher),
   }
   return JSON.stringify(copy).slice(0, -1)
 }
 
+const noHeaders: HeaderRules = new Map()
 export const plainFormat: DeviceFormat = { logRaw: false, hmacAccessor: true, elideLists: false, prefix: '' }
 
 interface Secrets {
@@ -70,12 +76,26 @@ function hashedRequest(
   hasher: ValueHasher,
   memo: FormatMemo,
   secrets: readonly string[],
+  rules: HeaderRules,
 ): Copy {
   const copy = withHashed(request, secrets, hasher)
   if (request.data !== undefined) copy.data = remembered(request.data, nonHmac, hasher, memo)
   if (request.query !== undefined) copy.query = hashedData(request.query, nonHmac, hasher)
-  if (request.headers !== undefined) copy.headers = hashedData(request.headers, nonHmac, hasher)
+  if (request.headers !== undefined) copy.headers = headersOf(request, rules, hasher)
   return copy
+}
+
+/** Those that the rules name, each as a list, as the field's tools know it; undefined when there are none. `hasher` null: in the clear. */
+function headersOf({ headers }: AuditRequest, rules: HeaderRules, hasher: ValueHasher | null): Copy | undefined {
+  if (headers === undefined || rules.size === 0) return undefined
+  let found: Copy | undefined
+  for (const [name, hmac] of rules) {
+    if (!Object.hasOwn(headers, name)) continue
+    const values = [headers[name]!].flat()
+    found ??= {}
+    found[name] = hmac && hasher !== null ? values.map((value) => hasher.hash(value)) : values
+  }
+  return found
 }
 
 function hashedResponse(

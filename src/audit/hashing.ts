@@ -16,7 +16,10 @@ export interface ValueHasher {
 
 export function createValueHasher(salt: HmacKey): ValueHasher {
   const memo = new Map<string, string>()
-  const hash = (value: string | Uint8Array): string => `hmac-sha256:${salt.hex(value)}`
+  const hashAny = (value: string | Uint8Array): string => `hmac-sha256:${salt.hex(value)}`
+  // In every answer of kv: what is not set.
+  let ofNothing: string | null = null
+  const hash = (value: string | Uint8Array): string => (value === '' ? (ofNothing ??= hashAny('')) : hashAny(value))
   return {
     hash,
     hashOften(value) {

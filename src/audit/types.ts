@@ -36,7 +36,8 @@ export interface AuditRequest {
   readonly remote_address: string
   readonly remote_port?: number
   readonly wrap_ttl?: number
-  readonly headers?: Readonly<Record<string, readonly string[]>>
+  /** All of them: a record holds those that the rules name. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>
   readonly forwarded_from?: string
   readonly forwarded_to?: string
   /** X-Holdfast-Request-Id. */
@@ -95,6 +96,9 @@ export interface AuditSink {
   /** `listener` hears when the sink has begun another file by itself. At most one. */
   onRotated?(listener: () => void): void
 }
+
+/** Headers that records hold, by their names in lower case: whether the value is hashed. */
+export type HeaderRules = ReadonlyMap<string, boolean>
 
 /** How one device records; every node has it alike. */
 export interface DeviceFormat {

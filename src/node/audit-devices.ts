@@ -7,6 +7,7 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve, sep } from 'node:path'
 import type { ManagedAuditBroker } from '#audit/broker.ts'
 import { devicesMark, disablingOf, dropDevice, storeDevice, storedDevices, type Disabling, type StoredDevice } from '#audit/device-store.ts'
+import { auditedHeaders } from '#audit/header-store.ts'
 import { openSink, type SinkDeps } from '#audit/sinks/open.ts'
 import type { DeviceSettings } from '#audit/sinks/settings.ts'
 import type { AuditRecord, AuditSink, DeviceFormat } from '#audit/types.ts'
@@ -164,6 +165,7 @@ export class AuditDevices {
     if (!again && (mark === this.#mark || (mark !== null && this.#mark !== null && Buffer.compare(mark, this.#mark) === 0))) return
     const stored = await storedDevices(view)
     this.#failedMs = null
+    this.#options.audit.setHeaders(await auditedHeaders(view))
     for (const [name, id] of this.#open) if (stored.get(name)?.id !== id) await this.#end(view, name, id)
     for (const [name, device] of stored) if (!this.#open.has(name)) await this.#begin(name, device)
     this.#mark = mark === null ? null : Uint8Array.from(mark)

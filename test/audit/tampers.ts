@@ -4,7 +4,7 @@
  *   node test/audit/tampers.ts [COUNT] [UNTOUCHED] [SEED] [OUT.json]
  */
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -54,7 +54,6 @@ export async function makeScene(random: Random, rotation: boolean): Promise<Scen
 /** Writes files into `folder`, and lets the product look at them. File names in the verdict are bare again. */
 export async function productVerdict(folder: string, files: ReadonlyMap<string, Buffer>, proof: ProofFile): Promise<Verdict> {
   rmSync(folder, { recursive: true, force: true })
-  const { mkdirSync } = await import('node:fs')
   mkdirSync(folder)
   for (const [file, bytes] of files) writeFileSync(join(folder, file), bytes)
   const verdict = await verifyFiles(
@@ -167,7 +166,10 @@ async function main(): Promise<void> {
       tally.failures.push(`false alarm: ${JSON.stringify({ ...verdict, files: undefined })}`)
     }
   }
-  while (tally.tampers < count) {
+  // Whoever has waited long enough is told what was found so far.
+  let told = false
+  process.once('SIGTERM', () => (told = true))
+  while (tally.tampers < count && !told) {
     if (tally.tampers % 50 === 0) scene = await makeScene(random, (tally.tampers / 50) % 2 === 0)
     if (await tryOne(scene, random, folder, tally, scene.name)) kinds[scene.name as keyof typeof kinds] += 1
   }

@@ -2,10 +2,12 @@
  * Audit devices: those of each node's configuration, and, where that allows it, those that this API enables on all nodes. A device that an API call could
  * point anywhere would write files as the server (CVE-2025-6000): files lie below one folder that the configuration names.
  */
+import { auditedHeaders, setAuditedHeader } from '#audit/header-store.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { scopeOf } from '#core/scope.ts'
+import { randomUuid, type RandomSource } from '#base/random.ts'
+import { scopeOf, transactionOf } from '#core/scope.ts'
 import type { HandlerContext, PathDef } from '#core/types.ts'
-import { answer, effects, field, inPath, optional, path, reads, text } from './table.ts'
+import { answer, effects, field, flag, inPath, optional, path, reads, text, writes } from './table.ts'
 import type { AuditAsked, SystemServices } from './types.ts'
 
 const nameOf = (context: HandlerContext): string => text(context, 'path').replaceAll(/^\/+|\/+$/g, '')
@@ -29,7 +31,7 @@ function optionsOf(context: HandlerContext): Record<string, string> {
   )
 }
 
-export function auditPaths({ auditDevices, auditHash, auditProof, auditEnable, auditDisable }: SystemServices): PathDef[] {
+export function auditPaths({ auditDevices, auditHash, auditProof, auditEnable, auditDisable, random }: SystemServices): PathDef[] {
   const pathField = { path: inPath('Its name.') }
   return [
     path(
@@ -98,6 +100,51 @@ export function auditPaths({ auditDevices, auditHash, auditProof, auditEnable, a
         }),
       },
       'Signed anchors of every lane, and the MAC keys of epochs that anchors have closed. Nothing in it can forge a record.',
+    ),
+    ...headerPaths(random),
+  ]
+}
+
+/** Which request headers the records hold. */
+function headerPaths(random: RandomSource): PathDef[] {
+  const nameIn = (context: HandlerContext): string => text(context, 'name').toLowerCase()
+  return [
+    path(
+      'config/auditing/request-headers',
+      'Request headers that records hold.',
+      { injected: true, sudo: true, rootNamespaceOnly: true },
+      {
+        read: reads('List', async (context) => {
+          const rules = await auditedHeaders(scopeOf(context).view)
+          return answer({ headers: Object.fromEntries([...rules].map(([name, hmac]) => [name, { hmac }])) })
+        }),
+      },
+    ),
+    path(
+      'config/auditing/request-headers/:name',
+      'One of them.',
+      {
+        injected: true,
+        sudo: true,
+        rootNamespaceOnly: true,
+        fields: { name: inPath('Of the header, in any case.'), hmac: field('bool', 'Record a hash of its value.') },
+      },
+      {
+        read: reads('Read', async (context) => {
+          const hmac = (await auditedHeaders(scopeOf(context).view)).get(nameIn(context))
+          if (hmac === undefined) throw new HoldfastError('ERR_BAD_REQUEST', 'Could not find header in config')
+          return answer({ [nameIn(context)]: { hmac } })
+        }),
+        update: writes('Record it', async (context) => {
+          await setAuditedHeader(transactionOf(context), nameIn(context), flag(context, 'hmac'), randomUuid(random))
+          return null
+        }),
+        delete: writes('Record it no more', async (context) => {
+          await setAuditedHeader(transactionOf(context), nameIn(context), null, randomUuid(random))
+          return null
+        }),
+      },
+      'Authorization, cookies and tokens are recorded as hashes only.',
     ),
   ]
 }

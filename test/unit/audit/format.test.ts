@@ -1,16 +1,27 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
-import { formatRecord } from '#audit/format.ts'
+import { formatRecord, plainFormat } from '#audit/format.ts'
 import { createValueHasher, deriveKey } from '#audit/hashing.ts'
 import { HmacKey } from '#audit/hmac.ts'
-import type { AuditRecord, NonHmacKeys } from '#audit/types.ts'
+import type { AuditRecord, DeviceFormat, NonHmacKeys } from '#audit/types.ts'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { bytesOf, vectorSources } from '#test/support/vectors.ts'
 import { none, record } from './helpers.ts'
 
 const hasher = createValueHasher(deriveKey(Buffer.alloc(32, 7), 'test'))
-const format = (of: AuditRecord, keys: NonHmacKeys = none): string => `${formatRecord(of, keys, hasher, { data: new WeakMap() })}}`
+const format = (of: AuditRecord, keys: NonHmacKeys = none): string =>
+  `${formatRecord(
+    of,
+    keys,
+    hasher,
+    { data: new WeakMap() },
+    plainFormat,
+    new Map([
+      ['x-a', true],
+      ['h', true],
+    ]),
+  )}}`
 const parsed = (of: AuditRecord, keys?: NonHmacKeys) => JSON.parse(format(of, keys))
 
 describe('HmacKey', () => {
@@ -90,6 +101,48 @@ describe('a record', () => {
       error: 'no',
     })
     expect(h('eve')).toMatch(/^hmac-sha256:[0-9a-f]{64}$/)
+  })
+
+  test('holds the headers that the rules name, and no others', () => {
+    const request = { ...record('').request, headers: { 'x-a': 'one', 'x-b': 'two', 'x-c': 'three' } }
+    const rules = new Map([
+      ['x-a', true],
+      ['x-b', false],
+    ])
+    const withRules = (format = plainFormat): Record<string, unknown> =>
+      JSON.parse(`${formatRecord(record('', { request }), none, hasher, { data: new WeakMap() }, format, rules)}}`).request
+    expect(withRules().headers).toEqual({ 'x-a': [hasher.hash('one')], 'x-b': ['two'] })
+    expect(withRules({ ...plainFormat, logRaw: true }).headers).toEqual({ 'x-a': ['one'], 'x-b': ['two'] })
+    expect(formatRecord(record('', { request }), none, hasher, { data: new WeakMap() })).not.toContain('headers')
+  })
+
+  test('raw, with accessors, with lists by their length: as the device is told', () => {
+    const of = record('', {
+      response: {
+        data: { keys: ['a', 'b'], key_info: { a: {}, b: {} }, big: 10n, bytes: Buffer.from('x') },
+        wrap_info: { token: 'hvs.w', accessor: 'wa' },
+      },
+    })
+    const as = (more: Partial<DeviceFormat>) =>
+      JSON.parse(`${formatRecord(of, none, hasher, { data: new WeakMap() }, { ...plainFormat, ...more })}}`)
+    expect(as({ logRaw: true })).toMatchObject({
+      auth: { client_token: 's.tokentokentokentokentoke', accessor: 'acc' },
+      response: { data: { keys: ['a', 'b'], big: '10', bytes: 'eA==' } },
+    })
+    expect(as({ hmacAccessor: false })).toMatchObject({
+      auth: { client_token: hasher.hash('s.tokentokentokentokentoke'), accessor: 'acc' },
+      response: { wrap_info: { token: hasher.hash('hvs.w'), accessor: 'wa' } },
+    })
+    expect(as({ elideLists: true }).response.data).toMatchObject({ keys: 2, key_info: 2 })
+  })
+
+  test('an error quotes no value of the request, wherever somebody put it', () => {
+    const error = 'type expected one of a, got "hunter2"; and Correct-Horse-Battery; policy "shown-one"; role "upper"'
+    const data = { type: 'hunter2', deep: [{ x: 'Correct-Horse-Battery' }], policy: 'shown-one', role: 'UPPER', short: 'a' }
+    const { error: text } = parsed(record('', { error, request: { ...record('').request, data } }), { request: ['policy'], response: [] })
+    expect(text).toBe(
+      `type expected one of a, got "${hasher.hash('hunter2')}"; and ${hasher.hash('Correct-Horse-Battery')}; policy "shown-one"; role "${hasher.hash('upper')}"`,
+    )
   })
 
   test('is one line, whatever is in it', () => {

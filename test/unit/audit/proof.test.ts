@@ -207,17 +207,17 @@ describe('anchors', () => {
   })
 })
 
-test('300 random tampers: each up to the last anchor is found, and another verifier agrees', async () => {
+test('200 random tampers: each up to the last anchor is found, and another verifier agrees', async () => {
   const random = seeded(20_260_801)
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-tampers-'))
   const tally = newTally()
-  while (tally.tampers < 300) {
+  while (tally.tampers < 200) {
     const scene = await makeScene(random, tally.tampers % 2 === 0)
     expect(slowVerify(scene.files, scene.proof)).toBeNull()
     for (let i = 0; i < 20; i += 1) await tryOne(scene, random, join(folder, 'files'), tally, scene.name)
   }
   rmSync(folder, { recursive: true })
   expect(tally).toMatchObject({ missed: 0, disagreements: 0 })
-  expect(tally.found).toBeGreaterThan(150)
+  expect(tally.found).toBeGreaterThan(100)
   expect(tally.named / tally.found).toBeGreaterThan(0.97)
-})
+}, 120_000)

@@ -19,7 +19,6 @@ import { none, record } from './helpers.ts'
 const cleanups: (() => void)[] = []
 afterEach(() => cleanups.splice(0).forEach((clean) => clean()))
 
-
 const deps = (more: Partial<SinkDeps> = {}): SinkDeps => ({
   clock: systemClock,
   log: silentLogger,

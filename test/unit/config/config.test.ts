@@ -141,7 +141,7 @@ storage "raft" {
 }
 storage "consul" {}
 seal "awskmss" {}
-audit "syslog" "s" {}
+audit "email" "s" {}
 default_lease_ttl = "1000h"
 `
   const found = mistakes(text)
@@ -160,7 +160,7 @@ default_lease_ttl = "1000h"
     /^server\.hcl:14: storage\.raft\.retry_join\.auto_join: expected nothing here, got a value \(name one retry_join block/,
     /^server\.hcl:17: storage\.consul: expected storage "raft", got "consul" \(each node holds the data itself/,
     /^server\.hcl:18: seal: expected one of shamir, .*, got "awskmss" \(did you mean "awskms"\?\)$/,
-    /^server\.hcl:19: audit: expected one of file, got "syslog"/,
+    /^server\.hcl:19: audit: expected one of file, stdout, socket, syslog, http, got "email"/,
     /^server\.hcl:20: default_lease_ttl: expected at most max_lease_ttl, got more$/,
   ]
   for (const pattern of expected)

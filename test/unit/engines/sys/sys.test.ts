@@ -256,9 +256,22 @@ describe('policies', () => {
 })
 
 describe('the rest of sys', () => {
-  test('audit devices are listed and not made', async () => {
+  test('audit devices are listed, enabled and disabled by the service; headers to record are kept', async () => {
     expect((await node.read('sys/audit')).body['file/']).toMatchObject({ type: 'file', path: 'file/' })
-    expect((await node.write('sys/audit/x', { type: 'file' })).status).toBe(400)
+    expect((await node.write('sys/audit/x/', { type: 'file', options: { file_path: 'a', fsync: true } })).status).toBe(204)
+    expect((await node.write('sys/audit/x', { type: 'file', options: { file_path: [1] } })).status).toBe(400)
+    expect((await node.remove('sys/audit/x')).status).toBe(204)
+    expect(node.calls.filter((call) => call.includes('audit'))).toEqual(['enable audit x file', 'disable audit x'])
+    expect((await node.read('sys/audit-proof')).status).toBe(404)
+    const headers = 'sys/config/auditing/request-headers'
+    expect((await node.write(`${headers}/X-Forwarded-For`, { hmac: true })).status).toBe(204)
+    expect((await node.write(`${headers}/x-plain`)).status).toBe(204)
+    expect((await node.write(`${headers}/authorization`, { hmac: false })).status).toBe(400)
+    expect((await node.write(`${headers}/no name`, { hmac: true })).status).toBe(400)
+    expect((await node.read(headers)).body.data).toEqual({ headers: { 'x-forwarded-for': { hmac: true }, 'x-plain': { hmac: false } } })
+    expect((await node.read(`${headers}/x-plain`)).body.data).toEqual({ 'x-plain': { hmac: false } })
+    expect((await node.remove(`${headers}/x-plain`)).status).toBe(204)
+    expect((await node.read(`${headers}/x-plain`)).status).toBe(400)
     expect((await node.write('sys/audit-hash/file', { input: 'abc' })).body.data).toEqual({ hash: 'hmac-sha256:3' })
     expect((await node.write('sys/audit-hash/none', { input: 'abc' })).status).toBe(400)
   })
