@@ -7,7 +7,7 @@
 import type { Evidence, AnchoredLane } from './evidence.ts'
 import { scanFile, type Finding, type Scanned } from './scan.ts'
 
-export type { Finding, FindingKind } from './scan.ts'
+export type { Finding } from './scan.ts'
 
 export interface FileReport {
   readonly file: string
