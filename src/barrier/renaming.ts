@@ -176,7 +176,7 @@ async function walk(
         const from = outcome === 'pass' ? rangeEnd(at.subarray(0, sectionBytes)) : concatBytes(at, new Uint8Array(1))
         if (outcome === 'enough' || keys >= keysMax || passed >= passedMax) return { keys, from, over: false }
         if ((keys + passed) % keysPerTurn === 0) await yieldTurn()
-        key = await cursor.next(from)
+        key = await cursor.next(outcome === 'pass' ? from : undefined)
       }
     } finally {
       await cursor.close()

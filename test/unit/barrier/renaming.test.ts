@@ -1,10 +1,16 @@
 /** Another name key for a namespace that is served meanwhile: nothing is lost, nothing stays under the one before, whoever leads. */
+import { setTimeout as delay } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
+import { createBarrier } from '#barrier/barrier.ts'
 import type { Barrier, BarrierControl, Section } from '#barrier/types.ts'
+import { systemClock } from '#base/clock.ts'
 import { isHoldfastError } from '#base/errors.ts'
+import { silentLogger } from '#base/logger.ts'
+import { systemRandom } from '#base/random.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { openBarriers, testRootKey } from '#test/support/open-barrier.ts'
+import { TestCluster } from '../replica/cluster.ts'
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -198,6 +204,43 @@ test('a namespace that is sealed waits, others go on; destroyed, nothing of it i
   while ((await barrier.namespaces.sweepDestroyed(100)) > 0);
   expect(recordsOf(house)).toHaveLength(1)
   expect(keysOf(house).size).toBe(10)
+})
+
+test('over a real store: hundreds of keys of several namespaces and mounts, with writers beside the steps', async () => {
+  const cluster = new TestCluster()
+  try {
+    const replica = await cluster.start('a', true)
+    while (!replica.status().ready) await delay(10)
+    const barrier = createBarrier({ replica, clock: systemClock, random: systemRandom, log: silentLogger })
+    await barrier.initialize(testRootKey(), { 'core/seal-config': Buffer.from('{}') })
+    const wanted: Record<string, string> = {}
+    for (const namespace of ['root', 'team', 'other'])
+      await barrier.transact(async (tx) => {
+        for (let i = 0; i < 150; i++) {
+          tx.put(inside(namespace, i % 3 === 0 ? 'kv' : 'other'), `f${i % 7}/${i}`, bytes(`${namespace}-${i}`))
+          if (namespace === 'root' && i % 3 === 0) wanted[`f${i % 7}/${i}`] = `${namespace}-${i}`
+        }
+      })
+    const others = [await contents(barrier, inside('team')), await contents(barrier, inside('other', 'other'))]
+    await begin(barrier, 'root')
+    for (let i = 0, left = true; left; i++) {
+      const [step] = await Promise.all([barrier.namespaces.renewNamesStep(40), put(barrier, 'root', `new/${i}`, `${i}`)])
+      wanted[`new/${i}`] = `${i}`
+      left = step !== null
+    }
+    expect(await contents(barrier, inside('root'))).toEqual(wanted)
+    expect([await contents(barrier, inside('team')), await contents(barrier, inside('other', 'other'))]).toEqual(others)
+    const view = replica.view()
+    let stored = 0
+    const cursor = view.keyCursor(Uint8Array.of(0x20), Uint8Array.of(0x40))
+    while ((await cursor.next()) !== undefined) stored += 1
+    await cursor.close()
+    view.release()
+    expect(stored).toBe(3 * 150 + Object.keys(wanted).filter((path) => path.startsWith('new/')).length)
+    barrier.close()
+  } finally {
+    await cluster.end()
+  }
 })
 
 test('who has nothing yet has no names to change', async () => {
