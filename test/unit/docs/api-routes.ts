@@ -227,7 +227,7 @@ GET POST DELETE loggers
 GET POST DELETE loggers/:name
 GET locked-users
 POST locked-users/:accessor/unlock/:alias
-POST mfa/validate | waits | login MFA
+POST mfa/validate
 GET internal/ui/mounts
 GET internal/ui/mounts/:path
 GET internal/ui/namespaces
@@ -394,9 +394,15 @@ LIST group-alias/id
 GET POST DELETE group-alias/id/:id
 POST lookup/entity
 POST lookup/group
-LIST mfa/method/totp | waits | login MFA
-GET POST DELETE mfa/method/totp/:id | waits | login MFA
-GET POST DELETE mfa/login-enforcement/:name | waits | login MFA
+LIST mfa/method
+GET mfa/method/:id
+POST LIST mfa/method/totp
+GET POST DELETE mfa/method/totp/:id
+POST mfa/method/totp/generate
+POST mfa/method/totp/admin-generate
+POST mfa/method/totp/admin-destroy
+LIST mfa/login-enforcement
+GET POST DELETE mfa/login-enforcement/:name
 GET POST oidc/config | waits | identity tokens and the OIDC provider
 GET POST DELETE LIST oidc/key/:name | waits | identity tokens and the OIDC provider
 GET POST DELETE LIST oidc/role/:name | waits | identity tokens and the OIDC provider

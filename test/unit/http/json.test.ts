@@ -28,7 +28,7 @@ const accepts = (text: string, limits: { jsonDepthMax: number; jsonStringsMax: n
 }
 
 describe('the scanner', () => {
-  test('counts strings and depth as the parsed value has them, however the bytes are split', () => {
+  test('CVE-2025-6203, CVE-2025-59043: counts strings and depth as the parsed value has them, however the bytes are split', () => {
     fc.assert(
       fc.property(fc.json({ maxDepth: 6 }), fc.integer({ min: 1, max: 9 }), (text, cut) => {
         const value: unknown = JSON.parse(text)
