@@ -21,10 +21,13 @@ const ocspProvider = 'the OCSP responder'
 
 const revoked = (): HoldfastError => new HoldfastError('ERR_BAD_CREDENTIALS', 'certificate has been revoked')
 
+/** In a buffer of its own: pkijs checks signatures over what it finds at the buffer's begin, which of Node's pooled ones is somebody else's. */
+const alone = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes)
+
 /** @throws ERR_BAD_REQUEST for what is no list. */
 export function parseCrl(bytes: Uint8Array): pkijs.CertificateRevocationList {
   try {
-    return pkijs.CertificateRevocationList.fromBER(bytes as Uint8Array<ArrayBuffer>)
+    return pkijs.CertificateRevocationList.fromBER(alone(bytes))
   } catch {
     throw new HoldfastError('ERR_BAD_REQUEST', 'crl expected a certificate revocation list (PEM or DER), got something else')
   }
@@ -117,7 +120,7 @@ export class Revocation {
     let last: unknown = away(ocspProvider, 'no address of one in certificate or configuration')
     for (const url of servers) {
       try {
-        const answer = await this.#ask(url, leaf, issuer, rules)
+        const answer = await this.#ask(url, certificates, leaf, issuer, rules)
         this.#answers.set(leaf.keyHash + leaf.serial, answer)
         if (answer.good) return
         throw revoked()
@@ -129,25 +132,35 @@ export class Revocation {
     if (!rules.failOpen) throw last
   }
 
-  async #ask(url: string, leaf: Certificate, issuer: Certificate, rules: OcspRules): Promise<{ good: boolean; untilMs: number }> {
+  async #ask(
+    url: string,
+    path: readonly Certificate[],
+    leaf: Certificate,
+    issuer: Certificate,
+    rules: OcspRules,
+  ): Promise<{ good: boolean; untilMs: number }> {
     const request = new pkijs.OCSPRequest()
     await request.createForCertificate(leaf.pki, { hashAlgorithm: 'SHA-1', issuerCertificate: issuer.pki })
     const body = Buffer.from(request.toSchema(true).toBER(false))
     const headers = { 'content-type': 'application/ocsp-request', accept: 'application/ocsp-response' }
     const { status, bytes } = await this.#outside.web(ocspProvider, { url, method: 'POST', headers, body, caPem: rules.caPem })
     if (status !== 200) throw away(ocspProvider, `status ${status}`)
-    return this.#verdict(basicOf(bytes), leaf, issuer, rules)
+    return this.#verdict(basicOf(bytes), path, leaf, issuer, rules)
   }
 
   async #verdict(
     basic: pkijs.BasicOCSPResponse,
+    path: readonly Certificate[],
     leaf: Certificate,
     issuer: Certificate,
     rules: OcspRules,
   ): Promise<{ good: boolean; untilMs: number }> {
-    const trustedCerts = [issuer, ...rules.extraCas].map(({ pki }) => pki)
+    const extra = rules.extraCas.map(({ pki }) => pki)
+    const trustedCerts = [...path.slice(1).map(({ pki }) => pki), ...extra]
+    // It throws where the signer is not the authority, nor one that this has appointed. The authority itself is named as a responder: pkijs finds no
+    // path from an intermediate authority to itself.
     const signed = await basic
-      .verify({ trustedCerts, issuerCertificate: issuer.pki } as Parameters<typeof basic.verify>[0])
+      .verify({ trustedCerts, issuerCerts: [issuer.pki], trustedResponders: [issuer.pki, ...extra] })
       .catch(() => false)
     if (!signed) throw away(ocspProvider, 'an answer that its authority did not sign')
     const { isForCertificate, status } = await basic.getCertificateStatus(leaf.pki, issuer.pki)
@@ -168,7 +181,7 @@ export class Revocation {
 
 function basicOf(bytes: Uint8Array): pkijs.BasicOCSPResponse {
   try {
-    const response = pkijs.OCSPResponse.fromBER(bytes as Uint8Array<ArrayBuffer>)
+    const response = pkijs.OCSPResponse.fromBER(alone(bytes))
     if (response.responseStatus.valueBlock.valueDec === 0 && response.responseBytes !== undefined)
       return pkijs.BasicOCSPResponse.fromBER(response.responseBytes.response.valueBlock.valueHexView)
   } catch {
