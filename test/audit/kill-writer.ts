@@ -72,21 +72,25 @@ async function main(): Promise<void> {
   let torn = 0
   let tailMax = 0
   let anchors = 0
-  for (let kill = 0; kill < kills; kill += 1) {
+  // Whoever has waited long enough is told what was found so far.
+  let told = false
+  process.once('SIGTERM', () => (told = true))
+  let kill = 0
+  for (; kill < kills && !told; kill += 1) {
     const child = spawn(process.execPath, [self, 'write', folder, String(kill)], { stdio: ['ignore', 'pipe', 'inherit'] })
     const dead = new Promise((resolve) => child.once('exit', resolve))
-    const told: Told[] = []
+    const heard: Told[] = []
     const lines = createInterface({ input: child.stdout })
     const read = new Promise((resolve) => lines.once('close', resolve))
     lines.on('line', (line) => {
       // The last one may be half.
-      if (line.endsWith('}')) told.push(JSON.parse(line) as Told)
+      if (line.endsWith('}')) heard.push(JSON.parse(line) as Told)
     })
-    while (told.length === 0) await delay(10)
+    while (heard.length === 0) await delay(10)
     await delay(20 + random(250))
     child.kill('SIGKILL')
     await Promise.all([dead, read])
-    for (const one of told) {
+    for (const one of heard) {
       if ('written' in one) for (const id of one.written) written.add(id)
       else await anchorHeads(state, 'n1', one.heads, systemClock.nowMs())
     }
@@ -103,7 +107,7 @@ async function main(): Promise<void> {
   for (const file of files()) for (const [, id = ''] of readFileSync(file, 'utf8').matchAll(/"path":"([\d-]+)"/g)) recorded.add(id)
   const lost = [...written].filter((id) => !recorded.has(id)).length
   const result = {
-    kills,
+    kills: kill,
     written: written.size,
     writtenAndNotThere: lost,
     files: files().length,

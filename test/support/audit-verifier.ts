@@ -93,7 +93,9 @@ export function slowVerify(
   if (broken.length > 0) return { at: broken[0]! }
   const there = new Map<string, number>()
   for (const { chain } of all.flat()) there.set(chain!.boot, Math.max(there.get(chain!.boot) ?? 0, chain!.seq))
-  const from = anchors.findIndex(({ boot }) => boot === anchors.findLast(({ oldest }) => oldest)?.oldest?.boot)
+  const kept = anchors.findLast(({ oldest }) => oldest)?.oldest
+  const begins = anchors.findIndex(({ boot }) => boot === kept?.boot)
+  const from = kept && begins < 0 ? anchors.findIndex(({ boot }) => there.has(boot)) : begins
   const gone = anchors.slice(Math.max(0, from)).some(({ boot, seq }) => (there.get(boot) ?? 0) < seq)
   return gone ? { at: null } : null
 }

@@ -175,13 +175,9 @@ function missing(scans: readonly Scanned[], { lanes, boots }: Evidence): Finding
 
 function missingOf(lane: AnchoredLane, highest: ReadonlyMap<string, { seq: number; file: string }>): Finding[] {
   const oldest = lane.anchors.findLast(({ oldest: at }) => at !== null)?.oldest ?? null
-  const from =
-    oldest === null
-      ? 0
-      : Math.max(
-          0,
-          lane.anchors.findIndex(({ boot }) => boot === oldest.boot),
-        )
+  // A life that ended before it was ever anchored: what is given begins with it, or beginningOf says that it does not.
+  const begins = lane.anchors.findIndex(({ boot }) => boot === oldest?.boot)
+  const from = oldest === null ? 0 : Math.max(0, begins >= 0 ? begins : lane.anchors.findIndex(({ boot }) => highest.has(boot)))
   const last = new Map<string, number>()
   for (const { boot, seq } of lane.anchors.slice(from)) last.set(boot, Math.max(last.get(boot) ?? 0, seq))
   const findings: Finding[] = []
