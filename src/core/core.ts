@@ -512,7 +512,7 @@ class CoreRunner implements Core {
   }
 
   #ticket(): NonNullable<Request['ticket']> {
-    const ticket = this.#slots.take()
+    const ticket = this.#slots.take(this.#deps.replica.status().incarnation)
     if (ticket !== null) return ticket
     throw new HoldfastError('ERR_BUSY', `expected at most ${onceLimits.slotsPerNodeMax} requests under way at the leader, got more`, {
       hint: 'nothing was done: try again in a moment',

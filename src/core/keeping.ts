@@ -6,7 +6,7 @@ import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
 import { errorText } from './errors.ts'
 import type { Evaluated, Trace } from './evaluate.ts'
-import { answerOfFailure, Once, onceKeyOf, onceSection, type OnceKey } from './once.ts'
+import { answerOfFailure, Once, onceKeyOf, onceLimits, onceSection, type OnceKey } from './once.ts'
 import type { CoreResponse, LogicalResponse, Request } from './types.ts'
 
 /** Not this request's end, but that nobody could see to it now: it may succeed at the next try. */
@@ -28,11 +28,12 @@ const isSealedApart = (transaction: Transaction, { namespace }: Trace): boolean 
   namespace !== null && transaction.keyrings?.underOwnSeal(namespace.id) === true
 
 export class Keeping {
-  readonly once = new Once()
+  readonly once: Once
   readonly #deps: Pick<CoreDeps, 'barrier' | 'replica' | 'tokens' | 'nodeId' | 'log'>
 
   constructor(deps: Pick<CoreDeps, 'barrier' | 'replica' | 'tokens' | 'nodeId' | 'log'>) {
     this.#deps = deps
+    this.once = new Once(onceLimits.idsPerMinuteMax, () => deps.replica.status().incarnation)
   }
 
   /** null for a request that nobody can repeat. @throws ERR_SEALED. */

@@ -138,15 +138,19 @@ export class Once {
   /** Ids of the newest minute that this node has counted. A leader that takes over in a minute begins at zero: that much more may be kept then. */
   #minute = 0
   #ids = 0
+  readonly #incarnation: () => number
 
-  constructor(idsPerMinuteMax: number = onceLimits.idsPerMinuteMax) {
+  constructor(idsPerMinuteMax: number = onceLimits.idsPerMinuteMax, incarnation: () => number = () => 1) {
     this.#idsPerMinuteMax = idsPerMinuteMax
+    this.#incarnation = incarnation
   }
 
   /**
    * What was done of the request. Read in its own transaction: only then does a conflict show that it has changed meanwhile.
    */
   async find(view: ReadView, key: OnceKey): Promise<Found> {
+    // Asked before a restore: it may have been done, and is gone with what it did. Done again (a sending that comes late), it would be done twice.
+    if (key.sender !== null && (key.sender.ticket.incarnation ?? 1) !== this.#incarnation()) return { kind: 'superseded' }
     const stored = await view.get(onceSection, key.path)
     if (stored === null) return { kind: 'first' }
     const { kept, answer } = decodeKept(stored)

@@ -12,6 +12,8 @@ export interface Ticket {
   readonly boot: number
   readonly slot: number
   readonly serial: number
+  /** The life of the cluster that it was given out in; absent: the first. Where a restore began another, nothing tells any more whether it was done. */
+  readonly incarnation?: number
 }
 
 /** What was carried out last in a slot. */
@@ -46,13 +48,13 @@ export class SlotPool {
     this.#slotsMax = slotsMax
   }
 
-  /** null when all are lent. */
-  take(): Ticket | null {
+  /** Of this `incarnation`; null when all are lent. */
+  take(incarnation?: number): Ticket | null {
     const slot = this.#free.pop() ?? (this.#used < this.#slotsMax ? this.#used++ : null)
     if (slot === null) return null
     this.#lent.add(slot)
     this.#serial += 1
-    return { boot: this.#boot, slot, serial: this.#serial }
+    return { boot: this.#boot, slot, serial: this.#serial, ...(incarnation === undefined ? {} : { incarnation }) }
   }
 
   /** The request has its answer, or was given up: it will not be sent again. */

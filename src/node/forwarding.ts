@@ -160,10 +160,10 @@ function decodeRequest(from: string, bytes: Uint8Array): Request {
 
 /** A slot of its own choosing would let a node fill the table of repeated requests. */
 function isTicket(ticket: Partial<Ticket> | undefined): boolean {
-  const { boot, slot, serial } = ticket ?? {}
+  const { boot, slot, serial, incarnation = 1 } = ticket ?? {}
   const whole = (number: unknown, below = Infinity): boolean =>
     Number.isSafeInteger(number) && (number as number) >= 0 && (number as number) < below
-  return whole(boot) && whole(slot, onceLimits.slotsPerNodeMax) && whole(serial)
+  return whole(boot) && whole(slot, onceLimits.slotsPerNodeMax) && whole(serial) && whole(incarnation)
 }
 
 function encodeResponse({ status, headers, body }: CoreResponse): Uint8Array {

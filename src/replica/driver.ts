@@ -307,15 +307,25 @@ export class Driver {
     const { term } = this
     if (!this.#termGuard.admits(message.term, term))
       return this.#disbelieve(from, 'expected a term that elections can have led to, got a far higher one')
-    if (message.type === MessageType.append) {
-      this.chain.admit(from, this.restore.checkable(message.entries ?? []))
-      this.restore.expect(message.entries ?? [])
-    }
+    if (message.type === MessageType.append) this.#admit(from, message)
     const { authenticator } = this.chain
     if (authenticator === null || message.type !== MessageType.readIndexReply || message.reject === true) return true
     const { proof } = value as { readonly proof?: Uint8Array }
     if (isProven(authenticator, 'read index', this.#scope(), answerParts(message), proof)) return true
     return this.#disbelieve(from, 'expected a read index that an unsealed leader confirmed, got one without its proof')
+  }
+
+  /** @throws ERR_PEER_REFUSED */
+  #admit(from: string, { logIndex = 0, entries = [] }: Message): void {
+    try {
+      this.chain.admit(from, this.restore.checkable(entries))
+    } catch (error) {
+      // Behind a hole nothing is stored: the core says no, and its leader learns where our log ends. Unanswered it would send the same for ever,
+      // where an order to restore is in the hole, behind which we can check nothing.
+      if (logIndex <= this.raft.status().lastIndex) throw error
+      return
+    }
+    this.restore.expect(entries)
   }
 
   #step(message: Message): void {
@@ -600,8 +610,11 @@ export class Driver {
       if (persist.hardState !== null) await log.append(persist.hardState, [])
       this.#handed = Math.max(this.#handed, snapshot.index)
       this.#queued = Math.max(this.#queued, snapshot.index)
-      await this.#install(snapshot.index, () => state.install(snapshot, () => this.#showSnapshot()))
-      await this.#keepMembers()
+      await this.#install(snapshot.index, async () => {
+        await state.install(snapshot, () => this.#showSnapshot())
+        // Before anything is applied again: an entry that changes the members would write them at the same time.
+        await this.#keepMembers()
+      })
       await log.reset(snapshot)
       if (persist.entries.length > 0) await log.append(null, persist.entries)
     }
@@ -914,8 +927,8 @@ export class Driver {
       // It may be older than the state that was given up: members that came in between are named by the log alone again.
       this.#announced.scan(log, meta.index)
       await state.install(meta, () => this.#showSnapshot())
+      await this.#keepMembers()
     })
-    await this.#keepMembers()
     if (this.running) this.input(() => this.raft.applied(Math.min(meta.index, this.#handed)))
   }
 

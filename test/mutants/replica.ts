@@ -3,6 +3,24 @@ import type { Mutant } from './types.ts'
 
 export const replicaMutants: readonly Mutant[] = [
   {
+    id: 'written-behind-a-restore',
+    failures: [],
+    file: 'src/replica/driver.ts',
+    find: '    this.conflicts.reset(index)\n    this.restoredAt = index\n',
+    replace: '',
+    breaks: 'what was evaluated on the state before a restore is written behind it',
+    killedBy: { simulator: true },
+  },
+  {
+    id: 'ordered-without-a-majority',
+    failures: [],
+    file: 'src/replica/restore.ts',
+    find: 'if (hasQuorum(membership(), (id) => stored.has(id))) return [...stored]',
+    replace: 'return [...stored]',
+    breaks: 'a restore is ordered that a majority may be unable to carry out',
+    killedBy: { simulator: true },
+  },
+  {
     id: 'sent-before-written',
     failures: [18, 23],
     file: 'src/replica/driver.ts',

@@ -8,20 +8,24 @@ import type { StartedReplica } from '#replica/index.ts'
 import { HistoryRecorder, type Asked, type Output } from '#test/support/linearizability/history.ts'
 import type { Prng } from '../prng.ts'
 import type { Life } from './life.ts'
+import { epochKey, epochOf } from './restores.ts'
 import type { ClusterOracle } from './oracle.ts'
 import { readSlot, slotName, slotOp, verdictOn, type SlotRecord } from './repeats.ts'
 import { decodeValue, encodeValue, keyBytes, section, ValueRefused, type Value } from './value.ts'
 import type { World } from './world.ts'
 
-const registers = ['a', 'b', 'c'] as const
+export const registers = ['a', 'b', 'c'] as const
 const clients = ['c1', 'c2', 'c3', 'c4', 'c5'] as const
 /** All that the service writes. */
-export const keys: readonly string[] = [...registers, ...clients.map(slotName)]
+export const keys: readonly string[] = [...registers, ...clients.map(slotName), epochKey]
 const attemptsMax = 5
 const sendingsMax = 8
 
 /** How a request ended, as its client may know it. */
-type Answer = { readonly kind: 'done'; readonly output: Output | null } | { readonly kind: 'failed' | 'unknown' | 'superseded' }
+type Answer =
+  | { readonly kind: 'done'; readonly output: Output | null; readonly epoch: number }
+  | { readonly kind: 'failed' | 'unknown' | 'superseded' }
+  | { readonly kind: 'reborn'; readonly epoch: number }
 
 const failed: Answer = { kind: 'failed' }
 const unknown: Answer = { kind: 'unknown' }
@@ -32,6 +36,8 @@ interface Asking {
   readonly id: number
   /** null: sent once, as a client does that has no ids. */
   readonly ticket: Ticket | null
+  /** The newest epoch that its client knew of, which the ticket is of. */
+  readonly epoch: number
   sendings: number
   /** A sending may have been carried out. */
   lost: boolean
@@ -51,11 +57,19 @@ export class Clients {
   #boots = 0
   #serials = 0
   readonly #bootOf = new Map<string, number>()
+  readonly #epochOf = new Map<string, number>()
+  /** Of each operation those that it was evaluated in, or the one that it was answered from. */
+  readonly #epochs = new Map<number, Set<number>>()
 
   constructor(world: World) {
     this.#world = world
     this.#random = world.random.fork()
     for (const client of clients) this.#next(client)
+  }
+
+  /** In which epochs the operation may have taken effect. */
+  epochsOf(id: number): readonly number[] {
+    return [...(this.#epochs.get(id) ?? [])]
   }
 
   stop(): void {
@@ -78,7 +92,10 @@ export class Clients {
     this.operations += 1
     this.#world.trace(`ask ${asked.kind} ${asked.key}`, client, target.id, 0, id)
     const repeats = asked.kind !== 'get' && this.#random.chance(0.8)
-    this.#send({ asked, id, ticket: repeats ? this.#ticket(client) : null, sendings: 0, lost: false }, target)
+    this.#send(
+      { asked, id, ticket: repeats ? this.#ticket(client) : null, epoch: this.#epochOf.get(client) ?? 0, sendings: 0, lost: false },
+      target,
+    )
   }
 
   /** A client's slot is its own, so it is always the first. Now and then it has been restarted, and numbers its requests anew. */
@@ -111,15 +128,16 @@ export class Clients {
     this.#deliver(asking, target, late ? this.#random.between(10_000, 500_000) : world.network.delay(), end)
   }
 
-  #deliver({ asked, ticket, lost }: Asking, target: Life, delay: number, end: (answer: Answer) => void): void {
+  #deliver({ asked, id, ticket, epoch, lost }: Asking, target: Life, delay: number, end: (answer: Answer) => void): void {
     const world = this.#world
-    const sending = ticket === null ? null : { ticket, repeated: lost }
+    const sending = ticket === null ? null : { ticket, epoch, repeated: lost }
     world.scheduler.after(delay, () => {
       if (!target.alive) return
       target.run(() => {
-        serve(target, asked, sending, this.#service(target, asked)).then(
+        serve(target, asked, sending, this.#service(target, asked, id)).then(
           (answer) => {
             if (answer.kind === 'superseded') world.count('superseded')
+            if (answer.kind === 'reborn') world.count('asked-before-restore')
             if (target.alive && !this.#random.chance(world.chances.loss)) world.scheduler.after(world.network.delay(), () => end(answer))
           },
           (error: unknown) => world.fail(error),
@@ -132,11 +150,14 @@ export class Clients {
     const { asked, id, ticket } = asking
     if (answer.kind === 'unknown' || answer.kind === 'superseded') asking.lost = true
     // A refusal says nothing of an earlier sending.
-    const repeat = ticket !== null && answer.kind !== 'done' && asking.lost
+    if (answer.kind === 'reborn') this.#epochOf.set(asked.client, answer.epoch)
+    const repeat = ticket !== null && answer.kind !== 'done' && answer.kind !== 'reborn' && asking.lost
     if (repeat && asking.sendings < sendingsMax) return this.#again(asking)
     if (answer.kind === 'done') {
       this.answered += 1
       this.recorder.returned(id, answer.output)
+      this.#epochs.set(id, new Set([answer.epoch]))
+      this.#epochOf.set(asked.client, answer.epoch)
       if (answer.output !== null && typeof answer.output.version === 'number')
         this.#seen.set(`${asked.client} ${asked.key}`, answer.output.version)
     } else if (asking.lost) this.recorder.unknown(id)
@@ -155,14 +176,18 @@ export class Clients {
     })
   }
 
-  #service(life: Life, asked: Asked): Service {
+  #service(life: Life, asked: Asked, id: number): Service {
     const { oracle, plan } = this.#world
     return {
       oracle,
       timeoutMs: plan.requestMs,
       nowMs: () => life.clock().nowMs(),
       key: keyBytes(asked.key),
-      attempt: () => (this.#attempts += 1),
+      attempt: (epoch) => {
+        const known = this.#epochs.get(id) ?? new Set()
+        this.#epochs.set(id, known.add(epoch))
+        return (this.#attempts += 1)
+      },
       dawdle: async () => {
         if (!this.#random.chance(0.15)) return
         const time = this.#random.between(1_000, 400_000)
@@ -195,6 +220,7 @@ export class Clients {
 /** One sending of a write that may be sent again. */
 interface Sending {
   readonly ticket: Ticket
+  readonly epoch: number
   /** An earlier one may have been carried out, or may be yet. */
   readonly repeated: boolean
 }
@@ -204,7 +230,7 @@ interface Service {
   readonly timeoutMs: number
   readonly key: Uint8Array
   readonly nowMs: () => number
-  readonly attempt: () => number
+  readonly attempt: (epoch: number) => number
   /** Some evaluations take their time: others write meanwhile, and leaders come and go. */
   readonly dawdle: () => Promise<void>
 }
@@ -229,19 +255,19 @@ async function serve(life: Life, asked: Asked, sending: Sending | null, service:
 
 async function read(replica: StartedReplica, asked: Asked, service: Service): Promise<Answer> {
   await replica.readIndex(service.timeoutMs)
-  const { version, text } = current(replica, asked, service)
-  return { kind: 'done', output: { version, value: text } }
+  const { version, text, epoch } = current(replica, asked, service)
+  return { kind: 'done', output: { version, value: text }, epoch }
 }
 
 function current(
   replica: StartedReplica,
   asked: Asked,
   service: Service,
-): Value & { readonly viewIndex: number; readonly slot: SlotRecord | null } {
+): Value & { readonly viewIndex: number; readonly slot: SlotRecord | null; readonly epoch: number } {
   const view = replica.view()
   try {
     const slot = readSlot(asked.client, view)
-    return { ...decodeValue(asked.key, view.get(service.key)), viewIndex: view.meta.applied, slot }
+    return { ...decodeValue(asked.key, view.get(service.key)), viewIndex: view.meta.applied, slot, epoch: epochOf(view) }
   } finally {
     view.release()
   }
@@ -252,6 +278,8 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
   const { ready, term } = replica.status()
   if (!ready) return failed
   const held = current(replica, asked, service)
+  // Asked before a restore, it may have been done, and is gone with what it did: this sending may be one that comes late.
+  if (sending !== null && sending.epoch !== held.epoch) return { kind: 'reborn', epoch: held.epoch }
   const verdict = sending === null ? 'first' : verdictOn(held.slot, sending.ticket)
   const next = verdict === 'first' ? decide(held, asked) : null
   // What did nothing needs no record, unless an earlier sending may come yet, and do it after the client was told that it is not done.
@@ -260,12 +288,12 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
     const now = replica.status()
     if (!now.ready || now.term !== term) return failed
     if (verdict === 'superseded') return { kind: 'superseded' }
-    return { kind: 'done', output: verdict === 'again' ? (held.slot?.output ?? null) : outputOf(asked, held, null) }
+    return { kind: 'done', output: verdict === 'again' ? (held.slot?.output ?? null) : outputOf(asked, held, null), epoch: held.epoch }
   }
   await service.dawdle()
   const later = replica.status()
   if (!later.ready) return failed
-  const attempt = service.attempt()
+  const attempt = service.attempt(held.epoch)
   const { oracle } = service
   oracle.attempted(attempt)
   const output = outputOf(asked, held, next)
@@ -290,7 +318,7 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
     if (error.code === 'ERR_CONFLICT') return 'conflict'
     return surelyNot ? failed : unknown
   }
-  return { kind: 'done', output }
+  return { kind: 'done', output, epoch: held.epoch }
 }
 
 function outputOf(asked: Asked, held: Value, next: { readonly version: number } | null): Output | null {

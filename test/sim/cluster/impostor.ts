@@ -12,8 +12,10 @@ import type { StartedReplica } from '#replica/index.ts'
 import { Prng } from '../prng.ts'
 import { keys } from './clients.ts'
 import { clusterId } from './life.ts'
+import type { Life } from './life.ts'
 import type { SimNode } from './node.ts'
 import { OracleError } from './oracle.ts'
+import { isRestore } from '#replica/restore.ts'
 import type { World } from './world.ts'
 
 /** No term that honest elections lead to is further away. */
@@ -87,7 +89,16 @@ export class Impostor {
     const other = this.#world.nodes.get(name)
     if (other === undefined || other === node || life === null || life.paused || !life.genuine || !life.accepts(other)) return null
     const { replica } = life
+    if (replica !== null && this.#behindAnOrder(node, life)) return null
     return replica === null || node.sealed || replica.status().failed !== null ? null : { node, replica, name }
+  }
+
+  /** What stands behind an order to restore is of another life, and is looked at only when it is applied (docs/internals/snapshot-restore.md). */
+  #behindAnOrder(node: SimNode, { log, state, replica }: Life): boolean {
+    if (log === null || state === null || replica === null || !this.#world.restores.active) return false
+    const { applied } = state.meta
+    if (replica.status().lastIndex > log.lastIndex()) return true
+    return (this.#look(node, () => log.entries(applied + 1, log.lastIndex() + 1, Infinity)) ?? []).some(isRestore)
   }
 
   #command({ node }: Victim): Uint8Array {

@@ -158,6 +158,11 @@ export class Life implements Mounter {
       count: (event) => world.count(event),
       appends: (entries) => world.shocks.appends(this.#node, entries),
       installs: () => world.shocks.installs(this.#node),
+      restores: () => {
+        const steps = world.restores.strikes()
+        if (steps > 0) disk.faults.crashIn = steps
+        world.count('restore-shock', steps > 0 ? 1 : 0)
+      },
       trace: (kind, term, index) => world.trace(kind, this.id, '', term, index),
       honestly: (look) => {
         const { wrongValues } = disk.faults

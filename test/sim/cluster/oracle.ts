@@ -130,6 +130,15 @@ export class ClusterOracle {
     if (ops.length > at + 2) fail('applied exactly once', `${id} applies ${ops.length} changes, its entries have ${at}`)
   }
 
+  /** An order to restore is applied as any entry is: next, once, and the one that was committed there. */
+  restoring(id: string, nodeTerm: number, from: number, to: number, entries: readonly Entry[]): void {
+    const [entry] = entries
+    if (to !== from + 1 || entries.length !== 1 || entry === undefined || (readCommand(entry.data).restore ?? null) === null)
+      fail('restored where it was ordered', `${id} restores from ${from} to ${to}, its log has ${entries.length} of them`)
+    this.core.committed(id, nodeTerm, entries)
+    if (!this.#committed.has(to)) this.#commit(entry as Entry, nodeTerm)
+  }
+
   /** Nobody writes in the next release's formats before the level is raised. */
   wroteNewFormat(id: string, what: string): void {
     if (this.#raisedAt === Infinity) fail('format level', `${id} sent ${what} in the next release's format, and the level was not raised`)

@@ -24,6 +24,8 @@ export interface Watcher {
   /** Entries are about to be stored, or a snapshot to be installed. */
   readonly appends: (entries: readonly Entry[]) => void
   readonly installs: () => void
+  /** A staged state is about to take the place of the present one. */
+  readonly restores: () => void
 }
 
 export class WatchedLog implements LogStore {
@@ -198,7 +200,7 @@ export class WatchedState implements StateStore {
     })
   }
 
-  // Restoring (docs/internals/snapshot-restore.md): no world of the simulator asks for it yet.
+  // Restoring (docs/internals/snapshot-restore.md).
   get staged(): StateStore['staged'] {
     return this.#inner.staged
   }
@@ -209,7 +211,18 @@ export class WatchedState implements StateStore {
     return this.#inner.stagedStream(level)
   }
   restore(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {
-    return this.#inner.restore(ops, meta, onVisible)
+    const { id, oracle, guard, honestly, term, formats } = this.#watcher
+    guard(() => oracle.mayApply(id, formats, meta.applied))
+    const { applied, leaderTimeMs } = this.#inner.meta
+    guard(() => must(meta.leaderTimeMs >= leaderTimeMs, 'time never goes back', () => `${id} restores a state of ${meta.leaderTimeMs}`))
+    const entries = honestly(() => this.#log.entries(applied + 1, meta.applied + 1, Infinity)) ?? []
+    guard(() => oracle.restoring(id, term(), applied, meta.applied, entries))
+    this.#watcher.restores()
+    return this.#inner.restore(ops, meta, () => {
+      this.#watcher.count('restored')
+      this.#look('restore')
+      onVisible?.()
+    })
   }
   discardStaged(): Promise<void> {
     return this.#inner.discardStaged()

@@ -10,11 +10,12 @@ import { directoryOp, emptyDirectory, updateDirectory } from '#replica/directory
 import type { Member } from '#replica/types.ts'
 import { openStateStore } from '#store/state.ts'
 import { checkHistory, describeResult, type HistoryResult } from '#test/support/linearizability/checker.ts'
+import type { Operation } from '#test/support/linearizability/history.ts'
 import { renderHistoryHtml } from '#test/support/linearizability/picture.ts'
 import { Hash } from '../hash.ts'
 import { Prng } from '../prng.ts'
 import type { Result } from '../result.ts'
-import { Clients, keys } from './clients.ts'
+import { Clients, keys, registers } from './clients.ts'
 import { damage, weightedDamage } from './damage.ts'
 import { drawPlan, tickTime, type Chances, type Plan } from './draw.ts'
 import { clusterId } from './life.ts'
@@ -23,6 +24,7 @@ import { SimNode } from './node.ts'
 import { ClusterOracle, describeMembership, OracleError } from './oracle.ts'
 import { Impostor } from './impostor.ts'
 import { Probes } from './probes.ts'
+import { Restores } from './restores.ts'
 import { downgrade, exchangeRelease, finishRolling, nextFormats, refusedRightly, upgradeJoiner } from './rolling.ts'
 import { Scheduler, settled } from './scheduler.ts'
 import { Shocks } from './shocks.ts'
@@ -55,6 +57,7 @@ export class World {
   #quiet = false
   readonly shocks: Shocks
   readonly impostor: Impostor
+  readonly restores: Restores
   readonly #probes: Probes
   #verdict: HistoryResult | null = null
 
@@ -65,6 +68,7 @@ export class World {
     this.shocks = new Shocks(this, seed)
     this.impostor = new Impostor(this, seed)
     this.#probes = new Probes(this, seed)
+    this.restores = new Restores(this, seed, registers)
     this.lines = verbose ? [] : null
     this.network = new Network(
       {
@@ -239,6 +243,7 @@ export class World {
     this.#maybe(chances.membership, 'membership', () => this.changeMembership())
     this.impostor.tick()
     this.#probes.tick()
+    this.restores.tick()
     while (this.#damageDue.length > 0 && this.#damageDue.some((due) => due <= tick)) {
       this.#damageDue = this.#damageDue.filter((due) => due > tick)
       this.#damageOne()
@@ -548,7 +553,8 @@ export class World {
   }
 
   #serving(core: readonly SimNode[]): SimNode | null {
-    return core.find((node) => node.life?.replica?.status().ready === true) ?? null
+    // One that has its log back may lead like any other.
+    return [...core, ...this.#mending].find((node) => node.life?.replica?.status().ready === true) ?? null
   }
 
   #caughtUp(core: readonly SimNode[], goal: number): boolean {
@@ -581,7 +587,9 @@ export class World {
       const leader = this.#serving(core)
       const status = leader?.life?.replica?.status()
       // Whoever lost its state, or was told that it is wrong, has it back: the others had it.
-      const whole = core.every((node) => node.life?.replica?.status().repair === null) && this.#mended()
+      // Who was removed may wait for a state that nobody owes it.
+      const members = membersOf(leader?.life?.state?.meta.membership ?? emptyMembership)
+      const whole = core.every((node) => !members.includes(node.id) || node.life?.replica?.status().repair === null) && this.#mended()
       return (
         status !== undefined && whole && status.applied === status.lastIndex && this.#caughtUp(core, status.lastIndex) && this.#raised(core)
       )
@@ -610,14 +618,20 @@ export class World {
   }
 
   #check(): HistoryResult {
-    return checkHistory(this.clients?.recorder.history() ?? [], { stepsMax: checkerStepsMax })
+    return checkHistory(this.#history(), { stepsMax: checkerStepsMax, initial: (key) => this.restores.initial(key) })
+  }
+
+  /** By epoch of the cluster: each register begins anew with a restore. */
+  #history(): Operation[] {
+    const { clients } = this
+    return clients === null ? [] : this.restores.split(clients.recorder.history(), (operation) => clients.epochsOf(operation.id))
   }
 
   /** The history as a page: when it is what failed, and whenever somebody wants to see (`always`). */
   picture(always: boolean): string | null {
     const failed = this.#verdict !== null && this.#verdict.outcome !== 'linearizable'
     if (!failed && !always) return null
-    return renderHistoryHtml(this.clients?.recorder.history() ?? [], this.#verdict ?? this.#check())
+    return renderHistoryHtml(this.#history(), this.#verdict ?? this.#check())
   }
 
   #describe(core: readonly SimNode[]): string {

@@ -23,6 +23,8 @@ const stepsBetweenLooks = 1024
 export interface Budget {
   /** Operations tried, over all keys. Also bounds the memory: one remembered place per step, some hundred bytes each. */
   readonly stepsMax: number
+  /** How a register is before the first operation; absent: never written. */
+  readonly initial?: (key: string) => State
   /** The caller's clock, if time is bounded as well. A simulator gives none: its verdicts must not depend on the machine. */
   readonly expired?: () => boolean
 }
@@ -56,7 +58,7 @@ export interface HistoryResult {
 export function checkHistory(history: readonly Operation[], budget: Budget): HistoryResult {
   checkWellFormed(history)
   const meter = new Meter(budget)
-  const keys = [...byKey(history)].map(([key, operations]) => new Search(key, operations, meter).run())
+  const keys = [...byKey(history)].map(([key, operations]) => new Search(key, operations, meter, budget.initial?.(key) ?? empty).run())
   const outcome = (['violation', 'undecided'] as const).find((bad) => keys.some((result) => result.outcome === bad)) ?? 'linearizable'
   return { outcome, steps: meter.steps, keys }
 }
@@ -113,19 +115,16 @@ class Search {
   readonly #seen = new Set<string>()
   readonly #taken: Choice[] = []
   readonly #order: Operation[] = []
-  #state = empty
+  #state: State
   #completedTaken = 0
-  #best: { order: readonly Operation[]; state: State; completed: number; blocked: Operation | null } = {
-    order: [],
-    state: empty,
-    completed: -1,
-    blocked: null,
-  }
+  #best: { order: readonly Operation[]; state: State; completed: number; blocked: Operation | null }
 
-  constructor(key: string, operations: readonly Operation[], meter: Meter) {
+  constructor(key: string, operations: readonly Operation[], meter: Meter, initial: State) {
     if (operations.length > operationsPerKeyMax)
       throw new Error(`key ${JSON.stringify(key)}: expected at most ${operationsPerKeyMax} operations, got ${operations.length}`)
     this.#key = key
+    this.#state = initial
+    this.#best = { order: [], state: initial, completed: -1, blocked: null }
     this.#completed = operations.filter(({ returnAt }) => returnAt !== null).toSorted((a, b) => a.callAt - b.callAt)
     this.#unknown = new UnknownWrites(
       operations.filter(({ returnAt }) => returnAt === null),

@@ -126,6 +126,11 @@ export class HistoryRecorder {
     this.#close(id)
   }
 
+  /** A time of its own, between what was told before and what comes. */
+  instant(): number {
+    return this.#tick()
+  }
+
   history(): Operation[] {
     return this.#operations.filter(({ id }) => !this.#failed.has(id))
   }

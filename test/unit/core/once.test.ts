@@ -263,6 +263,15 @@ describe('a forwarded write', () => {
     expect(await versionOf()).toBe(3)
   })
 
+  test('of another life of the cluster is not done: it may come late, and what it did may be gone', async () => {
+    const send = (more: object): ReturnType<typeof house.node.ask> =>
+      house.node.ask(put('x', { forwardedFrom: 'node-2', ticket: { boot: 1, slot: 0, serial: 1, ...more } }))
+    for (const repeated of [false, true])
+      expect(await send({ incarnation: 2, repeated })).toMatchObject({ status: 500, body: { code: 'ERR_ANSWER_NOT_KEPT' } })
+    expect(await versionOf()).toBe(0)
+    expect((await send({ incarnation: 1 })).status).toBe(200)
+  })
+
   test('that is refused for want of a token or a right leaves nothing, however often it is repeated', async () => {
     const token = await tokenWith('path "secret/*" { capabilities = ["read"] }')
     const before = house.cluster.log.length

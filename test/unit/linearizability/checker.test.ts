@@ -4,6 +4,7 @@ import { checkHistory, describeResult, operationsPerKeyMax } from '#test/support
 import type { HistoryResult } from '#test/support/linearizability/checker.ts'
 import { generateHistory, violations } from '#test/support/linearizability/generate.ts'
 import type { Call, Operation } from '#test/support/linearizability/history.ts'
+import type { State } from '#test/support/linearizability/model.ts'
 
 const budget = { stepsMax: 200_000 }
 
@@ -34,6 +35,14 @@ const deleted: Call = { kind: 'delete', input: null, output: null }
 function check(...history: Operation[]): HistoryResult {
   return checkHistory(history, budget)
 }
+
+test('a register may begin otherwise than empty', () => {
+  const initial = (): State => ({ version: 7, value: 'old' })
+  const history = [operation(0, 1, 2, get(7, 'old')), operation(1, 3, 4, put('a', 8)), operation(2, 5, 6, get(8, 'a'))]
+  expect(checkHistory(history, { ...budget, initial }).outcome).toBe('linearizable')
+  expect(check(...history).outcome).toBe('violation')
+  expect(checkHistory([operation(0, 1, 2, get(0, null))], { ...budget, initial }).outcome).toBe('violation')
+})
 
 const violating: [name: string, blocked: number, history: Operation[]][] = [
   ['a stale read', 2, [operation(0, 1, 2, put('a', 1)), operation(1, 3, 4, put('b', 2)), operation(2, 5, 6, get(1, 'a'))]],
