@@ -53,6 +53,8 @@ describe('kv', () => {
     expect(await ok('kv diff secret/h')).toBe('--- secret/h version 2\n+++ secret/h version 3\n- extra\n')
     expect(await ok('kv diff -versions=1,3 -show-values secret/h')).toContain('~ password: one -> two\n')
     expect((await hf('kv diff -exit-code secret/h')).code).toBe(2)
+    expect(await ok('kv diff -recursive secret/h secret/h')).toContain('no difference')
+    expect((await hf('kv diff -recursive secret/nothing secret/nowhere')).code).toBe(2)
     await ok('kv rollback -version=1 secret/h')
     expect(await ok('kv get -field=password secret/h')).toBe('one')
     await ok('kv delete secret/h')
@@ -74,6 +76,8 @@ describe('kv', () => {
     expect((await hf('kv list secret/tree')).code).toBe(2)
     expect(await ok(['kv', 'import', file, 'secret/tree'])).toContain('Wrote 2 secret(s), 0 were the same already.')
     expect(await ok(['kv', 'import', file, 'secret/tree'])).toContain('Wrote 0 secret(s), 2 were the same already.')
+    expect(await json('kv list -recursive secret/tree')).toEqual(['app/db', 'app/web'])
+    expect(await json('list -recursive -limit=1 secret/metadata/tree')).toEqual(['app/db'])
     const exported = await ok('kv export secret/tree')
     await ok('kv import -from=json - old/tree', { stdin: exported })
     expect(await ok('kv diff -recursive -exit-code secret/tree old/tree')).toContain('no difference')
@@ -119,6 +123,7 @@ describe('what is printed instead of sent, and how', () => {
     await ok('policy write printed -', { stdin: policy })
     const limited = await ok('token create -policy=printed -field=token')
     expect(await ok('kv get -field=k secret/p', { env: { HOLDFAST_TOKEN: limited } })).toBe('v')
+    expect(await ok('run -output-policy -secret=secret/p -- true')).toBe(policy)
     expect(await ok('list -output-policy sys/leases/lookup/a')).toContain(
       'path "sys/leases/lookup/a/" {\n  capabilities = ["list", "sudo"]',
     )
@@ -194,6 +199,107 @@ describe('run', () => {
     expect((await hf('run -secret=secret/nowhere -- true')).code).toBe(2)
     expect((await hf('run -secret=secret/run -- /no/such/program')).err).toContain('could not start /no/such/program')
     expect(`${missing.err}${twice.err}`).not.toContain('hunter2')
+  })
+})
+
+describe('the server', () => {
+  test.each([
+    'operator host-info',
+    'operator in-flight',
+    'operator config',
+    'operator log-level read',
+    'operator log-level set -level=debug',
+    'operator log-level reset',
+    'operator locked-users',
+    'plugin list',
+    'lease count',
+    'lease irrevocable',
+    'lease tidy',
+    'token accessors',
+    'token tidy',
+    'tools random 16',
+    'quota rate-limit write wide rate=100000',
+    'quota rate-limit list',
+    'quota rate-limit read wide',
+    'quota rate-limit delete wide',
+    'quota lease-count write all max_leases=100000',
+    'quota lease-count read all',
+    'token role write ci allowed_policies=default',
+    'token role read ci',
+    'token role list',
+    'token role delete ci',
+    'namespace list',
+    'operator members',
+    'operator raft list-peers',
+    'operator raft autopilot state',
+    'operator key-status',
+    'secrets list -detailed',
+    'auth list',
+  ])('%s', async (line) => {
+    if (line === 'namespace list') await ok('namespace create team')
+    for (const format of ['table', 'json', 'yaml', 'raw']) {
+      const out = await ok(`${line} -format=${format}`)
+      if (format === 'table') expect(out).not.toBe('')
+      else if (format === 'json' && out !== '') expect(JSON.parse(out)).toBeTypeOf('object')
+    }
+  })
+
+  test('password policies make passwords', async () => {
+    const policy = 'length=20\nrule "charset" { charset = "abc" }'
+    await ok('password-policy write short policy=-', { stdin: policy })
+    expect(await ok('password-policy generate -field=password short')).toMatch(/^[abc]{20}$/)
+  })
+
+  test('wrapping: looked at, rewrapped, opened once', async () => {
+    const wrapped = await ok('wrapping wrap -wrap-ttl=5m -field=wrapping_token k=v')
+    expect(await ok('wrapping lookup -field=creation_path -', { stdin: wrapped })).toBe('sys/wrapping/wrap')
+    const again = await ok('wrapping rewrap -field=wrapping_token -', { stdin: wrapped })
+    expect(await ok('unwrap -field=k -', { stdin: again })).toBe('v')
+    expect((await hf('unwrap -', { stdin: wrapped })).code).toBe(2)
+  })
+
+  test('engines and methods are moved', async () => {
+    await ok('secrets enable -path=from kv')
+    await ok('kv put from/a k=v')
+    expect(await ok('secrets move from to')).toBe('Success! Moved the secrets engine from/ to: to/\n')
+    expect(await ok('kv get -field=k to/a')).toBe('v')
+    await ok('auth enable userpass')
+    await ok('auth move userpass people')
+    expect(Object.keys((await json('auth list')) as object)).toContain('people/')
+  })
+
+  test('a schedule of snapshots is written, shown and deleted; a refusal is not a stack trace', async () => {
+    const refused = await hf('operator raft snapshot schedule write daily -interval=24h -retain=7 -storage=local')
+    expect([refused.code, refused.err]).toEqual([2, expect.stringContaining('snapshot_folder')])
+    const s3 = 'aws_s3_bucket=b aws_s3_region=eu-central-1 aws_access_key_id=AKIAPLANTED aws_secret_access_key=planted-secret-of-s3'
+    await ok(`operator raft snapshot schedule write hourly -interval=500h -retain=3 -storage=aws-s3 ${s3}`)
+    expect(await ok('operator raft snapshot schedule list')).toContain('hourly')
+    expect(await ok('operator raft snapshot schedule read -field=retain hourly')).toBe('3')
+    expect((await hf('operator raft snapshot schedule status')).out).toMatch(/^Name +State +Last +Size +Next +Errors\n-+.*\nhourly /)
+  })
+
+  test('status and members on a terminal: who leads, who is silent', async () => {
+    const several = `${address},http://127.0.0.1:1`
+    const status = await hf('status', { address: several, tty: true })
+    expect(status.out).toMatch(new RegExp(`\u001b\\[32m${address} +leader +0\u001b`))
+    expect(status.out).toContain('\u001b[31mhttp://127.0.0.1:1')
+    const members = await hf('operator members', { tty: true, env: { NO_COLOR: '1' } })
+    expect(members.out).toMatch(/\n1 node\(s\): node1 leads; all open and up to date\n$/)
+  })
+
+  test('a debug bundle holds much of the servers, and no secret, token or key', async () => {
+    await ok('kv put secret/planted password=planted-secret-of-kv')
+    const folder = join(dir, 'bundle')
+    expect(await ok(['debug', '-duration=1s', '-interval=1s', '-output', folder])).toMatch(/Rounds +2\n/)
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => statSync(join(folder, name)).isFile())
+    const all = files.map((name) => readFileSync(join(folder, name), 'utf8')).join('\n')
+    expect(files.length).toBeGreaterThan(25)
+    expect(all).toContain('holdfast_')
+    const { keys } = running.cluster
+    const planted = [token, ...keys.unseal_keys_b64, ...keys.unseal_keys_hex, 'planted-secret-of-kv', 'planted-secret-of-s3']
+    expect(planted.filter((secret) => all.includes(secret))).toEqual([])
+    expect(files.filter((name) => (statSync(join(folder, name)).mode & 0o077) !== 0)).toEqual([])
+    expect((await hf(['debug', '-output', folder])).code).toBe(1)
   })
 })
 

@@ -165,8 +165,9 @@ class Run {
 async function run(context: CommandContext): Promise<number> {
   const options = optionsOf(context)
   const client = await context.client()
-  // Renewed for as long as the process runs; one that does not end, or can't be looked at, is used as it is.
-  const keeper = await TokenKeeper.start(client).catch(() => null)
+  // Renewed for as long as the process runs; one that does not end, or can't be looked at, is used as it is. What is only to be printed sends nothing.
+  const printed = context.flags.bool('output-policy') || context.flags.bool('output-curl-string')
+  const keeper = printed ? null : await TokenKeeper.start(client).catch(() => null)
   const asked = keeper?.client ?? client
   try {
     const secrets = await RunSecrets.open(

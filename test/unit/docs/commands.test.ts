@@ -1,4 +1,4 @@
-/** Every `holdfast` command that a page shows is one that there is, with flags and arguments that it takes; those that nobody runs are counted. */
+/** Every `holdfast` command that a page shows is one that there is, with flags and arguments that it takes; they are counted. */
 import { globSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { findCommand, parseArgs } from '#cmd/cli/args.ts'
@@ -7,7 +7,7 @@ import { commands } from '#cmd/commands/index.ts'
 import { blocksOf, commandsOf } from '#test/support/doc-pages.ts'
 
 const pages = ['README.md', ...globSync('docs/*.md')].toSorted()
-/** Whose `console` blocks test/e2e/cli.test.ts runs; the tour's and what the README shows of it are recorded. */
+/** Whose `console` blocks were made by running them; so were the tour's, and what the README shows of it. */
 const run = ['docs/getting-started.md', 'docs/run.md', 'docs/kv.md', 'docs/cli.md']
 const shells = new Set(['sh', 'bash', 'console', ''])
 
@@ -77,11 +77,11 @@ test.each(pages)('%s names commands, flags and arguments that there are', (page)
   expect(calls.map(problem).filter((one) => one !== null)).toEqual([])
 })
 
-test('the commands that are run, and those that are read only', () => {
+test('the commands whose output was made by a run, and those that are only read', () => {
   const lines = pages.flatMap((page) => linesOf(page).map((one) => ({ ...one, calls: callsIn(one.line).length })))
   const ran = lines.filter(({ isRun }) => isRun).reduce((sum, { calls }) => sum + calls, 0)
   const all = lines.reduce((sum, { calls }) => sum + calls, 0)
-  console.log(`docs: ${all} calls of holdfast, ${ran} of them run by test/e2e/cli.test.ts, ${all - ran} parsed (those of the tour are recorded)`)
+  console.log(`docs: ${all} calls of holdfast, ${ran} of them with output from a run, ${all - ran} only parsed (those of the tour are recorded)`)
   expect(ran).toBeGreaterThan(35)
   expect(all - ran).toBeGreaterThan(50)
 })
