@@ -2,6 +2,7 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Operation } from '#core/types.ts'
+import { populateExamples } from '#test/support/example-world.ts'
 import { openHouse, type Answer, type HouseNode } from '#test/support/core-house.ts'
 
 interface Parameter {
@@ -86,45 +87,6 @@ describe('the document of a bare server', () => {
   })
 })
 
-/** What the examples speak of. Made again before each of them: the one before may have deleted it. */
-async function populate(node: HouseNode): Promise<void> {
-  const rule = 'path "secret/data/app/*" { capabilities = ["read"] }'
-  for (const path of ['sys/mounts/moved', 'sys/namespaces/api-lock/unlock/team'])
-    await (path.includes('unlock') ? node.write(path) : node.remove(path))
-  await node.write('sys/mounts/secret', { type: 'kv', options: { version: '2' } })
-  await node.write('sys/mounts/kv1', { type: 'kv' })
-  await node.write('sys/mounts/transit', { type: 'transit' })
-  await node.write('sys/auth/people', { type: 'userpass' })
-  await node.write('sys/policies/acl/app', { policy: rule })
-  await node.write('sys/policies/acl/app/part', { policy: rule })
-  await node.write('sys/policies/password/digits', { policy: 'length = 8\nrule "charset" { charset = "0123456789" }' })
-  await node.write('sys/roles/operators', { policies: ['app'] })
-  await node.write('sys/namespaces/team', {})
-  await node.write('sys/config/ui/headers/X-Frame-Options', { values: ['DENY'] })
-  await node.write('sys/storage/raft/snapshot-auto/config/nightly', { interval: '24h', storage_type: 'local' })
-  for (const [kind, body] of [
-    ['rate-limit', { rate: 100_000 }],
-    ['lease-count', { max_leases: 100_000 }],
-    ['request-limits', { max_request_bytes: 1_048_576 }],
-  ] as const)
-    await node.write(`sys/quotas/${kind}/everybody`, body)
-  await node.write('auth/token/create', { ttl: '1h', policies: ['default'] })
-  await node.write('secret/data/team/database', { data: { username: 'app', password: 'x' } })
-  await node.write('kv1/team/database', { username: 'app' })
-  await node.write('transit/keys/seal')
-  await node.write('transit/keys/seal/config', { deletion_allowed: true })
-  await node.write('cubbyhole/mine', { note: 'x' })
-  await node.write('identity/entity', { name: 'ada' })
-  await node.write('identity/group', { name: 'ada' })
-  await node.write('identity/group', { name: 'outside', type: 'external' })
-  await node.write('auth/people/users/ada', { password: 'correct horse' })
-  const mount_accessor = (await node.read('sys/auth/people')).body.data.accessor
-  const canonical = async (what: string, name: string): Promise<string> => (await node.read(`identity/${what}/name/${name}`)).body.data.id
-  await node.write('identity/entity-alias', { name: 'ada', mount_accessor, canonical_id: await canonical('entity', 'ada') })
-  await node.write('identity/group-alias', { name: 'them', mount_accessor, canonical_id: await canonical('group', 'outside') })
-  await node.write('auth/token/roles/ci', { renewable: true })
-}
-
 /** What must not be there yet, or must be otherwise, before an example of it. */
 const before: Readonly<Record<string, (node: HouseNode) => Promise<unknown>>> = {
   'post /sys/mounts/{path}': (node) => node.remove('sys/mounts/secret'),
@@ -149,7 +111,7 @@ describe('examples', () => {
   let done = 0
   beforeAll(async () => {
     node = (await openHouse()).node
-    await populate(node)
+    await populateExamples(node)
   })
 
   test('every one in the document does what it says', async () => {
@@ -160,7 +122,7 @@ describe('examples', () => {
       const complete = parameters.every((parameter) => !parameter.required || parameter.example !== undefined)
       const bodyMissing = (method === 'post' || method === 'patch') && described.requestBody !== undefined && content?.example === undefined
       if (!shown || !complete || (bodyMissing && described.requestBody?.required === true) || name in elsewhere) continue
-      await populate(node)
+      await populateExamples(node)
       await before[name]?.(node)
       const answer = await ask(node, method, path, parameters, content?.example ?? {})
       if (bodyMissing && answer.status === 400) continue // An example of the path only: what the body must have, its fields say.
