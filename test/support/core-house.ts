@@ -192,7 +192,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing }),
       clock,
       random: systemRandom,
-      log: silentLogger,
+      log,
       nodeId: replica.nodeId,
       boot: 1,
     })
