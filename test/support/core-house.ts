@@ -44,6 +44,7 @@ export interface HouseNode {
   readonly audit: AuditRecord[]
   readonly sealStatus: { -readonly [K in keyof SealStatus]: SealStatus[K] }
   readonly calls: string[]
+  nowMs(): number
   unavailable: string | null
   /** Runs in each call of the services around the core, after it was noted in `calls`. */
   onCall: OnCall
@@ -216,7 +217,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
     memories.push({ tokens, lockout, leasing })
     quotas.push({ feed, limiter, store: quotaStore })
     forwardings.set(replica.nodeId, forwarding)
-    house.push(nodeOf(core, leasing, rootToken, audit, calls, sealStatus, state))
+    house.push(nodeOf(core, leasing, rootToken, audit, calls, sealStatus, state, () => clock.nowMs()))
   }
   return { clock, cluster, house, node: house[0]!, rootToken, at, quotas, memories }
 }
@@ -243,6 +244,7 @@ function nodeOf(
   calls: string[],
   sealStatus: HouseNode['sealStatus'],
   state: { unavailable: string | null; onCall: OnCall },
+  nowMs: () => number,
 ): HouseNode {
   const ask = async (over: Partial<Request>): Promise<Answer> => {
     const request: Request = {
@@ -269,6 +271,7 @@ function nodeOf(
     leasing,
     audit,
     calls,
+    nowMs,
     sealStatus,
     get onCall() {
       return state.onCall

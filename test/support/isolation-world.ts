@@ -3,6 +3,7 @@
  * there. A route without a recipe gets its path from `params` and an empty body; if that does not succeed in its own namespace the matrix fails, and
  * whoever adds a route adds its recipe here.
  */
+import { URI, type TOTP } from 'otpauth'
 import type { Answer, HouseNode } from './core-house.ts'
 
 type Body = Record<string, unknown>
@@ -40,6 +41,10 @@ const fresh = (name: string): string => `${name}-${(serial += 1)}`
 export class Maker {
   readonly #node: HouseNode
   readonly path: string
+
+  nowMs(): number {
+    return this.#node.nowMs()
+  }
 
   constructor(node: HouseNode, path: string) {
     this.#node = node
@@ -96,6 +101,7 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   await transit(make, facts)
   await users(make, facts, canary)
   await people(make, facts, canary)
+  await factors(make, facts, before?.facts ?? {})
   const made = await make.write('auth/token/create', { policies: ['all'], ttl: '2h', meta: { note: canary } })
   facts['victim'] = made.auth.client_token
   facts['accessor'] = made.auth.accessor
@@ -236,6 +242,37 @@ async function people(make: Maker, facts: Record<string, string>, canary: string
   facts['groupAlias'] = (await aliased())!
 }
 
+/** Second factors: a method that an enforcement names, one that none does, and a login that waits for its code, by a role of its own. */
+async function factors(make: Maker, facts: Record<string, string>, before: Readonly<Record<string, string>>): Promise<void> {
+  const method = async (name: string): Promise<string> => {
+    const kept = before[name] ?? ''
+    if (kept !== '' && (await make.send('read', `identity/mfa/method/totp/${kept}`)).status === 200) return kept
+    return (await make.write('identity/mfa/method/totp', { issuer: 'house', method_name: name })).data.method_id
+  }
+  facts['enforced'] = await method('enforced')
+  facts['method'] = await method('method')
+  await make.write('auth/approle/role/factor', { token_policies: ['pol'] })
+  const roleId = (await make.read('auth/approle/role/factor/role-id')).data.role_id
+  const secretId = (await make.write('auth/approle/role/factor/secret-id')).data.secret_id
+  const login = (): Promise<Answer['body']> => make.write('auth/approle/login', { role_id: roleId, secret_id: secretId }, { token: null })
+  for (const kept of ['factorEntity', 'mfaRequest', 'mfaCode']) facts[kept] = before[kept] ?? ''
+  if (facts['factorEntity'] === '') facts['factorEntity'] = (await login()).auth.entity_id
+  await make.write('identity/mfa/login-enforcement/enf', {
+    mfa_method_ids: [facts['enforced']],
+    identity_entity_ids: [facts['factorEntity']],
+  })
+  if (facts['mfaRequest'] !== '') return
+  const { url } = (
+    await make.write('identity/mfa/method/totp/admin-generate', {
+      method_id: facts['enforced'],
+      entity_id: facts['factorEntity'],
+      force: true,
+    })
+  ).data
+  facts['mfaCode'] = (URI.parse(url) as TOTP).generate({ timestamp: make.nowMs() })
+  facts['mfaRequest'] = (await login()).auth.mfa_requirement.mfa_request_id
+}
+
 /** Tokens of every kind. */
 async function callers(make: Maker, facts: Record<string, string>): Promise<Map<string, string>> {
   const token = async (body: Body, at = 'create'): Promise<string> => (await make.write(`auth/token/${at}`, body)).auth.client_token
@@ -274,6 +311,7 @@ const params: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   token: { role_name: 'role1' },
   userpass: { username: 'alice' },
   approle: { role_name: 'r' },
+  identity: { name: 'enf' },
 }
 
 const folderOf = (lease: string): string => lease.slice(0, lease.lastIndexOf('/'))
@@ -308,6 +346,11 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'system internal/ui/mounts/:path*': ({ admin }) => ({ params: { path: 'kv1/x' }, token: admin }),
   'system tools/hash': () => ({ body: { input: 'aGVsbG8=' } }),
   'system tools/hash/:urlalgorithm': () => ({ body: { input: 'aGVsbG8=' } }),
+  'system mfa/validate': ({ facts }) => ({
+    body: { mfa_request_id: facts['mfaRequest'], mfa_payload: { [facts['enforced']!]: [facts['mfaCode']] } },
+    token: null,
+    credentials: true,
+  }),
   'system wrapping/wrap': () => ({ body: { a: 1 }, wrapTtlSeconds: 60 }),
   'system wrapping/unwrap': ({ facts }) => ({ body: { token: facts['wrapped'] }, credentials: true }),
   'system wrapping/lookup': ({ facts }) => ({ body: { token: facts['wrapped'] }, credentials: true }),
@@ -375,6 +418,17 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
     params: { id: facts['groupAlias']! },
     body: { name: fresh('ga'), mount_accessor: facts['approleAccessor'], canonical_id: facts['external'] },
   }),
+  'identity mfa/method/totp update': () => ({ body: { issuer: 'another' } }),
+  'identity mfa/method/totp/generate': ({ facts, tokens }) => ({
+    body: { method_id: facts['method'] },
+    token: tokens.get('login by password')!,
+  }),
+  'identity mfa/method/totp/admin-generate': ({ facts }) => ({ body: { method_id: facts['method'], entity_id: facts['entity'] } }),
+  'identity mfa/method/totp/admin-destroy': ({ facts }) => ({ body: { method_id: facts['method'], entity_id: facts['entity'] } }),
+  'identity mfa/method/totp/:method_id': ({ facts }) => ({ params: { method_id: facts['method']! } }),
+  'identity mfa/method/totp/:method_id update': ({ facts }) => ({ params: { method_id: facts['method']! }, body: { period: 60 } }),
+  'identity mfa/method/:method_id': ({ facts }) => ({ params: { method_id: facts['method']! } }),
+  'identity mfa/login-enforcement/:name update': ({ facts }) => ({ body: { mfa_method_ids: [facts['enforced']] } }),
   'identity lookup/entity': ({ facts }) => ({ body: { id: facts['entity'] } }),
   'identity lookup/group': ({ facts }) => ({ body: { id: facts['group'] } }),
   'kv config update': setting('max_versions', 7),

@@ -89,7 +89,7 @@ export async function makeHarness(
   const harness = { auditFails: () => false, allows: () => true, forward } as unknown as Harness
   const deps: CoreDeps = {
     barrier,
-    replica: { status: () => ({ ...status, leader: 'other' }) as unknown as ReplicaStatus },
+    replica: { status: () => ({ ...status, leader: 'other', incarnation: 1 }) as unknown as ReplicaStatus },
     tokens: {
       async lookup(view, token) {
         const stored = await view.get(tokenSection, createHash('sha256').update(token).digest('hex'))

@@ -11,7 +11,10 @@ let der: Uint8Array
 let pem: string
 beforeAll(async () => {
   x509.cryptoProvider.set(webcrypto as unknown as Crypto)
-  const keys = (await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify'])) as CryptoKeyPair
+  const keys = (await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, [
+    'sign',
+    'verify',
+  ])) as webcrypto.CryptoKeyPair
   const made = await x509.X509CertificateGenerator.createSelfSigned({
     name: 'CN=web',
     keys,
