@@ -70,6 +70,12 @@ type Outcome<T> =
   | { readonly kind: 'value'; readonly value: T }
   | { readonly kind: 'error'; readonly error: unknown; readonly commit: boolean }
 
+/** This node led `term`, in which everything up to `index` was committed; it is applied here by now. */
+interface Confirmed {
+  readonly term: number
+  readonly index: number
+}
+
 /** How often a keyring's term has sealed, as `KeyUses.count` gave it; committed with what was sealed. */
 interface UsesNote {
   readonly uses: KeyUses
@@ -205,9 +211,12 @@ class ReplicatedBarrier implements BarrierControl {
   }
 
   async transact<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    let confirmed: Confirmed | null = null
     for (let attempt = 1; attempt <= limits.transactionAttemptsMax; attempt++) {
-      const ended = await this.#attempt(work)
-      if (ended !== 'conflict') return settle(ended)
+      const ended: Outcome<T> | Confirmed | 'conflict' = await this.#attempt(work, confirmed)
+      if (ended === 'conflict') continue
+      if ('index' in ended) confirmed = ended
+      else return settle(ended)
     }
     throw new HoldfastError(
       'ERR_CONFLICT',
@@ -218,11 +227,18 @@ class ReplicatedBarrier implements BarrierControl {
     )
   }
 
-  /** Evaluates once, then commits or confirms. */
-  async #attempt<T>(work: (transaction: Transaction) => Promise<T>): Promise<Outcome<T> | 'conflict'> {
+  /**
+   * Evaluates once, then commits or confirms. What writes nothing must not be answered from a view that lacks what was committed before it was asked: this
+   * leader may not have applied yet what a follower has already shown to somebody. Then it gives back how far a view must reach, for another attempt.
+   */
+  async #attempt<T>(
+    work: (transaction: Transaction) => Promise<T>,
+    confirmed: Confirmed | null,
+  ): Promise<Outcome<T> | Confirmed | 'conflict'> {
     const context = this.#context()
     const term = this.#leaderTerm() // Before the view: what is evaluated on an older leader's state must not be appended by a newer.
     const state = this.#replica.view()
+    const { applied } = state.meta
     const view = new OpenedView(context, state, this.#nowMs(state))
     const transaction = new CollectingTransaction(view, this.#options.random)
     let outcome: Outcome<T>
@@ -237,8 +253,8 @@ class ReplicatedBarrier implements BarrierControl {
       state.release()
     }
     if (sealed === null) {
-      await this.#confirm(term)
-      return outcome
+      const fresh = confirmed?.term === term && applied >= confirmed.index ? confirmed : await this.#confirm(term)
+      return applied >= fresh.index ? outcome : fresh
     }
     if (!(await this.#proposeWith(context.keys, sealed))) return 'conflict'
     for (const { uses, under, note } of sealed.notes) uses.committed(under, note)
@@ -303,10 +319,11 @@ class ReplicatedBarrier implements BarrierControl {
    * Makes sure that this node still led `term` after the view was taken. Otherwise a deposed leader would answer 'not found' or
    * 'check-and-set failed' from a state that its successor has moved on from.
    */
-  async #confirm(term: number): Promise<void> {
-    const answer = await this.#replica.readIndex(this.#readIndexTimeoutMs)
-    this.#hear(answer.leaderTimeMs)
+  async #confirm(term: number): Promise<Confirmed> {
+    const { index, leaderTimeMs } = await this.#replica.readIndex(this.#readIndexTimeoutMs)
+    this.#hear(leaderTimeMs)
     if (this.#leaderTerm() !== term) throw this.#notLeader()
+    return { term, index }
   }
 
   #leaderTerm(): number {

@@ -164,6 +164,32 @@ test('without writes the leader is confirmed before the answer', async () => {
   await expect(deposed).rejects.toMatchObject({ code: 'ERR_NOT_LEADER' })
 })
 
+test('what writes nothing is not answered from a view that lacks what a follower has shown already', async () => {
+  const { barrier, replica, at } = await openBarriers(2)
+  replica.paused = true
+  const written = barrier.transact(async (tx) => tx.put(kv, 'a', bytes('new')))
+  // Committed, and applied by the follower, while the leader still applies what came before.
+  await expect.poll(() => get(at(1), 'a')).toBe('new')
+  let evaluated = 0
+  const asked = barrier.transact(async (tx) => {
+    evaluated += 1
+    return text(await tx.get(kv, 'a'))
+  })
+  const refused = barrier.transact(async (tx) => {
+    if ((await tx.get(kv, 'a')) === null) throw new HoldfastError('ERR_CAS_MISMATCH', 'of before')
+  })
+  await expect.poll(() => evaluated).toBe(1)
+  replica.resume()
+  expect(await asked).toBe('new')
+  await refused
+  await written
+  expect(evaluated).toBe(2)
+  // And once is enough where the view is of now.
+  const before = replica.readIndexes
+  expect(await barrier.transact(async (tx) => text(await tx.get(kv, 'a')))).toBe('new')
+  expect(replica.readIndexes).toBe(before + 1)
+})
+
 test('an error of the work is passed on, after the same confirmation, and nothing is written', async () => {
   const { barrier, cluster, replica } = await openBarriers(2)
   const casMismatch = new HoldfastError('ERR_CAS_MISMATCH', 'mismatch')
