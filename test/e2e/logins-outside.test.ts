@@ -12,7 +12,6 @@ import { Agent, request } from 'undici'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommand, temporaryHome } from '#test/support/cli.ts'
 import { freePorts, startCluster, type TestCluster } from '#test/support/cluster.ts'
-import { untilListening } from '#test/support/haproxy.ts'
 import { browse, OidcProvider } from '#test/support/oidc.ts'
 import { OpenSsl, type Made } from '#test/support/openssl.ts'
 import { Slapd } from '#test/support/slapd.ts'
@@ -41,6 +40,20 @@ beforeAll(async () => {
   ;[oidc, kubernetes] = started
   for (const type of ['cert', 'jwt', 'oidc', 'ldap', 'kubernetes']) await root('POST', `sys/auth/${type}`, { type })
 })
+/** Resolves once `child` has written `words`. */
+function saysSo(child: ChildProcess, words: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let said = ''
+    const hear = (chunk: Buffer): void => {
+      said += chunk.toString()
+      if (said.includes(words)) resolve()
+    }
+    child.stdout?.on('data', hear)
+    child.stderr?.on('data', hear)
+    child.once('exit', () => reject(new Error(`expected a program that says '${words}', got '${said}'`)))
+  })
+}
+
 afterAll(async () => {
   ocsp?.kill()
   await Promise.all([slapd?.stop(), kubernetes?.stop(), oidc?.away()])
@@ -436,8 +449,9 @@ describe('cert, of openssl', () => {
     ssl.crl(clients, [fallen])
     writeFileSync(ssl.index(clients), `${readFileSync(ssl.index(clients), 'utf8')}V\t491231235959Z\t\t${serialOf(web)}\tunknown\t/CN=web\n`)
     const by = ['-CA', 'clients.pem', '-rsigner', 'clients.pem', '-rkey', 'clients.key']
-    ocsp = spawn('openssl', ['ocsp', '-index', ssl.index(clients), '-port', String(ports + 2), ...by], { cwd: ssl.dir, stdio: 'ignore' })
-    await untilListening('openssl ocsp', ocsp, ports + 2)
+    ocsp = spawn('openssl', ['ocsp', '-index', ssl.index(clients), '-port', String(ports + 2), ...by], { cwd: ssl.dir })
+    // It says when it listens. A connection to find that out would occupy it for good: it serves one at a time, and waits for a request.
+    await saysSo(ocsp, 'waiting for OCSP client connections')
     await root('POST', 'auth/cert/certs/machines', { ocsp_enabled: true, ocsp_servers_override: `http://127.0.0.1:${ports + 2}` })
     expect((await login(web)).status).toBe(200)
     expect((await login(fallen)).body.errors).toEqual(['certificate has been revoked'])
