@@ -86,6 +86,9 @@ interface Save {
   readonly seconds: number
   readonly mib: number
   readonly idle_mib: number
+  /** Of the process alone, without files that it has mapped. */
+  readonly idle_own_mib: number
+  readonly peak_own_above_idle_mib: number
   readonly peak_above_idle_mib: number
   readonly kernel_peak_above_idle_mib: number
 }
@@ -111,9 +114,13 @@ function restore(path: string): Promise<Save> {
 async function measured(path: string, work: (pool: Pool, headers: Record<string, string>) => Promise<void>): Promise<Save> {
   await delay(restMs)
   resetPeak()
-  const idle = statusMib('VmRSS')
-  let peak = idle
-  const sampler = setInterval(() => (peak = Math.max(peak, statusMib('VmRSS'))), 20)
+  const [idle, idleOwn] = [statusMib('VmRSS'), statusMib('RssAnon')]
+  let [peak, peakOwn] = [idle, idleOwn]
+  const sampler = setInterval(() => {
+    peak = Math.max(peak, statusMib('VmRSS'))
+    // Without the store's files, which LevelDB maps: the kernel takes those pages back whenever it wants them.
+    peakOwn = Math.max(peakOwn, statusMib('RssAnon'))
+  }, 20)
   const { pool, headers } = poolOf()
   const started = performance.now()
   await work(pool, headers)
@@ -121,11 +128,13 @@ async function measured(path: string, work: (pool: Pool, headers: Record<string,
   clearInterval(sampler)
   const kernelPeak = statusMib('VmHWM')
   await pool.close()
-  const above = (value: number): number => Math.round(10 * (value - idle)) / 10
+  const above = (value: number, rest = idle): number => Math.round(10 * (value - rest)) / 10
   return {
     seconds: +seconds.toFixed(2),
     mib: +(statSync(path).size / mib).toFixed(1),
     idle_mib: idle,
+    idle_own_mib: idleOwn,
+    peak_own_above_idle_mib: above(peakOwn, idleOwn),
     peak_above_idle_mib: above(peak),
     kernel_peak_above_idle_mib: above(kernelPeak),
   }

@@ -22,9 +22,19 @@ import { found, ServerProcess, until } from '#test/support/server-process.ts'
 
 const secrets = 60
 /** A mark of its own for each place, so that a hit says what got there. The word must not occur in the program. */
-const stems = { path: 'qxpathqx', leaf: 'qxleafqx', field: 'qxfieldqx', value: 'qxvalueqx', policy: 'qxpolicyqx', owner: 'qxownerqx' }
+const stems = {
+  path: 'qxpathqx',
+  leaf: 'qxleafqx',
+  field: 'qxfieldqx',
+  value: 'qxvalueqx',
+  policy: 'qxpolicyqx',
+  owner: 'qxownerqx',
+  // Of namespaces, half of them with a seal of their own: their names, and what is written in them.
+  space: 'qxspaceqx',
+  inner: 'qxinnerqx',
+}
 /** What audit records and request logs name in the clear, for that is what they are for; the rest stands there as an HMAC, if at all. */
-const namedInLogs = new Set(['path', 'leaf', 'policy', 'field', 'owner'])
+const namedInLogs = new Set(['path', 'leaf', 'policy', 'field', 'owner', 'space'])
 const startMs = 120_000
 
 let running: TestCluster
@@ -86,6 +96,17 @@ async function useAll(nodes: readonly LocalNode[], from: number, count: number):
     tokens.push(id)
     await done(node, 'GET', `secret/data/${path}`, undefined, id)
     await done(node, 'GET', 'secret/metadata?list=true')
+    if (n % 10 === 0) await inNamespace(n, node)
+  }
+  const inNamespace = async (n: number, node: LocalNode): Promise<void> => {
+    const name = `${stems.space}${n}`
+    const seal = n % 20 === 0 ? { seal: 'seal "shamir" { shares = 1 threshold = 1 }' } : {}
+    await done(node, 'POST', `sys/namespaces/${name}`, seal)
+    await done(node, 'POST', `${name}/sys/mounts/kv`, { type: 'kv' })
+    await done(node, 'POST', `${name}/kv/a`, { value: `${stems.inner}${n}` })
+    await done(node, 'GET', `${name}/kv/a`)
+    const token = await done(node, 'POST', `${name}/auth/token/create`, { policies: ['default'], ttl: '1h' })
+    tokens.push((token.body as { auth: { client_token: string } }).auth.client_token)
   }
   for (let at = from; at < from + count; at += 10) await Promise.all(Array.from({ length: 10 }, (_, n) => one(at + n)))
   return tokens

@@ -124,6 +124,26 @@ export class SealCluster {
     )
   }
 
+  /**
+   * Starts `node` with a seal that does not open, and again with one that does: seconds from each start until it says why, and until it serves. `mend` runs in
+   * between.
+   */
+  async wrongThenRight(node: ServerProcess, wrong: string, right: string, expected: RegExp, mend: () => void | Promise<void> = () => {}) {
+    await node.stop()
+    this.configure(wrong, [node])
+    const wrongSince = performance.now()
+    await node.startAndAnswer(this.env)
+    await this.saysWhy(node, expected)
+    const named = seconds(wrongSince)
+    await node.stop()
+    await mend()
+    this.configure(right, [node])
+    const rightSince = performance.now()
+    await node.startAndAnswer(this.env)
+    await serving(node, 45_000)
+    return { wrong_key_named_after_seconds: named, right_key_serves_after_seconds: seconds(rightSince) }
+  }
+
   /** The log is written after the status has changed. */
   async logs(node: ServerProcess, expected: RegExp): Promise<void> {
     await until(`${node.id} to log ${expected}`, async () => (expected.test(node.log()) ? true : null), 5_000)

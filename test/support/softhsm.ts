@@ -1,6 +1,6 @@
 /** A SoftHSM token in a folder of the test's own (Debian: softhsm2), and keys in it. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const places = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so', '/usr/lib64/softhsm/libsofthsm2.so']
@@ -37,6 +37,14 @@ export class SoftHsm {
     execFileSync('softhsm2-util', given, { env: { ...process.env, ...this.env }, stdio: 'ignore' })
   }
 
+  /** The number of the token's slot. SoftHSM draws it when the token is made. */
+  get slot(): number {
+    const slots = execFileSync('softhsm2-util', ['--show-slots'], { env: { ...process.env, ...this.env }, encoding: 'utf8' })
+    const found = slots.split(/^Slot /m).find((slot) => new RegExp(`Label:\\s+${this.label}\\s*$`, 'm').test(slot))
+    if (found === undefined) throw new Error('expected a slot with the token, got none')
+    return Number.parseInt(found, 10)
+  }
+
   /** As if its cable were pulled. */
   unplug(): void {
     renameSync(this.#tokens, `${this.#tokens}.away`)
@@ -46,6 +54,15 @@ export class SoftHsm {
   plugIn(): void {
     execFileSync('rm', ['-r', this.#tokens])
     renameSync(`${this.#tokens}.away`, this.#tokens)
+  }
+
+  /** All of its tokens as they are now; what gives them back. */
+  kept(): () => void {
+    cpSync(this.#tokens, `${this.#tokens}.kept`, { recursive: true })
+    return () => {
+      execFileSync('rm', ['-r', this.#tokens])
+      renameSync(`${this.#tokens}.kept`, this.#tokens)
+    }
   }
 
   /** By OpenSC's tool, which knows nothing of us. What it says of the token's objects. */

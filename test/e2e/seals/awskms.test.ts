@@ -149,6 +149,13 @@ test('wrong and missing credentials are named, and shown nowhere', async () => {
   await serving(third(), 60_000)
 })
 
+test('another key, that of another region, is named; the right one opens', async () => {
+  const another = stanza().replace('eu-central-1', 'us-west-2')
+  const named = /seal awskms expected a copy for us-west-2, got one for eu-central-1/
+  Object.assign(figures, await cluster.wrongThenRight(third(), another, stanza(), named))
+  await cluster.logs(third(), /"fault":"key"/)
+})
+
 test('with a second region, either opens; a new one gets its copy from the leader', async () => {
   for (const node of cluster.nodes) {
     await node.stop()

@@ -101,13 +101,15 @@ test('a wrong PIN, a missing key, another key of that name, a missing library: e
   await cluster.saysWhy(second(), /seal pkcs11 expected a PKCS#11 library at \/nowhere\/libhsm.so, got/)
   await cluster.logs(second(), /"fault":"missing"/)
   // Its key gone, and one of the same name and id in its stead.
+  const restore = hsm.kept()
   hsm.tool('--delete-object', '--type', 'secrkey', '--label', 'root')
   await again()
   await cluster.saysWhy(second(), /seal pkcs11 expected one key with label "root" in token "holdfast", got NOT_FOUND/)
   hsm.tool('--keygen', '--key-type', 'AES:32', '--label', 'root', '--id', '01')
-  await cluster.saysWhy(second(), /seal pkcs11 expected the key that wrapped the root key, .* got CKR_/)
+  const named = /seal pkcs11 expected the key that wrapped the root key, .* got CKR_/
+  await cluster.saysWhy(second(), named)
+  Object.assign(figures, await cluster.wrongThenRight(second(), stanza(), stanza(), named, restore))
   for (const pin of ['another-marked-pin', hsm.pin]) expect(second().log()).not.toContain(pin)
-  // The leader is still open and wraps the root key by nothing but the HSM: it can't help any more. Found anew below.
 })
 
 test('a library that hangs costs a bounded wait, and the node votes and answers meanwhile', async () => {
@@ -134,23 +136,31 @@ test('a library that hangs costs a bounded wait, and the node votes and answers 
   )
 })
 
-test('RSA-OAEP: the same, with the hash that this HSM allows; another hash is refused by it, and named', async () => {
+test('RSA-OAEP: the same, by the slot and with the PIN in the environment; another hash than this HSM allows is refused by it, and named', async () => {
+  const bySlot = (more: string): string =>
+    stanza({ key: 'rsa', more })
+      .replace(/token_label = .*/, `slot = "${hsm.slot}"`)
+      .replace(/pin {9}= .*/, 'pin = "env://MARKED_PIN"')
   const rsa = await SealCluster.prepare('rsa', 1)
   try {
     hsm.tool('--keypairgen', '--key-type', 'RSA:2048', '--label', 'rsa', '--id', '0a')
-    Object.assign(rsa.env, hsm.env)
-    rsa.configure(stanza({ key: 'rsa', more: 'rsa_oaep_hash = "sha256"' }))
+    Object.assign(rsa.env, hsm.env, { MARKED_PIN: hsm.pin })
+    rsa.configure(bySlot('rsa_oaep_hash = "sha256"'))
     await rsa.first.startAndAnswer(rsa.env)
     const refused = await rsa.first.call('POST', 'sys/init', { body: {}, timeoutMs: 30_000 })
     expect([refused.status, refused.body?.['errors']]).toEqual([500, [expect.stringMatching(/a mechanism that the HSM has, got CKR_/)]])
     await rsa.first.stop()
-    rsa.configure(stanza({ key: 'rsa', more: 'rsa_oaep_hash = "sha1"\n  mechanism = "CKM_RSA_PKCS_OAEP"\n  key_id = "0x0a"' }))
+    rsa.configure(bySlot('rsa_oaep_hash = "sha1"\n  mechanism = "CKM_RSA_PKCS_OAEP"\n  key_id = "0x0a"'))
     await rsa.found()
     await rsa.mountKv()
     expect(await rsa.put('rsa')).toBe(200)
     await rsa.killAll()
     await rsa.restartAll()
     expect(await rsa.value(rsa.first)).toBe('rsa')
+    await rsa.first.stop()
+    rsa.configure(bySlot('rsa_oaep_hash = "sha1"').replace(String(hsm.slot), '7'))
+    await rsa.first.startAndAnswer(rsa.env)
+    await rsa.saysWhy(rsa.first, /seal pkcs11 expected one token .*, got NOT_FOUND/)
   } finally {
     await rsa.dispose()
   }

@@ -87,6 +87,10 @@ test('sealed through the API a node stays sealed until recovery keys are given, 
 
 test('another key is named as the cause, in status, health and log; the right one opens', async () => {
   const third = cluster.nodes[2] as ServerProcess
+  writeFileSync(key('forged'), systemRandom.bytes(32), { mode: 0o600 })
+  const forged = stanza('one').replace(key('one'), key('forged'))
+  const named = /seal static expected key "one" to open the root key, got another key of that name/
+  Object.assign(figures, await cluster.wrongThenRight(third, forged, stanza('one'), named))
   await third.stop()
   cluster.configure(stanza('two'), [third])
   await third.startAndAnswer()
@@ -152,9 +156,9 @@ test('a node joins by a call too, by the seal or by a token, and opens by itself
 test('the CLI asks for recovery keys where the seal is an auto seal', async () => {
   const alone = await SealCluster.prepare('alone', 1)
   try {
-    writeFileSync(join(alone.dir, 'k.key'), systemRandom.bytes(32))
-    alone.configure(`seal "static" {\n  current_key_id = "k"\n  current_key = "file://${join(alone.dir, 'k.key')}"\n}`)
-    await alone.first.startAndAnswer()
+    alone.env['MARKED_SEAL_KEY'] = Buffer.from(systemRandom.bytes(32)).toString('hex')
+    alone.configure('seal "static" {\n  current_key_id = "k"\n  current_key = "env://MARKED_SEAL_KEY"\n}')
+    await alone.first.startAndAnswer(alone.env)
     const refused = await runCommand('operator init -key-shares=3', { address: alone.first.apiAddress })
     expect([refused.code, refused.err]).toEqual([
       2,
