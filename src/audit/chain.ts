@@ -64,10 +64,11 @@ const chainPattern =
 
 /** The chain at the end of a line; null when there is none, or it is written in another way than ours. The text before it is not looked at. */
 export function chainOf(line: Buffer): Chain | null {
-  const from = Math.max(0, line.length - chainBytesMax)
+  const from = line.lastIndexOf(',"chain":{"node":')
+  if (from < 0 || line.length - from > chainBytesMax) return null
+  // No more of it becomes a string: what stands before it are names, which a sealed node that reads its last line must not keep in memory.
   const tail = line.toString('latin1', from)
-  const at = tail.lastIndexOf(',"chain":{"node":')
-  const found = at < 0 ? null : chainPattern.exec(at === 0 ? tail : tail.slice(at))
+  const found = chainPattern.exec(tail)
   if (found === null || found.index !== 0) return null
   const [, node = '""', boot = '', seq = '', prev, epoch, hex] = found
   try {

@@ -9,11 +9,11 @@
 import { assert } from '#base/assert.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { chainLine, chainOf, lineHash } from './chain.ts'
+import { chainLine } from './chain.ts'
 import type { ChainPlace, ChainState, MacKey } from './chain.ts'
 import { epochKey } from './epochs.ts'
 import { HmacKey } from './hmac.ts'
-import type { AuditSink, LaneHead } from './types.ts'
+import type { AuditSink, LaneHead, LastLine } from './types.ts'
 
 const waitingMax = 20_000
 const waitingCharsMax = 64 * 1024 * 1024
@@ -137,7 +137,7 @@ export class Lane {
       await this.#options.sink.reopen()
       const last = (await this.#options.sink.lastLine?.()) ?? null
       // An empty file continues the chain of the one that was moved away; one with lines continues its own.
-      if (last !== null) this.#chain = { seq: this.#seq, head: lineHash(last) }
+      if (last !== null) this.#chain = { seq: this.#seq, head: last.head }
       this.#epochDue = true
       this.#options.onRotated()
     })
@@ -318,12 +318,11 @@ export class Lane {
     const last = await sink.lastLine()
     // If lines of ours did arrive in a write that failed, the count goes on behind them.
     if (last !== null) this.#seq = Math.max(this.#seq, seqOf(last, this.#place))
-    return { seq: this.#seq, head: last === null ? null : lineHash(last) }
+    return { seq: this.#seq, head: last === null ? null : last.head }
   }
 }
 
 /** The number of a line of this very life; 0 for any other. */
-function seqOf(line: string, { node, boot }: ChainPlace): number {
-  const chain = chainOf(Buffer.from(line))
+function seqOf({ chain }: LastLine, { node, boot }: ChainPlace): number {
   return chain?.boot === boot && chain.node === node ? chain.seq : 0
 }

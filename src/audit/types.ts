@@ -1,3 +1,4 @@
+import type { Chain } from './chain.ts'
 /** One record before it is hashed and chained. Names are Vault's, so that SIEM pipelines parse it. */
 export interface AuditRecord {
   readonly type: 'request' | 'response' | 'forward' | 'disabled'
@@ -80,6 +81,12 @@ export interface LaneHead extends LinePlace {
   readonly oldest: LinePlace | null
 }
 
+/** What a device's last line says of the chain: its SHA-256, and its place; null for a line that has none. */
+export interface LastLine {
+  readonly head: string
+  readonly chain: Chain | null
+}
+
 /** One device: takes finished lines, several at a time, one outstanding operation. */
 export interface AuditSink {
   readonly type: string
@@ -88,7 +95,7 @@ export interface AuditSink {
   reopen(): Promise<void>
   close(): Promise<void>
   /** The last whole line that the device holds, so that the chain goes on behind it; null: none. Absent: the device can't be read. */
-  lastLine?(): Promise<string | null>
+  lastLine?(): Promise<LastLine | null>
   /** What was written survives a loss of power from here on. Absent: nothing to be done, or nothing that could be. */
   sync?(): Promise<void>
   /** As LaneHead. */

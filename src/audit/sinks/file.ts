@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import type { Clock } from '#base/clock.ts'
-import type { AuditSink } from '../types.ts'
+import type { AuditSink, LastLine } from '../types.ts'
 import { Shelf, type ShelfOptions } from './shelf.ts'
 import { cutTornLine, lastLineOf } from './tail.ts'
 
@@ -89,7 +89,7 @@ class FileSink implements AuditSink {
     if ((await this.#file.stat()).isFile()) await this.#file.datasync()
   }
 
-  async lastLine(): Promise<string | null> {
+  async lastLine(): Promise<LastLine | null> {
     return (await lastLineOf(this.#file)) ?? (await this.#shelf?.lastLine()) ?? null
   }
 

@@ -8,10 +8,10 @@ import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
 import type { Clock } from '#base/clock.ts'
-import { chainOf } from '../chain.ts'
+import { chainOf, type Chain } from '../chain.ts'
 import { linesOf } from '../verify/lines.ts'
-import { lastLineOf } from './tail.ts'
-import type { LinePlace } from '../types.ts'
+import { firstLineOf, lastLineOf } from './tail.ts'
+import type { LastLine, LinePlace } from '../types.ts'
 
 const tidyEveryMs = 60_000
 const filesMax = 100_000
@@ -67,7 +67,7 @@ export class Shelf {
   }
 
   /** The last line of the newest file here. */
-  async lastLine(): Promise<string | null> {
+  async lastLine(): Promise<LastLine | null> {
     const newest = (await this.#files()).at(-1)
     if (newest === undefined || newest.endsWith('.gz')) return null
     const file = await open(newest, 'r')
@@ -140,12 +140,24 @@ export class Shelf {
 
   async #firstKept(files: readonly string[]): Promise<LinePlace | null> {
     for (const file of [...files, this.#options.path]) {
-      for await (const { bytes } of linesOf(file)) {
-        const chain = chainOf(bytes)
-        return chain === null || chain.prev === null ? null : { boot: chain.boot, seq: chain.seq }
-      }
+      const first = await firstChain(file)
+      if (first !== undefined) return first === null || first.prev === null ? null : { boot: first.boot, seq: first.seq }
     }
     return null
+  }
+}
+
+/** What the first line of a file says of its place; undefined where there is no line. */
+async function firstChain(path: string): Promise<Chain | null | undefined> {
+  if (path.endsWith('.gz')) {
+    for await (const { bytes } of linesOf(path)) return chainOf(bytes)
+    return undefined
+  }
+  const file = await open(path, 'r')
+  try {
+    return (await firstLineOf(file))?.chain
+  } finally {
+    await file.close()
   }
 }
 

@@ -1,3 +1,5 @@
+import { chainOf, lineHash } from '#audit/chain.ts'
+import type { LastLine } from '#audit/types.ts'
 import type { Clock, Timer } from '#base/clock.ts'
 import type { AuditRecord, AuditSink, NonHmacKeys } from '#audit/types.ts'
 
@@ -40,8 +42,9 @@ export class MemorySink implements AuditSink {
   release(): void {
     this.#release?.()
   }
-  async lastLine(): Promise<string | null> {
-    return this.lines.at(-1) ?? null
+  async lastLine(): Promise<LastLine | null> {
+    const last = this.lines.at(-1)
+    return last === undefined ? null : { head: lineHash(last), chain: chainOf(Buffer.from(last)) }
   }
   async reopen(): Promise<void> {
     this.reopened += 1
