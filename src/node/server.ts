@@ -165,20 +165,28 @@ async function serve(
       {},
       'this platform lets no process replace itself: what a node served stays in its memory when it is sealed, until it restarts',
     )
-  const listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http, house.requests)
+  let listeners: Awaited<ReturnType<typeof openListeners>> = []
   const signals = watchSignals({
     log,
     onHangup: [
       ['audit files', () => audit.reopen()],
-      ...listeners.map((listener) => ['certificates', () => listener.reloadTls()] as const),
+      [
+        'certificates',
+        () => {
+          for (const listener of listeners) listener.reloadTls()
+        },
+      ],
       ['log level', () => logger.setConfigured(reload().log_level)],
     ],
   })
   let removePidFile = (): void => {}
   let why: 'told' | 'sealed' = 'told'
   try {
+    // Before the door is open: until its store is, a member can't tell that it is initialised, and must not say that it is not.
+    const resumed = await house.birth.resume()
+    listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http, house.requests)
     if (config.pid_file !== null) removePidFile = writePidFile(config.pid_file)
-    await begin(house, config, log)
+    await begin(house, config, log, resumed)
     why = await Promise.race([signals.told, ...(replaces ? [house.sealedByOperator] : [])])
   } finally {
     if (why === 'told') signals.release()
@@ -203,8 +211,7 @@ function writePidFile(path: string): () => void {
   return () => rmSync(path, { force: true })
 }
 
-async function begin(house: House, config: ServerConfig, log: Logger): Promise<void> {
-  const resumed = await house.birth.resume()
+async function begin(house: House, config: ServerConfig, log: Logger, resumed: boolean): Promise<void> {
   if (resumed) await auditRecovery(config.raft.path, house.audit, randomUuid(systemRandom), systemClock.nowMs())
   // From here on it opens by itself as soon as it can: a KMS that is away must not keep a node from voting.
   house.keeper.start()
