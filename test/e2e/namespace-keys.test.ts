@@ -185,6 +185,33 @@ test('a node that was killed comes back with it open, by the key of its peers; a
   expect((await other.stop()).failed).toEqual([])
 })
 
+test('the key that hides its paths is replaced while it is written, over the death of the leader: everything is there under its name', async () => {
+  const { cluster } = running
+  for (let at = 0; at < 300; at += 20)
+    await Promise.all(Array.from({ length: 20 }, (_, n) => must(node(n % 3), 'POST', `kv/many/n${at + n}`, { value: at + n }, 'own')))
+  const leader = await waitForLeader(cluster)
+  const others = cluster.nodes.filter((each) => each !== leader)
+  await must(leader, 'PUT', 'sys/rotate/names', undefined, 'own')
+  await must(leader, 'POST', 'kv/many/n7', { value: 'written meanwhile' }, 'own')
+  await cluster.stopNode(leader, 'SIGKILL')
+  await must(others[0]!, 'POST', 'kv/many/n8', { value: 'by the next leader' }, 'own')
+  await until(
+    'the replacement to be done',
+    async () => (await must(others[1]!, 'GET', 'sys/rotate/names', undefined, 'own'))['in_progress'] === false,
+  )
+  cluster.spawn(leader)
+  await cluster.waitForAnswer(leader)
+  await cluster.unseal(leader)
+  await everywhere('own', 'own!')
+  for (const each of cluster.nodes) {
+    const { keys } = await must(each, 'GET', 'kv/many?list=true', undefined, 'own')
+    expect((keys as string[]).length).toBe(300)
+    expect([await valueIn(each, 'own', 'many/n7'), await valueIn(each, 'own', 'many/n8'), await valueIn(each, 'own', 'many/n299')]).toEqual(
+      ['written meanwhile', 'by the next leader', 299],
+    )
+  }
+})
+
 test('all nodes restarted: the root opens, the namespace waits for its shares', async () => {
   const { cluster } = running
   await Promise.all(cluster.nodes.map((each) => cluster.stopNode(each, 'SIGKILL')))
