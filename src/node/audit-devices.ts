@@ -154,6 +154,15 @@ export class AuditDevices {
     return this.#refreshing
   }
 
+  /** Something may have changed. Never rejects. */
+  async notice(): Promise<void> {
+    try {
+      await this.#look()
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_SEALED')) this.#report('devices', error)
+    }
+  }
+
   #look(): Promise<void> {
     return this.#options.barrier.read({ kind: 'stale' }, (view) => this.refresh(view))
   }

@@ -491,6 +491,8 @@ function assemble(
     alongside: async (view, namespaceIds) => {
       await core.quotas?.alongside(view, namespaceIds)
       await http.refresh(view)
+      // Not waited for: a device that hangs as it is opened must not keep quotas from being read.
+      void auditDevices.notice()
     },
     clock,
     log,
