@@ -69,7 +69,9 @@ test('sealed through the API a node stays sealed until recovery keys are given, 
   const [first, second] = cluster.nodes as [ServerProcess, ServerProcess, ServerProcess]
   const { token, recoveryKeys } = cluster.founded
   expect((await second.call('POST', 'sys/seal', { token })).status).toBe(204)
+  // Its process is replaced, which may take a while; then it must not have opened by itself.
   await new Promise((resolve) => setTimeout(resolve, 2_000))
+  await until('the node to answer again', () => cluster.sealStatus(second).catch(() => null), 30_000)
   expect((await cluster.sealStatus(second)).body).toMatchObject({ sealed: true, progress: 0, t: 2 })
   expect((await second.call('POST', 'sys/unseal', { body: { key: recoveryKeys[0] } })).body).toMatchObject({ sealed: true, progress: 1 })
   expect((await second.call('POST', 'sys/unseal', { body: { key: recoveryKeys[2] } })).body).toMatchObject({ sealed: false })
