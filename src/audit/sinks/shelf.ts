@@ -3,7 +3,7 @@
  * is over, deleted: one at a time, in the background, each step such that a crash between leaves nothing out.
  */
 import { createReadStream, createWriteStream } from 'node:fs'
-import { access, open, readdir, rename, unlink } from 'node:fs/promises'
+import { access, open, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
@@ -153,6 +153,8 @@ async function firstChain(path: string): Promise<Chain | null | undefined> {
     for await (const { bytes } of linesOf(path)) return chainOf(bytes)
     return undefined
   }
+  // A pipe has no first line, and opening one would wait for its writer.
+  if (!(await stat(path)).isFile()) return undefined
   const file = await open(path, 'r')
   try {
     return (await firstLineOf(file))?.chain
