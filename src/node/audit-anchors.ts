@@ -2,10 +2,11 @@
  * Anchors this node's audit lanes in the Raft log: every few seconds while there is something new, soon after a rotation, and once more when the node stops.
  * The leader writes; another node tells it, sealed as forwarded requests are: who has stolen a node's identity can anchor nothing.
  */
-import { anchorHeads } from '#audit/anchor-store.ts'
+import type { ProofFile } from '#audit/anchor.ts'
+import { anchorHeads, proofOf } from '#audit/anchor-store.ts'
 import type { ManagedAuditBroker } from '#audit/broker.ts'
 import type { LaneHead } from '#audit/types.ts'
-import type { BarrierControl } from '#barrier/types.ts'
+import type { BarrierControl, ReadView } from '#barrier/types.ts'
 import type { Clock, Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
@@ -82,6 +83,14 @@ export class AuditAnchors {
   round(): Promise<void> {
     this.#round = this.#round.then(() => this.#anchor())
     return this.#round
+  }
+
+  /** All that checking files needs, as of `view`; null while nothing is anchored. @throws ERR_SEALED. */
+  async proof(view: ReadView): Promise<ProofFile | null> {
+    const { barrier, replica, clock } = this.#options
+    using key = barrier.derivedKey('audit')
+    // Awaited here: returned as it is, the key would be wiped before an epoch's key is derived from it, and untouched files would be called altered.
+    return await proofOf(view, key.reveal(), replica.status().clusterId, clock.nowMs())
   }
 
   /** Writes what member `from` tells of its own lanes. @throws ERR_NOT_LEADER, ERR_SEALED, ERR_FRAME, ERR_PEER_REFUSED. */

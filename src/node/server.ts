@@ -10,7 +10,6 @@ import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { randomUuid, systemRandom } from '#base/random.ts'
-import { proofOf } from '#audit/anchor-store.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { createAuthMethods } from '#auth/index.ts'
 import { createPasswordHasher } from '#auth/passwords.ts'
@@ -427,10 +426,7 @@ function assemble(
     auditEnable: (name, type, description, options) => auditDevices.enable(name, type, description, options),
     auditDisable: (name, asked) => auditDevices.disable(name, asked),
     auditHash: (path, input) => (audit.has(path) ? audit.hashValue(path, input) : null),
-    auditProof: async (view) => {
-      using key = barrier.derivedKey('audit')
-      return proofOf(view, key.reveal(), replica.status().clusterId, clock.nowMs())
-    },
+    auditProof: (view) => anchors.proof(view),
     metricsText: async () =>
       (await metricsText({
         replica,
