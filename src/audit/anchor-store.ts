@@ -1,26 +1,25 @@
 /**
- * Anchors as they are kept: in the Raft log with everything else, in the root's section 'sys/audit', sealed by the barrier and signed with the cluster's
- * audit key, which lies there too. The leader writes them, for its own lanes and for those of which the other nodes tell it (node/audit-anchors.ts).
+ * Anchors as they are kept: in the Raft log with everything else, in the root's section 'sys/audit', sealed by the barrier and signed with an
+ * audit key of the cluster (signer-store.ts), which lies there too. The leader writes them, for its own lanes and for those of which the other nodes tell it (node/audit-anchors.ts).
  *
  * Of each lane the newest ones are kept, and of those before the last one of each life and each epoch: the chain ties everything between to them.
  */
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { HoldfastError } from '#base/errors.ts'
-import { checkVersion } from '#base/formats.ts'
-import type { ReadView, Section, Transaction } from '#barrier/types.ts'
-import { readAnchor, signAnchor, signProof, type Anchor, type ProofFile, type Signed } from './anchor.ts'
+import type { ReadView, Transaction } from '#barrier/types.ts'
+import { readAnchor, signAnchor, signProof, type Anchor, type ProofFile, type SignedAnchor } from './anchor.ts'
 import { epochKey } from './epochs.ts'
+import { auditSection, encoded, load } from './records.ts'
+import { certificates, signer, signerFor, type SigningTime } from './signer-store.ts'
 import type { LaneHead } from './types.ts'
 
-const formatVersion = 1
-export const auditSection: Section = { namespace: 'root', mount: 'sys/audit' }
-const signerPath = 'signer'
 /** The newest anchors of a lane: at one every ten seconds, those of an hour and a half. */
 const newestMax = 512
 /** Ends of lives and epochs of a lane: at one a day, those of eleven years. */
 const closingsMax = 4_096
 /** Devices times nodes; more are refused. */
 const lanesMax = 256
+/** Lives before the last one that a lane remembers: what was sent before its process died may arrive after what the next one sent. */
+const endedMax = 8
 
 interface LaneRecord {
   readonly node: string
@@ -30,6 +29,8 @@ interface LaneRecord {
   readonly boot: string
   readonly epoch: number
   readonly seq: number
+  /** Lives that are over, the last ones. */
+  readonly ended: readonly string[]
   /** Numbers of anchors that end a life or an epoch, older than the newest. */
   readonly closings: readonly number[]
 }
@@ -40,53 +41,34 @@ const lanePath = (node: string, device: string): string => `${laneFolder}/${part
 const anchorPath = (node: string, device: string, n: number): string =>
   `anchors/${part(node)}/${part(device)}/${String(n).padStart(12, '0')}`
 
-/** A record of this section. */
-export const encoded = (value: object): Uint8Array => Buffer.from(JSON.stringify({ version: formatVersion, ...value }))
-
-/** A record of this section; null: none. @throws ERR_STORE_CORRUPT, ERR_UPGRADE_REQUIRED. */
-export async function load<T>(view: ReadView, path: string, what: string): Promise<T | null> {
-  const stored = await view.get(auditSection, path)
-  if (stored === null) return null
-  let value: { version?: unknown } = {}
-  try {
-    value = JSON.parse(Buffer.from(stored).toString('utf8')) as { version?: unknown }
-  } catch {
-    // Told below.
-  }
-  if (checkVersion(what, formatVersion, value.version)) return value as T
-  throw new HoldfastError('ERR_STORE_CORRUPT', `expected ${what} to have a version`)
-}
-
-/** The cluster's audit key, made where there is none. */
-async function signerFor(transaction: Transaction): Promise<KeyObject> {
-  const known = await signer(transaction)
-  if (known !== null) return known
-  const { privateKey } = generateKeyPairSync('ed25519')
-  transaction.put(auditSection, signerPath, encoded({ key: privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64') }))
-  return privateKey
-}
-
-async function signer(view: ReadView): Promise<KeyObject | null> {
-  const record = await load<{ key: string }>(view, signerPath, 'the audit key')
-  return record === null ? null : createPrivateKey({ key: Buffer.from(record.key, 'base64'), type: 'pkcs8', format: 'der' })
+/** Whose lanes are anchored, and when. */
+export interface Anchoring extends SigningTime {
+  readonly cluster: string
+  readonly node: string
 }
 
 /**
- * Writes where lanes of `node` stand. What it says already, or said before, is left out.
+ * Writes where lanes of a node stand. What is said already, or said before, is left out, and so is what comes late of a life that is over.
  * @throws ERR_BAD_REQUEST: more lanes than are kept.
  */
-export async function anchorHeads(transaction: Transaction, node: string, heads: readonly LaneHead[], timeMs: number): Promise<void> {
+export async function anchorHeads(transaction: Transaction, anchoring: Anchoring, heads: readonly LaneHead[]): Promise<void> {
+  const { cluster, node, timeMs } = anchoring
   for (const head of heads) {
-    const { device } = head
+    const { device, boot, epoch, seq } = head
     const lane = await load<LaneRecord>(transaction, lanePath(node, device), 'a lane of the audit')
-    if (lane !== null && lane.boot === head.boot && lane.seq >= head.seq) continue
+    if (lane !== null && ((lane.boot === boot && lane.seq >= seq) || lane.ended.includes(boot))) continue
     if (lane === null) await checkRoom(transaction)
     const n = (lane?.n ?? 0) + 1
-    const anchor: Anchor = { node, n, timeMs, ...head }
-    transaction.put(auditSection, anchorPath(node, device, n), encoded(signAnchor(anchor, await signerFor(transaction))))
+    const { key, n: keyNumber } = await signerFor(transaction, anchoring)
+    const anchor: Anchor = { cluster, node, n, timeMs, ...head }
+    transaction.put(auditSection, anchorPath(node, device, n), encoded({ ...signAnchor(anchor, key), key: keyNumber }))
     const closings = await thinned(transaction, node, device, n, lane?.closings ?? [])
-    const { boot, epoch, seq } = head
-    transaction.put(auditSection, lanePath(node, device), encoded({ node, device, n, boot, epoch, seq, closings } satisfies LaneRecord))
+    const ended = lane === null || lane.boot === boot ? (lane?.ended ?? []) : [...lane.ended, lane.boot].slice(-endedMax)
+    transaction.put(
+      auditSection,
+      lanePath(node, device),
+      encoded({ node, device, n, boot, epoch, seq, ended, closings } satisfies LaneRecord),
+    )
   }
 }
 
@@ -120,29 +102,29 @@ async function thinned(
 }
 
 async function anchorAt(view: ReadView, node: string, device: string, n: number): Promise<Anchor | null> {
-  const stored = await load<Signed>(view, anchorPath(node, device, n), 'an anchor of the audit')
+  const stored = await load<SignedAnchor>(view, anchorPath(node, device, n), 'an anchor of the audit')
   return stored === null ? null : readAnchor(stored.text)
 }
 
 /** Everything that checking files needs: null while there is no anchor yet. `auditKey` is borrowed. */
 export async function proofOf(view: ReadView, auditKey: Uint8Array, cluster: string, issuedMs: number): Promise<ProofFile | null> {
-  const key = await signer(view)
-  if (key === null) return null
-  const anchors: Signed[] = []
+  const signing = await signer(view)
+  if (signing === null) return null
+  const anchors: SignedAnchor[] = []
   const keys: Record<string, string> = {}
   for (const node of await names(view, laneFolder)) {
     for (const device of await names(view, `${laneFolder}/${node}`)) {
       const of: Anchor[] = []
       for (const n of await names(view, `anchors/${node}/${device}`)) {
-        const stored = await load<Signed>(view, `anchors/${node}/${device}/${n}`, 'an anchor of the audit')
+        const stored = await load<SignedAnchor>(view, `anchors/${node}/${device}/${n}`, 'an anchor of the audit')
         if (stored === null) continue
-        anchors.push({ text: stored.text, signature: stored.signature })
+        anchors.push({ text: stored.text, signature: stored.signature, key: stored.key })
         of.push(readAnchor(stored.text))
       }
       for (const { boot, epoch } of closedEpochs(of)) keys[`${boot} ${epoch}`] = epochKey(auditKey, boot, epoch).toString('base64')
     }
   }
-  return signProof({ cluster, issuedMs, anchors, keys }, key)
+  return signProof({ cluster, issuedMs, signers: await certificates(view), anchors, keys }, signing.key)
 }
 
 const names = async (view: ReadView, folder: string): Promise<string[]> =>

@@ -9,6 +9,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { LaneHead } from './types.ts'
 
 const anchorFormat = 'holdfast audit anchor 1'
+const certificateFormat = 'holdfast audit key 1'
 const proofFormat = 'holdfast audit proof 1'
 
 export interface Signed {
@@ -18,24 +19,42 @@ export interface Signed {
 }
 
 export interface Anchor extends LaneHead {
+  /** Whose lane it is: what is restored from another cluster brings that one's anchors. */
+  readonly cluster: string
   readonly node: string
   /** Counts a lane's anchors from 1. */
   readonly n: number
   readonly timeMs: number
 }
 
+/** Names an audit key. Signed by the key before it; the first by itself. */
+export interface Certificate {
+  /** Counts the cluster's audit keys from 1. */
+  readonly n: number
+  readonly sinceMs: number
+  /** SPKI, PEM. */
+  readonly public_key: string
+}
+
+/** An anchor, and the number of the key that signed it. */
+export interface SignedAnchor extends Signed {
+  readonly key: number
+}
+
 export interface Proof {
   readonly cluster: string
   readonly issuedMs: number
+  /** Of all audit keys, in order: the last one signs the proof. */
+  readonly signers: readonly Signed[]
   /** In order of lanes and time. */
-  readonly anchors: readonly Signed[]
+  readonly anchors: readonly SignedAnchor[]
   /** By `BOOT EPOCH`: 32 bytes, base64. */
   readonly keys: Readonly<Record<string, string>>
 }
 
 /** What `holdfast audit proof` saves. */
 export interface ProofFile extends Signed {
-  /** SPKI, PEM. */
+  /** SPKI, PEM: of the key that signs now. */
   readonly public_key: string
 }
 
@@ -47,13 +66,20 @@ export const isSignedBy = ({ text, signature }: Signed, key: KeyObject): boolean
 
 export const signAnchor = (anchor: Anchor, key: KeyObject): Signed => signed(JSON.stringify({ format: anchorFormat, ...anchor }), key)
 
+export const signCertificate = (certificate: Certificate, key: KeyObject): Signed =>
+  signed(JSON.stringify({ format: certificateFormat, ...certificate }), key)
+
+export const pemOf = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString()
+
 export const signProof = (proof: Proof, key: KeyObject): ProofFile => ({
-  public_key: createPublicKey(key).export({ type: 'spki', format: 'pem' }).toString(),
+  public_key: pemOf(createPublicKey(key)),
   ...signed(JSON.stringify({ format: proofFormat, ...proof }), key),
 })
 
 /** Of a text whose signature was checked, or that came from our own store. @throws ERR_STORE_CORRUPT. */
 export const readAnchor = (text: string): Anchor => parse<Anchor>(text, anchorFormat)
+/** As `readAnchor`. */
+export const readCertificate = (text: string): Certificate => parse<Certificate>(text, certificateFormat)
 /** @throws ERR_STORE_CORRUPT. */
 export const readProof = (text: string): Proof => parse<Proof>(text, proofFormat)
 

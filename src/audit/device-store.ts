@@ -4,7 +4,7 @@
  */
 import type { ReadView, Transaction } from '#barrier/types.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { auditSection, encoded, load } from './anchor-store.ts'
+import { auditSection, encoded, load } from './records.ts'
 
 const devicesMax = 16
 const markPath = 'devices-mark'

@@ -1,7 +1,7 @@
 /** Request headers that records hold, besides everything else: one replicated record. */
 import type { ReadView, Transaction } from '#barrier/types.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { auditSection, encoded, load } from './anchor-store.ts'
+import { auditSection, encoded, load } from './records.ts'
 import { touchDevices } from './device-store.ts'
 import type { HeaderRules } from './types.ts'
 

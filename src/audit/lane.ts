@@ -12,6 +12,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { chainLine } from './chain.ts'
 import type { ChainPlace, ChainState, MacKey } from './chain.ts'
 import { epochKey } from './epochs.ts'
+import { deriveKeyBytes } from './hashing.ts'
 import { HmacKey } from './hmac.ts'
 import type { AuditSink, LaneHead, LastLine } from './types.ts'
 
@@ -62,6 +63,9 @@ export class Lane {
   readonly #options: LaneOptions
   #place: ChainPlace
   #auditKey: Uint8Array | null = null
+  /** Tells one audit key from another when the barrier opens again. */
+  #keyId: string | null = null
+  #newLifeDue = false
   #mac: MacKey | null = null
   #epoch = 1
   #epochSinceMs: number
@@ -114,6 +118,12 @@ export class Lane {
   /** Borrowed: whoever gives it calls again with null before wiping it. */
   setKey(auditKey: Uint8Array | null): void {
     this.#auditKey = auditKey
+    if (auditKey !== null) {
+      const id = deriveKeyBytes(auditKey, 'audit key id').toString('hex')
+      // Another cluster's state was restored. Under one epoch of one life stands one key, or the lines before would seem forged.
+      if (this.#keyId !== null && this.#keyId !== id) this.#newLifeDue = true
+      this.#keyId = id
+    }
     this.#newMacKey()
   }
 
@@ -178,9 +188,9 @@ export class Lane {
     bytes.fill(0)
   }
 
-  /** Of a sink that can't be asked what it has: what was in the failed write may have arrived or not, so nothing may follow on it. */
   #newLife(): void {
     this.#place = { node: this.#place.node, boot: this.#options.newBoot() }
+    this.#newLifeDue = false
     this.#seq = 0
     this.#epoch = 1
     this.#epochDue = false
@@ -296,6 +306,10 @@ export class Lane {
   async #write(batch: readonly Waiting[]): Promise<void> {
     const { sink } = this.#options
     this.#chain ??= await this.#readChain()
+    if (this.#newLifeDue) {
+      this.#newLife()
+      this.#chain = { seq: 0, head: this.#chain.head }
+    }
     let state = this.#chain
     const last = batch.length - 1
     const lines = batch.map(({ body }, i) => {
@@ -312,6 +326,7 @@ export class Lane {
   async #readChain(): Promise<ChainState> {
     const { sink } = this.#options
     if (sink.lastLine === undefined) {
+      // What was in the failed write may have arrived or not: nothing may follow on it.
       if (this.#seq > 0 || this.#failures > 0) this.#newLife()
       return { seq: 0, head: null }
     }

@@ -25,7 +25,7 @@ const headsMax = 64
 const formatVersion = 1
 
 export interface AuditAnchorsOptions extends ForwardSealOptions {
-  readonly barrier: Pick<BarrierControl, 'derivedKey' | 'transact' | 'sealed'>
+  readonly barrier: Pick<BarrierControl, 'derivedKey' | 'transact' | 'sealed' | 'status'>
   readonly replica: Pick<Replica, 'nodeId' | 'status'>
   readonly transport: () => Pick<Transport, 'request'> | null
   readonly audit: ManagedAuditBroker
@@ -125,7 +125,12 @@ export class AuditAnchors {
   async #write(node: string, heads: readonly LaneHead[]): Promise<void> {
     const { role, ready } = this.#options.replica.status()
     if (role !== 'leader' || !ready) throw new HoldfastError('ERR_NOT_LEADER', 'this node is not the leader')
-    await this.#options.barrier.transact((transaction) => anchorHeads(transaction, node, heads, transaction.nowMs))
+    const { barrier, replica } = this.#options
+    const { clusterId: cluster } = replica.status()
+    await barrier.transact((transaction) => {
+      const keyringTerm = barrier.status().keyringTerm ?? 0
+      return anchorHeads(transaction, { cluster, node, timeMs: transaction.nowMs, keyringTerm }, heads)
+    })
   }
 
   async #tell(leader: string, heads: readonly LaneHead[]): Promise<void> {

@@ -92,7 +92,7 @@ async function main(): Promise<void> {
     await Promise.all([dead, read])
     for (const one of heard) {
       if ('written' in one) for (const id of one.written) written.add(id)
-      else await anchorHeads(state, 'n1', one.heads, systemClock.nowMs())
+      else await anchorHeads(state, { cluster: 'kill', node: 'n1', timeMs: systemClock.nowMs(), keyringTerm: 1 }, one.heads)
     }
     anchors = [...state.values.keys()].filter((path) => path.startsWith('anchors/')).length
     if (readFileSync(join(folder, 'audit.log')).at(-1) !== 10) torn += 1

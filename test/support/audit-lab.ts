@@ -47,9 +47,12 @@ export function memoryTransaction(): Transaction & { readonly values: Map<string
 export class AuditLab {
   readonly folder = mkdtempSync(join(tmpdir(), 'holdfast-audit-'))
   readonly path: string
-  readonly auditKey = randomBytes(32)
-  readonly state = memoryTransaction()
+  auditKey = randomBytes(32)
+  state = memoryTransaction()
   readonly node: string
+  cluster = 'lab'
+  /** Another one begins another key that signs. */
+  keyringTerm = 1
   readonly #options: Partial<FileSinkOptions>
   readonly #clock: Clock
   #broker: ManagedAuditBroker | null = null
@@ -89,7 +92,8 @@ export class AuditLab {
   }
 
   async anchor(): Promise<void> {
-    await anchorHeads(this.state, this.node, await this.broker.heads(), systemClock.nowMs())
+    const { cluster, node, keyringTerm } = this
+    await anchorHeads(this.state, { cluster, node, keyringTerm, timeMs: systemClock.nowMs() }, await this.broker.heads())
   }
 
   async stop(): Promise<void> {
@@ -103,7 +107,7 @@ export class AuditLab {
   }
 
   async proof(): Promise<ProofFile> {
-    const proof = await proofOf(this.state as unknown as ReadView, this.auditKey, 'lab', systemClock.nowMs())
+    const proof = await proofOf(this.state as unknown as ReadView, this.auditKey, this.cluster, systemClock.nowMs())
     if (proof === null) throw new Error('expected an anchor, got none')
     return proof
   }

@@ -18,6 +18,7 @@ interface Line {
 }
 
 interface Anchor {
+  cluster: string
   node: string
   device: string
   n: number
@@ -48,19 +49,28 @@ function linesOf(file: string, bytes: Buffer): Line[] {
   })
 }
 
+interface Signed {
+  text: string
+  signature: string
+}
+
 /** null: whole. Else the first place where something is wrong, or null inside when it is nowhere in the files. */
 export function slowVerify(
   files: ReadonlyMap<string, Buffer>,
   proof: { text: string; signature: string; public_key: string },
 ): { at: Place | null } | null {
-  const key = createPublicKey(proof.public_key)
-  const good = (of: { text: string; signature: string }): boolean =>
-    verify(null, Buffer.from(of.text), key, Buffer.from(of.signature, 'base64'))
-  if (!good(proof)) return { at: null }
-  const { anchors: signed, keys } = JSON.parse(proof.text)
-  if (!signed.every(good)) return { at: null }
-  const anchors: Anchor[] = signed.map(({ text }: { text: string }) => JSON.parse(text)).sort((a: Anchor, b: Anchor) => a.n - b.n)
+  const good = (of: Signed, pem: string): boolean =>
+    verify(null, Buffer.from(of.text), createPublicKey(pem), Buffer.from(of.signature, 'base64'))
+  if (!good(proof, proof.public_key)) return { at: null }
+  const { signers, anchors: signed, keys } = JSON.parse(proof.text)
+  const pems: string[] = signers.map(({ text }: Signed) => JSON.parse(text).public_key)
+  if (pems.at(-1) !== proof.public_key || !signed.every((one: Signed & { key: number }) => good(one, pems[one.key - 1]!)))
+    return { at: null }
   const all = [...files].map(([file, bytes]) => linesOf(file, bytes)).filter((lines) => lines.length > 0)
+  const given = new Set(all.flat().map(({ chain }) => chain?.boot))
+  const every: Anchor[] = signed.map(({ text }: Signed) => JSON.parse(text)).sort((a: Anchor, b: Anchor) => a.n - b.n)
+  const clusters = new Set(every.filter(({ boot }) => given.has(boot)).map(({ cluster }) => cluster))
+  const anchors = every.filter(({ cluster }) => clusters.size === 0 || clusters.has(cluster))
   const broken: Place[] = []
   const ends = new Set(all.map((lines) => lines.at(-1)!.hash))
   const begun = new Set<string>()

@@ -1,9 +1,9 @@
 /** What files are checked against: a proof, read and itself checked. */
-import { createPublicKey } from 'node:crypto'
-import { isSignedBy, readAnchor, readProof, type Anchor, type ProofFile } from '../anchor.ts'
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { isSignedBy, readAnchor, readCertificate, readProof, type Anchor, type Proof, type ProofFile } from '../anchor.ts'
 import { HmacKey } from '../hmac.ts'
 
-/** One device of one node. */
+/** One device of one node of one cluster. */
 export interface AnchoredLane {
   readonly node: string
   readonly device: string
@@ -24,18 +24,20 @@ export interface Evidence {
 export const noEvidence: Evidence = { lanes: [], boots: new Map(), keyOf: () => null, issuedMs: null, problems: [] }
 
 /**
- * @param pinned the public key that is known from elsewhere (PEM); null: the one that the proof brings, which proves nothing against who made it.
- * Never throws for what is in the file: a proof that can't be read is a problem of its own.
+ * @param pinned a public key that is known from elsewhere (PEM): the newest, or one before it that leads to it; null: the one that the proof brings, which
+ * proves nothing against who made it. Never throws for what is in the file: a proof that can't be read is a problem of its own.
  */
 export function readEvidence(file: ProofFile, pinned: string | null): Evidence {
   const problem = (what: string): Evidence => ({ ...noEvidence, problems: [what] })
   try {
-    const key = createPublicKey(pinned ?? file.public_key)
-    if (!isSignedBy(file, key)) return problem('the proof is not signed by this public key')
     const proof = readProof(file.text)
+    const keys = signersOf(proof, createPublicKey(pinned ?? file.public_key))
+    const newest = keys?.at(-1)
+    if (!keys || !newest || !isSignedBy(file, newest)) return problem('the proof is not signed by this public key')
     const problems: string[] = []
     const anchors = proof.anchors.flatMap((anchor, at) => {
-      if (isSignedBy(anchor, key)) return [readAnchor(anchor.text)]
+      const key = keys[anchor.key - 1]
+      if (key !== undefined && isSignedBy(anchor, key)) return [readAnchor(anchor.text)]
       problems.push(`anchor ${at + 1} of the proof is not signed by this public key`)
       return []
     })
@@ -46,10 +48,22 @@ export function readEvidence(file: ProofFile, pinned: string | null): Evidence {
   }
 }
 
+/** All audit keys, once a chain of certificates leads from `known` to the newest; null when none does. Older ones are believed because the newest signs the proof. */
+function signersOf({ signers }: Proof, known: KeyObject): KeyObject[] | null {
+  const keys = signers.map(({ text }, at) => {
+    const { n, public_key: pem } = readCertificate(text)
+    return n === at + 1 ? createPublicKey(pem) : null
+  })
+  if (!keys.every((key) => key !== null)) return null
+  const from = keys.findIndex((key) => key.equals(known))
+  if (from < 0) return null
+  return signers.every((certificate, at) => at <= from || isSignedBy(certificate, keys[at - 1]!)) ? keys : null
+}
+
 function lanesOf(anchors: readonly Anchor[]): AnchoredLane[] {
   const lanes = new Map<string, Anchor[]>()
   for (const anchor of anchors) {
-    const id = JSON.stringify([anchor.node, anchor.device])
+    const id = JSON.stringify([anchor.cluster, anchor.node, anchor.device])
     const lane = lanes.get(id)
     if (lane) lane.push(anchor)
     else lanes.set(id, [anchor])

@@ -2,8 +2,9 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readAnchor, readProof, signProof } from '#audit/anchor.ts'
+import { pemOf, readAnchor, readCertificate, readProof, signCertificate, signProof } from '#audit/anchor.ts'
 import { anchorHeads } from '#audit/anchor-store.ts'
+import { signerFor } from '#audit/signer-store.ts'
 import { readEvidence } from '#audit/verify/evidence.ts'
 import { exitCodeOf, verifyFiles, type Verdict } from '#audit/verify/verify.ts'
 import { makeScene, newTally, tryOne } from '#test/audit/tampers.ts'
@@ -162,7 +163,8 @@ describe('what was', () => {
       'forged: the proof is not signed by this public key',
     ])
     expect(await of(forged, proof.public_key)).toEqual(['forged: the proof is not signed by this public key'])
-    const signed = signProof(readProof(proof.text), privateKey)
+    const own = signCertificate({ n: 1, sinceMs: 0, public_key: pem }, privateKey)
+    const signed = signProof({ ...readProof(proof.text), signers: [own] }, privateKey)
     expect(await of(signed, pem)).toContain('forged: anchor 1 of the proof is not signed by this public key')
   })
 })
@@ -199,11 +201,123 @@ describe('anchors', () => {
       epoch: 1,
       oldest: null,
     })
-    for (let n = 1; n <= 1_200; n += 1) await anchorHeads(state, 'n1', [head(Math.ceil(n / 100), n)], n)
-    await anchorHeads(state, 'n1', [head(12, 1_200), head(12, 7)], 1) // Said already, or older: nothing new.
+    const at = (timeMs: number) => ({ cluster: 'lab', node: 'n1', keyringTerm: 1, timeMs })
+    for (let n = 1; n <= 1_200; n += 1) await anchorHeads(state, at(n), [head(Math.ceil(n / 100), n)])
+    await anchorHeads(state, at(1), [head(12, 1_200), head(12, 7)]) // Said already, or older: nothing new.
     const kept = [...state.values.keys()].filter((path) => path.startsWith('anchors/')).map((path) => Number(path.slice(-12)))
     expect(kept.slice(0, 7)).toEqual([100, 200, 300, 400, 500, 600, 689])
     expect(kept).toHaveLength(6 + 512)
+  })
+})
+
+describe('keys', () => {
+  test('another cluster’s state is restored: the lane begins another life under its audit key, and its anchors are not missed here', async () => {
+    const origin = await newLab().start()
+    await origin.write(5)
+    await origin.anchor()
+    await origin.stop()
+    const lab = await newLab().start()
+    await lab.write(5)
+    await lab.anchor()
+    // As a forced restore does: the state and the keyring are the origin's, the cluster's name and the process stay.
+    lab.state = origin.state
+    lab.auditKey = origin.auditKey
+    lab.cluster = 'restored'
+    lab.broker.setKey(null)
+    await lab.write(1)
+    lab.broker.setKey(lab.auditKey)
+    await lab.write(5)
+    await lab.anchor()
+    await lab.stop()
+    await lab.start()
+    await lab.write(1)
+    await lab.anchor()
+    await lab.stop()
+    const verdict = await verdictOf(lab)
+    expect([verdict.verdict, texts(verdict), verdict.tailLines]).toEqual(['whole', [], 0])
+    expect(slowVerify(lab.contents(), await lab.proof())).toBeNull()
+    const boots = new Set(linesOf(lab.path).map((line) => JSON.parse(line).chain.boot))
+    expect(boots.size).toBe(3)
+  })
+
+  test('sealed and opened again with the same key, a lane goes on with its life', async () => {
+    const lab = await newLab().start()
+    await lab.write(2)
+    lab.broker.setKey(null)
+    await lab.write(2)
+    lab.broker.setKey(lab.auditKey)
+    await lab.write(2)
+    await lab.stop()
+    const boots = new Set(linesOf(lab.path).map((line) => JSON.parse(line).chain.boot))
+    expect(boots.size).toBe(1)
+  })
+
+  test('what comes late of a life that is over is no anchor', async () => {
+    const lab = await newLab().start()
+    await lab.write(2)
+    await lab.anchor()
+    await lab.write(2)
+    const [late] = await lab.broker.heads()
+    await lab.crash(null)
+    await lab.start()
+    await lab.write(2)
+    await lab.anchor()
+    const before = lab.state.values.size
+    await anchorHeads(lab.state, { cluster: lab.cluster, node: lab.node, keyringTerm: 1, timeMs: 1 }, [late!])
+    expect(lab.state.values.size).toBe(before)
+    await lab.stop()
+  })
+
+  test('the key that signs is replaced: by the keyring’s rotation and by time; whoever has noted down an older one goes on to the newest', async () => {
+    const lab = await newLab().start()
+    const proofs = []
+    for (const term of [1, 2, 2, 3]) {
+      lab.keyringTerm = term
+      await lab.write(2)
+      await lab.anchor()
+      proofs.push(await lab.proof())
+    }
+    await lab.stop()
+    const [first, second, same, last] = proofs.map(({ public_key: pem }) => pem)
+    expect([first === second, second === same, same === last]).toEqual([false, true, false])
+    const proof = proofs.at(-1)!
+    expect(readProof(proof.text).anchors.map(({ key }) => key)).toEqual([1, 2, 2, 3])
+    for (const pinned of [first!, second!, last!, null]) {
+      expect(await verifyFiles(lab.files(), { evidence: readEvidence(proof, pinned) })).toMatchObject({ verdict: 'whole', tailLines: 0 })
+    }
+    expect(slowVerify(lab.contents(), proof)).toBeNull()
+    // The proof of before is not signed by the key of now.
+    expect(readEvidence(proofs[0]!, last!).problems).toEqual(['the proof is not signed by this public key'])
+  })
+
+  test('a chain of keys that somebody else goes on with leads nowhere', async () => {
+    const lab = await newLab().start()
+    await lab.write(2)
+    await lab.anchor()
+    lab.keyringTerm = 2
+    await lab.write(2)
+    await lab.anchor()
+    await lab.stop()
+    const proof = await lab.proof()
+    const told = readProof(proof.text)
+    const [first, second] = told.signers.map(({ text }) => readCertificate(text))
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+    const other = signCertificate({ ...second!, public_key: pemOf(publicKey) }, privateKey)
+    const forged = signProof({ ...told, signers: [told.signers[0]!, other], anchors: told.anchors.slice(0, 1) }, privateKey)
+    expect(readEvidence(forged, first!.public_key).problems).toEqual(['the proof is not signed by this public key'])
+    expect(readEvidence(forged, second!.public_key).problems).toEqual(['the proof is not signed by this public key'])
+    // Who believes the key that a proof brings believes whoever made it: that is why it is noted down.
+    expect(readEvidence(forged, null).problems).toEqual([])
+    const unnumbered = signProof({ ...told, signers: told.signers.toReversed() }, privateKey)
+    expect(readEvidence(unnumbered, null).problems).toEqual(['the proof is not signed by this public key'])
+  })
+
+  test('a key signs for 30 days at most', async () => {
+    const state = memoryTransaction()
+    const days = 24 * 3_600_000
+    const ns = []
+    for (const day of [0, 29, 31, 60, 62]) ns.push((await signerFor(state, { timeMs: day * days, keyringTerm: 1 })).n)
+    expect(ns).toEqual([1, 1, 2, 2, 3])
   })
 })
 
