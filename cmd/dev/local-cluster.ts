@@ -19,6 +19,8 @@ export interface LocalClusterOptions {
   readonly apiPort: number
   readonly dataDir: string
   readonly tls: boolean
+  /** false: no audit device (measurements). */
+  readonly audit?: boolean
   /** Added verbatim to every node's configuration (tests). */
   readonly extraConfig?: string
   /** Runs each server under this program, e.g. GNU time (measurements). It must hand standard input on. */
@@ -350,14 +352,16 @@ storage "raft" {
   node_id = "${node.id}"
 }
 
-audit "file" "file" {
-  options {
-    file_path = "${node.auditPath}"
-  }
-}
+${this.options.audit === false ? '' : auditOf(node)}
 ${this.options.extraConfig ?? ''}`
   }
 }
+
+const auditOf = (node: LocalNode): string => `audit "file" "file" {
+  options {
+    file_path = "${node.auditPath}"
+  }
+}`
 
 /** Ends the waiting: trying again cannot help. */
 class Stop extends Error {}

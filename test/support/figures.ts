@@ -12,8 +12,13 @@ export function recordFigures(name: string, command: string, figures: object): v
   const folder = process.env['HOLDFAST_FIGURES']
   if (folder === undefined || folder === '') return
   mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(figureRecord(name, command, figures), null, 2)}\n`)
+}
+
+/** Figures with what makes them one: command, commit, machine. */
+export function figureRecord(name: string, command: string, figures: object): object {
   const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8' }).trim()
-  const record = {
+  return {
     name,
     command,
     commit: git('rev-parse', 'HEAD'),
@@ -22,5 +27,10 @@ export function recordFigures(name: string, command: string, figures: object): v
     machine: { cores: cpus().length, memory_gib: Math.round(totalmem() / 2 ** 30), node: process.version },
     figures,
   }
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(record, null, 2)}\n`)
+}
+
+/** Prints what a run measured, and keeps it in `file` where one is named, with commit, command and machine. */
+export function keepFigures(file: string | undefined, name: string, command: string, figures: object): void {
+  console.log(JSON.stringify(figures, null, 2))
+  if (file !== undefined) writeFileSync(file, `${JSON.stringify(figureRecord(name, command, figures), null, 2)}\n`)
 }
