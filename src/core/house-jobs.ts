@@ -1,7 +1,8 @@
-/** The house's own jobs: deleting tokens that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
+/** The house's own jobs: deleting tokens and policies that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
 import type { Barrier, NamespaceKeys } from '#barrier/types.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
+import type { PolicyStore } from '#policies/store.ts'
 import type { QuotaStore } from '#quotas/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
@@ -27,6 +28,7 @@ interface HouseServices {
   readonly tokens: TokenStore
   readonly namespaces: NamespaceStore
   readonly identity: Pick<IdentityStore, 'tidyStep'>
+  readonly policies: Pick<PolicyStore, 'tidyStep'>
   /** Absent: there are none. */
   readonly quotas?: QuotaStore
   /** Absent: nothing is lent. */
@@ -36,7 +38,7 @@ interface HouseServices {
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, namespaces, identity, quotas, leasing, keys }: HouseServices): readonly LeaderJob[] {
+export function houseJobs({ barrier, tokens, namespaces, identity, policies, quotas, leasing, keys }: HouseServices): readonly LeaderJob[] {
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
@@ -52,6 +54,7 @@ export function houseJobs({ barrier, tokens, namespaces, identity, quotas, leasi
   return [
     everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),
     everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
+    everywhere('tidy policies', tidyEveryMs, (id) => barrier.transact((transaction) => policies.tidyStep(transaction, id))),
     ...(keys === undefined ? [] : [destroyedJob(keys), renewalJob(keys)]),
     namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },

@@ -18,7 +18,7 @@ const keysPerStepMax = 512
 const stepsPerPassMax = 64
 
 /** Where services of the house keep what is theirs in each namespace. The mount table comes last of all: it says which other sections there are. */
-const houseSections = ['sys/lease', 'sys/policy', 'sys/role', 'sys/identity', 'sys/lockout'] as const
+const houseSections = ['sys/lease', 'sys/policy', 'sys/policy-due', 'sys/role', 'sys/identity', 'sys/mfa', 'sys/lockout'] as const
 
 /** Another service's share: deletes some of what it keeps elsewhere for the namespace; true when more is left. */
 export type NamespaceDrain = (transaction: Transaction, namespace: Namespace) => Promise<boolean>

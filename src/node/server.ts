@@ -384,7 +384,10 @@ function assemble(
   })
   const joiner = { nodeId, clusterAddress, apiAddress: config.api_addr, voter: true, formats, dataDir: config.raft.path }
   const cluster = new NodeCluster({ birth, granter, replica, seal, joiner, clock, log })
-  const mountable = [...createSecretEngines({ identity }), ...createAuthMethods({ tokens, policies, passwords, identity, clock })]
+  const mountable = [
+    ...createSecretEngines({ identity, apiAddress: config.api_addr }),
+    ...createAuthMethods({ tokens, policies, passwords, identity, clock }),
+  ]
   const leasing = new Leasing({
     barrier,
     store: leases,
@@ -469,7 +472,16 @@ function assemble(
     engines: [createSystemEngine(withRequests), ...mountable],
     forward: (request) => forwarding.forward(request),
     jobs: [
-      ...houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing, keys: barrier.namespaces }),
+      ...houseJobs({
+        barrier: leasing.barrier,
+        tokens,
+        namespaces,
+        identity,
+        policies,
+        quotas: quotaStore,
+        leasing,
+        keys: barrier.namespaces,
+      }),
       schedules.job,
     ],
     waits: () => origin.waits(),

@@ -4,6 +4,8 @@
  * Every request reads its policies from its own view, so a change counts from the next linearizable request on, on every node. What is
  * cached is the work: a text is parsed again only when its bytes have changed (compared, which is cheaper than hashing them), and a
  * set of policies is compiled again only when one of its texts was parsed again.
+ *
+ * A policy with an end stands in {namespace, 'sys/policy-due'} too, as MINUTE/NAME: so what has ended is found without reading what has not.
  */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { limits } from '#base/limits.ts'
@@ -73,6 +75,8 @@ export interface PolicyStore {
   put(transaction: Transaction, name: string, text: string, options?: PutPolicyOptions, namespace?: string): Promise<PolicyRecord>
   /** Deletes; nothing happens when there is none. @throws ERR_BAD_REQUEST for root, default and response-wrapping. */
   delete(transaction: Transaction, name: string, namespace?: string): Promise<void>
+  /** Deletes some of what has ended; true when more is left. For a job of the leader: what has ended counts for nothing before that too. */
+  tidyStep(transaction: Transaction, namespace?: string): Promise<boolean>
 }
 
 interface Parsed {
@@ -92,6 +96,12 @@ interface Owner {
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/policy' })
+const dueSection = (namespace: string): Section => ({ namespace, mount: 'sys/policy-due' })
+const minuteMs = 60_000
+const tidiedPerStepMax = 128
+/** As many digits for every time that can be written down: the list is in the order of the text. */
+const minuteDigits = 10
+const dueFolder = (expirationMs: number): string => String(Math.floor(expirationMs / minuteMs)).padStart(minuteDigits, '0')
 
 export interface PolicyStoreOptions {
   /** Absent: nobody has an identity. */
@@ -224,7 +234,11 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
         modifiedMs: transaction.nowMs,
         expirationMs: options.expirationMs ?? null,
       }
+      await undue(transaction, namespace, stored)
       transaction.put(sectionOf(namespace), encodeName(stored), encode(record))
+      if (record.expirationMs !== null) {
+        transaction.put(dueSection(namespace), `${dueFolder(record.expirationMs)}/${encodeName(stored)}`, Buffer.of(recordFormat))
+      }
       return record
     },
 
@@ -233,7 +247,24 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
       if (stored === defaultPolicyName) throw new HoldfastError('ERR_BAD_REQUEST', 'cannot delete default policy')
       const path = encodeName(stored)
       // Read first: a delete of nothing must not cost a log entry.
-      if ((await transaction.get(sectionOf(namespace), path)) !== null) transaction.delete(sectionOf(namespace), path)
+      if ((await transaction.get(sectionOf(namespace), path)) === null) return
+      await undue(transaction, namespace, stored)
+      transaction.delete(sectionOf(namespace), path)
+    },
+
+    async tidyStep(transaction, namespace = 'root') {
+      const section = dueSection(namespace)
+      const [oldest] = await transaction.list(section, '', { limit: 1 })
+      const minute = Number(oldest?.slice(0, -1))
+      // All of the minute is over, or none of it is looked at yet.
+      if (oldest === undefined || !((minute + 1) * minuteMs <= transaction.nowMs)) return false
+      const folder = oldest.slice(0, -1)
+      for (const name of await transaction.list(section, folder, { limit: tidiedPerStepMax })) {
+        const record = await storedRecord(transaction, namespace, decodeName(name))
+        if (record !== null && expired(record, transaction.nowMs)) transaction.delete(sectionOf(namespace), name)
+        transaction.delete(section, `${folder}/${name}`)
+      }
+      return true
     },
   }
 }
@@ -247,10 +278,21 @@ function builtinText(name: string): string | null {
   return name === responseWrappingPolicyName ? responseWrappingPolicyText : null
 }
 
+/** As it was written, whether or not it has ended. */
+async function storedRecord(view: ReadView, namespace: string, name: string): Promise<PolicyRecord | null> {
+  const bytes = await view.get(sectionOf(namespace), encodeName(name))
+  return bytes === null ? null : decode(name, bytes)
+}
+
+/** What is about to be replaced or deleted falls due no more. */
+async function undue(transaction: Transaction, namespace: string, name: string): Promise<void> {
+  const { expirationMs } = (await storedRecord(transaction, namespace, name)) ?? { expirationMs: null }
+  if (expirationMs !== null) transaction.delete(dueSection(namespace), `${dueFolder(expirationMs)}/${encodeName(name)}`)
+}
+
 async function readRecord(view: ReadView, namespace: string, name: string): Promise<PolicyRecord | null> {
   if (!storableName(name) || (name === rootPolicyName && namespace !== 'root')) return null
-  const bytes = immutablePolicyNames.has(name) ? null : await view.get(sectionOf(namespace), encodeName(name))
-  const record = bytes === null ? null : decode(name, bytes)
+  const record = immutablePolicyNames.has(name) ? null : await storedRecord(view, namespace, name)
   if (record !== null && !expired(record, view.nowMs)) return record
   const text = builtinText(name)
   return text === null ? null : { name, text, version: 0, casRequired: false, modifiedMs: 0, expirationMs: null }

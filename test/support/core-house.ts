@@ -87,7 +87,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
     const sealStatus = standingSeal()
     const mountable = [
       ...extra,
-      ...createSecretEngines({ identity }),
+      ...createSecretEngines({ identity, apiAddress: 'http://127.0.0.1:8200' }),
       ...createAuthMethods({ tokens, policies, passwords, identity, clock }),
     ]
     const state = { unavailable: null as string | null, onCall: null as OnCall }
@@ -190,7 +190,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       audit: { record: async (record) => void audit.push(record) },
       engines: [createSystemEngine(services), ...mountable],
       forward: (request) => forwarding.forward(request),
-      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, quotas: quotaStore, leasing }),
+      jobs: houseJobs({ barrier: leasing.barrier, tokens, namespaces, identity, policies, quotas: quotaStore, leasing }),
       clock,
       random: systemRandom,
       log,

@@ -102,6 +102,7 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   await users(make, facts, canary)
   await people(make, facts, canary)
   await factors(make, facts, before?.facts ?? {})
+  await identityTokens(make, canary)
   const made = await make.write('auth/token/create', { policies: ['all'], ttl: '2h', meta: { note: canary } })
   facts['victim'] = made.auth.client_token
   facts['accessor'] = made.auth.accessor
@@ -273,6 +274,12 @@ async function factors(make: Maker, facts: Record<string, string>, before: Reado
   facts['mfaRequest'] = (await login()).auth.mfa_requirement.mfa_request_id
 }
 
+/** A key that no role names, and a role with another. */
+async function identityTokens(make: Maker, canary: string): Promise<void> {
+  for (const name of ['free', 'signing']) await make.write(`identity/oidc/key/${name}`, { algorithm: 'EdDSA', allowed_client_ids: ['*'] })
+  await make.write('identity/oidc/role/told', { key: 'signing', template: JSON.stringify({ note: canary }) })
+}
+
 /** Tokens of every kind. */
 async function callers(make: Maker, facts: Record<string, string>): Promise<Map<string, string>> {
   const token = async (body: Body, at = 'create'): Promise<string> => (await make.write(`auth/token/${at}`, body)).auth.client_token
@@ -429,6 +436,13 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'identity mfa/method/totp/:method_id update': ({ facts }) => ({ params: { method_id: facts['method']! }, body: { period: 60 } }),
   'identity mfa/method/:method_id': ({ facts }) => ({ params: { method_id: facts['method']! } }),
   'identity mfa/login-enforcement/:name update': ({ facts }) => ({ body: { mfa_method_ids: [facts['enforced']] } }),
+  'identity oidc/key/:name': () => ({ params: { name: 'free' } }),
+  'identity oidc/key/:name create': () => ({ params: { name: fresh('k') }, body: { algorithm: 'EdDSA' } }),
+  'identity oidc/key/:name/rotate': () => ({ params: { name: 'signing' }, body: { verification_ttl: 0 } }),
+  'identity oidc/role/:name': () => ({ params: { name: 'told' } }),
+  'identity oidc/role/:name create': () => ({ params: { name: fresh('r') }, body: { key: 'signing' } }),
+  'identity oidc/token/:name': ({ tokens }) => ({ params: { name: 'told' }, token: tokens.get('login by password')! }),
+  'identity oidc/introspect': () => ({ body: { token: 'x' } }),
   'identity lookup/entity': ({ facts }) => ({ body: { id: facts['entity'] } }),
   'identity lookup/group': ({ facts }) => ({ body: { id: facts['group'] } }),
   'kv config update': setting('max_versions', 7),

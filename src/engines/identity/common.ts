@@ -10,6 +10,8 @@ import type { FindMount } from './shapes.ts'
 
 export interface IdentityServices {
   readonly identity: IdentityStore
+  /** This node's own, as its clients reach it: the issuer of identity tokens where none is set. */
+  readonly apiAddress: string
 }
 
 /** Entries of one list that are described in `key_info`: each costs a read. */

@@ -78,8 +78,9 @@ export function groupPaths(services: IdentityServices): PathDef[] {
   ]
 }
 
-async function putGroup({ identity }: IdentityServices, context: HandlerContext): Promise<LogicalResponse | null> {
-  const previous = await present({ identity }, context)
+async function putGroup(services: IdentityServices, context: HandlerContext): Promise<LogicalResponse | null> {
+  const { identity } = services
+  const previous = await present(services, context)
   const change: GroupChange = {
     ...(given(context, 'name') === undefined ? {} : { name: text(context, 'name') }),
     ...(given(context, 'type') === undefined ? {} : { type: text(context, 'type') }),

@@ -1,6 +1,6 @@
 /**
  * Entities, groups and their aliases, always mounted at identity/, and second factors of logins (identity/mfa/...). What they are and where they lie:
- * the room src/identity. Tokens of identity and an OIDC provider (identity/oidc/...) are not there yet.
+ * the room src/identity. Tokens of identity (identity/oidc/...) for services that ask nothing here.
  */
 import type { EngineDef, PathDef } from '#core/types.ts'
 import { entityAliasPaths, groupAliasPaths } from './aliases.ts'
@@ -9,6 +9,7 @@ import { entityPaths } from './entities.ts'
 import { groupPaths } from './groups.ts'
 import { lookupPaths } from './lookup.ts'
 import { mfaPaths } from './mfa.ts'
+import { oidcJobs, oidcPaths } from './oidc/index.ts'
 
 export type { IdentityServices } from './common.ts'
 
@@ -20,6 +21,7 @@ export function createIdentityEngine(services: IdentityServices): EngineDef {
     ...groupAliasPaths(services),
     ...lookupPaths(services),
     ...mfaPaths(services),
+    ...oidcPaths(services),
   ]
-  return { type: 'identity', kind: 'secret', description: 'identity store', paths: () => paths }
+  return { type: 'identity', kind: 'secret', description: 'identity store', paths: () => paths, jobs: oidcJobs }
 }

@@ -21,7 +21,8 @@ const methodFields = {
   qr_size: field('int', 'No picture is made: apps read the address.', { deprecated: true }),
 }
 
-export function mfaPaths({ identity }: IdentityServices): PathDef[] {
+export function mfaPaths(services: IdentityServices): PathDef[] {
+  const { identity } = services
   const { mfa } = identity
   const find = async (context: HandlerContext, id: string): Promise<TotpMethod> => {
     const found = await mfa.method(scopeOf(context).view, namespaceOf(context), id)
@@ -116,7 +117,7 @@ export function mfaPaths({ identity }: IdentityServices): PathDef[] {
       },
     ),
     path('mfa/method/:method_id', 'One method, of whatever type.', { fields: { method_id: idField } }, { read: reads('Read', show) }),
-    ...enforcementPaths({ identity }),
+    ...enforcementPaths(services),
   ]
 }
 

@@ -37,7 +37,17 @@ async function allRoutes(): Promise<Route[]> {
   )
 }
 
-const houseMounts = ['sys/mounts', 'sys/token', 'sys/policy', 'sys/role', 'sys/identity', 'sys/lease', 'sys/lockout']
+const houseMounts = [
+  'sys/mounts',
+  'sys/token',
+  'sys/policy',
+  'sys/policy-due',
+  'sys/role',
+  'sys/identity',
+  'sys/mfa',
+  'sys/lease',
+  'sys/lockout',
+]
 
 /** All that is stored in `a`, hashed. */
 function digest(): Promise<string> {

@@ -103,6 +103,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   'get /identity/mfa/method/': 'its own tests: an empty list is 404',
   'get /identity/mfa/method/totp/': 'its own tests: an empty list is 404',
   'get /identity/mfa/login-enforcement/': 'its own tests: an empty list is 404',
+  'get /identity/oidc/token/{name}': 'test/unit/engines/identity/oidc.test.ts: a root token is nobody',
   'post /sys/storage/raft/remove-peer': 'test/e2e/members.test.ts: it needs a third node',
   'post /sys/storage/raft/promote': 'test/e2e/members.test.ts: it needs a third node',
   'post /sys/storage/raft/demote': 'test/e2e/members.test.ts: it needs a third node',

@@ -403,16 +403,20 @@ POST mfa/method/totp/admin-generate
 POST mfa/method/totp/admin-destroy
 LIST mfa/login-enforcement
 GET POST DELETE mfa/login-enforcement/:name
-GET POST oidc/config | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/key/:name | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/role/:name | waits | identity tokens and the OIDC provider
-GET oidc/token/:name | waits | identity tokens and the OIDC provider
-POST oidc/introspect | waits | identity tokens and the OIDC provider
-GET oidc/.well-known/:document | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/assignment/:name | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/scope/:name | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/client/:name | waits | identity tokens and the OIDC provider
-GET POST DELETE LIST oidc/provider/:name | waits | identity tokens and the OIDC provider`,
+GET POST oidc/config
+LIST oidc/key
+GET POST DELETE oidc/key/:name
+LIST oidc/role
+GET POST DELETE oidc/role/:name
+GET oidc/token/:name
+POST oidc/introspect
+GET oidc/.well-known/keys
+GET oidc/.well-known/openid-configuration
+POST oidc/key/:name/rotate
+GET POST DELETE LIST oidc/assignment/:name | waits | the OIDC provider
+GET POST DELETE LIST oidc/scope/:name | waits | the OIDC provider
+GET POST DELETE LIST oidc/client/:name | waits | the OIDC provider
+GET POST DELETE LIST oidc/provider/:name | waits | the OIDC provider`,
   },
   {
     title: 'Transit',

@@ -14,6 +14,8 @@ function setUp() {
     store,
     put: (name: string, text: string, options = {}) => barrier.transact((transaction) => store.put(transaction, name, text, options)),
     get: (name: string) => barrier.read(stale, (view) => store.get(view, name)),
+    tidy: () => barrier.transact((transaction) => store.tidyStep(transaction)),
+    stored: () => [...barrier.state.keys()].filter((key) => key.includes('sys/policy')).length,
     list: (options = {}) => barrier.read(stale, (view) => store.list(view, options)),
     remove: (name: string) => barrier.transact((transaction) => store.delete(transaction, name)),
     compile: (...names: string[]) => barrier.read(stale, (view) => store.compile(view, names)),
@@ -93,6 +95,38 @@ describe('records', () => {
     barrier.nowMs += 1_000
     expect(await get('a')).toBeNull()
     expect(reads(await compile('a'), 'a')).toBe(false)
+  })
+
+  test('an expired policy is deleted within a minute, with its entry of what is due', async () => {
+    const { barrier, put, list, tidy, stored } = setUp()
+    const end = (minutes: number) => ({ expirationMs: barrier.nowMs + minutes * 60_000 })
+    await put('soon/a', readRule('a'), end(1))
+    await put('soon/b', readRule('b'), end(1))
+    await put('late', readRule('c'), { expirationMs: Date.UTC(9_999, 11, 31) })
+    await put('always', readRule('d'))
+    expect([await tidy(), stored()]).toEqual([false, 7])
+    barrier.nowMs += 120_000
+    expect([await tidy(), stored()]).toEqual([true, 3])
+    expect(await tidy()).toBe(false)
+    expect(await list()).toEqual(['always', 'default', 'late', 'root'])
+  })
+
+  test('what was written anew, or deleted, does not fall due by its old end', async () => {
+    const { barrier, put, get, remove, tidy, stored } = setUp()
+    const soon = { expirationMs: barrier.nowMs + 1_000 }
+    for (const name of ['longer', 'without end', 'deleted', 'again']) await put(name, readRule('a'), soon)
+    await put('longer', readRule('b'), { expirationMs: barrier.nowMs + 600_000 })
+    await put('without end', readRule('b'))
+    await remove('deleted')
+    barrier.nowMs += 2_000
+    await put('again', readRule('b'))
+    expect(await get('again')).toMatchObject({ version: 1 })
+    expect(stored()).toBe(4)
+    barrier.nowMs += 120_000
+    expect(await tidy()).toBe(false)
+    for (const name of ['longer', 'without end', 'again']) expect(await get(name), name).not.toBeNull()
+    barrier.nowMs += 600_000
+    expect([await tidy(), await get('longer'), stored()]).toEqual([true, null, 2])
   })
 })
 

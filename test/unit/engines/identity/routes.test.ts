@@ -459,6 +459,6 @@ describe('every route', () => {
       expect((await node.read(path, token)).status).toBe(403)
       expect((await node.write(path, {}, token)).status).toBe(403)
     }
-    expect((await node.read('identity/oidc/config')).status).toBe(404)
+    expect((await node.read('identity/persona')).status).toBe(404)
   })
 })
