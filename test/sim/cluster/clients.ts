@@ -188,6 +188,7 @@ export class Clients {
         this.#epochs.set(id, known.add(epoch))
         return (this.#attempts += 1)
       },
+      late: () => this.#world.count('late-view'),
       dawdle: async () => {
         if (!this.#random.chance(0.15)) return
         const time = this.#random.between(1_000, 400_000)
@@ -225,12 +226,20 @@ interface Sending {
   readonly repeated: boolean
 }
 
+/** The node led `term`, in which everything up to `index` was committed, and is applied there by now. */
+interface Confirmed {
+  readonly term: number
+  readonly index: number
+}
+
 interface Service {
   readonly oracle: ClusterOracle
   readonly timeoutMs: number
   readonly key: Uint8Array
   readonly nowMs: () => number
   readonly attempt: (epoch: number) => number
+  /** The view lacked what had been committed. */
+  readonly late: () => void
   /** Some evaluations take their time: others write meanwhile, and leaders come and go. */
   readonly dawdle: () => Promise<void>
 }
@@ -240,9 +249,12 @@ async function serve(life: Life, asked: Asked, sending: Sending | null, service:
   if (replica === null) return failed
   try {
     if (asked.kind === 'get') return await read(replica, asked, service)
+    let confirmed: Confirmed | null = null
     for (let at = 0; at < attemptsMax; at += 1) {
-      const answer = await write(replica, asked, sending, service)
-      if (answer !== 'conflict') return answer
+      const answer: Answer | Confirmed | 'conflict' = await write(replica, asked, sending, confirmed, service)
+      if (answer === 'conflict') continue
+      if (!('index' in answer)) return answer
+      confirmed = answer
     }
     return failed
   } catch (error) {
@@ -273,8 +285,17 @@ function current(
   }
 }
 
-/** One evaluation, as the barrier does it: read at a view, decide, propose what follows; what writes nothing is confirmed first. */
-async function write(replica: StartedReplica, asked: Asked, sending: Sending | null, service: Service): Promise<Answer | 'conflict'> {
+/**
+ * One evaluation, as the barrier does it: read at a view, decide, propose what follows. What writes nothing is confirmed first, and evaluated again where
+ * the view lacked what had been committed by then.
+ */
+async function write(
+  replica: StartedReplica,
+  asked: Asked,
+  sending: Sending | null,
+  confirmed: Confirmed | null,
+  service: Service,
+): Promise<Answer | Confirmed | 'conflict'> {
   const { ready, term } = replica.status()
   if (!ready) return failed
   const held = current(replica, asked, service)
@@ -284,9 +305,15 @@ async function write(replica: StartedReplica, asked: Asked, sending: Sending | n
   const next = verdict === 'first' ? decide(held, asked) : null
   // What did nothing needs no record, unless an earlier sending may come yet, and do it after the client was told that it is not done.
   if (next === null && !(verdict === 'first' && sending?.repeated)) {
-    await replica.readIndex(service.timeoutMs)
-    const now = replica.status()
-    if (!now.ready || now.term !== term) return failed
+    if (confirmed?.term !== term || held.viewIndex < confirmed.index) {
+      const { index } = await replica.readIndex(service.timeoutMs)
+      const now = replica.status()
+      if (!now.ready || now.term !== term) return failed
+      if (held.viewIndex < index) {
+        service.late()
+        return { term, index }
+      }
+    }
     if (verdict === 'superseded') return { kind: 'superseded' }
     return { kind: 'done', output: verdict === 'again' ? (held.slot?.output ?? null) : outputOf(asked, held, null), epoch: held.epoch }
   }

@@ -173,6 +173,8 @@ export interface DiskFaults {
   full: boolean
   /** Microseconds that a sync takes. */
   latency: readonly [number, number]
+  /** Microseconds until LevelDB shows a batch that it need not sync; null: none. */
+  batchLatency: readonly [number, number] | null
   /** The process dies before its n-th step from now; 0: it does not. */
   crashIn: number
 }
@@ -196,7 +198,17 @@ export class SimDisk {
     this.random = random
     this.count = count
     this.wipe()
-    this.faults = { syncErrors: 0, readErrors: 0, wrongValues: 0, wrongKey: null, holes: 0, full: false, latency, crashIn: 0 }
+    this.faults = {
+      syncErrors: 0,
+      readErrors: 0,
+      wrongValues: 0,
+      wrongKey: null,
+      holes: 0,
+      full: false,
+      latency,
+      batchLatency: null,
+      crashIn: 0,
+    }
   }
 
   mount(owner: Mounter): Disk {
@@ -335,6 +347,14 @@ class Mount implements Disk {
       await this.#owner.sleep(random.between(faults.latency[0], faults.latency[1]))
       if (!this.#owner.alive) return never()
     }
+  }
+
+  /** What a batch without a sync waits for. */
+  async linger(): Promise<void> {
+    const { faults, random } = this.disk
+    if (faults.batchLatency === null) return
+    await this.#owner.sleep(random.between(faults.batchLatency[0], faults.batchLatency[1]))
+    if (!this.#owner.alive) return never()
   }
 
   async open(path: string, flags: string | number): Promise<DiskFile> {

@@ -46,6 +46,8 @@ export interface Plan {
   readonly settings: Partial<ReplicaSettings> & Pick<ReplicaSettings, 'electionTicks' | 'tickMs'>
   readonly latency: Span
   readonly diskLatency: Span
+  /** Of batches without a sync; null: they take no time. A leader then shows its followers' entries before its own state has them. */
+  readonly batchLatency: Span | null
   readonly chunkLatency: Span
   readonly thinkTime: Span
   readonly requestMs: number
@@ -93,6 +95,8 @@ export function drawPlan(random: Prng, seed: number): Plan {
   // Drawn apart, so that a seed without leases is the run that it was before there were any; those of seeds.json are such.
   const leases = drawLeases(new Prng(seed + 0x1eede))
   const { rolling, mixedSettings, chances } = drawRolling(new Prng(seed + 0x90111))
+  // Apart, too: none of the older of seeds.json has it.
+  const batchLatency = new Prng(seed + 0xe33c0).pick<Span | null>([null, null, null, [1_000, 200_000]])
   const slow = random.chance(0.15)
   const electionTicks = slow ? 20 : random.pick([6, 10, 10, 16])
   const trailingEntries = random.pick([0, 4, 20, 1_000])
@@ -140,14 +144,18 @@ export function drawPlan(random: Prng, seed: number): Plan {
       [100, 2_000],
       [1_000, 8_000],
     ]),
+    batchLatency,
     chunkLatency: random.pick([
       [100, 1_000],
       [5_000, 40_000],
     ]),
-    thinkTime: random.pick([
-      [20_000, 300_000],
-      [100_000, 500_000],
-    ]),
+    thinkTime: thinkTimeOf(
+      random.pick([
+        [20_000, 300_000],
+        [100_000, 500_000],
+      ]),
+      batchLatency,
+    ),
     requestMs: random.pick([100, 500, 2_000]),
     clockRates: leases.clockRates,
     rolling,
@@ -156,6 +164,9 @@ export function drawPlan(random: Prng, seed: number): Plan {
     damage: random.chance(0.9) ? random.between(2, 6) : 0,
   }
 }
+
+/** Where a leader's own state comes late, clients must be quick to see it. */
+const thinkTimeOf = (drawn: Span, batchLatency: Span | null): Span => (batchLatency === null ? drawn : [500, 20_000])
 
 function drawChances(random: Prng): Omit<Chances, 'upgrade' | 'downgrade'> {
   const some = (...values: readonly number[]): number => (random.chance(0.4) ? 0 : random.pick(values))

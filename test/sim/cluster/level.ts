@@ -136,6 +136,7 @@ export class SimLevel implements Level {
     try {
       await this.#append(copies)
       if (options.sync === true) await this.#log?.file.sync()
+      else await this.#mount.linger()
     } catch (error) {
       this.#failure = levelError('LEVEL_IO_ERROR', error)
       throw this.#failure

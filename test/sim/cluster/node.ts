@@ -52,6 +52,7 @@ export class SimNode {
       world.count(fault)
       world.trace(fault, id, '', 0, 0)
     })
+    this.disk.faults.batchLatency = world.plan.batchLatency
     this.disk.onCrashPoint = () => {
       world.count('crash-point')
       this.kill(this.random.chance(0.6) ? 'power' : 'kill')

@@ -27,6 +27,7 @@ export const faultRows: FaultRows = {
   'disk full': ['disk-full'],
   'EIO on read': ['read-error'],
   'slow disk': ['slow-disk'],
+  "a leader whose own state comes later than its followers'": ['late-view'],
   'process pause, tick burst': ['pause'],
   'clock skew and jumps': ['clock-rate', 'clock-jump'],
   'reads from a lease': ['read-by-lease'],
