@@ -10,9 +10,10 @@ import { Client } from '#client/client.ts'
 import { runCommand } from '#test/support/cli.ts'
 import { mountKv, startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 import { recordFigures } from '#test/support/figures.ts'
+import { full } from '#test/support/full.ts'
 
 const writers = 16
-const kills = 5
+const kills = full ? 5 : 2
 
 let running: TestCluster
 
@@ -75,7 +76,7 @@ async function killLeaders(times: number, beforeEach: number): Promise<void> {
   }
 }
 
-test('16 writers, each write sent until it is answered: applied once each, over five kills of the leader', async () => {
+test('16 writers, each write sent until it is answered: applied once each, over kills of the leader', async () => {
   const { cluster } = running
   for (let id = 0; id < writers; id += 1) await clear(`w${id}`)
   const clients = cluster.nodes.map(({ apiAddress }) => client(apiAddress))
@@ -102,7 +103,7 @@ test('16 writers, each write sent until it is answered: applied once each, over 
     expect(answered, `writer ${id}: each write made the next version, and only that`).toEqual(answered.map((_, at) => at + 1))
     expect(versions[id], `writer ${id}: no version is there that nobody was told of`).toBe(answered.length)
   }
-  expect(acknowledged).toBeGreaterThan(1_000)
+  expect(acknowledged).toBeGreaterThan(200 * kills)
   await Promise.all(clients.map((one) => one.close()))
 })
 
