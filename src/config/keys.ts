@@ -301,6 +301,23 @@ export const telemetryKeys = {
   prometheus_retention_time: duration('24h', 24 * hourMs, '0 switches sys/metrics off.'),
   disable_hostname: bool(false, 'Accepted: metrics never carry the host name.'),
   metrics_prefix: textOr('vault', 'Prefix of the names that Vault has too.'),
+  trace_endpoint: url(
+    'Where traces go, by OTLP over HTTP: "https://collector:4318", to which /v1/traces is added, or a whole URL. Absent: nothing is traced (docs/tracing.md).',
+  ),
+  trace_sample_one_in: int(
+    1,
+    'Of requests whose caller has not decided it, one in so many is traced. 0: only those whose caller asks for it.',
+    {
+      min: 0,
+      max: 1_000_000,
+    },
+  ),
+  trace_accept_parent: bool(
+    true,
+    "Carries on the trace that a request's traceparent header names, and traces it if that says so. false: clients decide nothing.",
+  ),
+  trace_ca_cert_file: text("PEM: authorities of the collector's certificate, instead of those of this machine."),
+  trace_token: text('Sent to the collector as Authorization: Bearer.', { secret: true }),
   usage_gauge_period: ignored('gauges are computed when asked for'),
   maximum_gauge_cardinality: ignored('labels are bounded'),
   enable_hostname_label: ignored('let Prometheus add it'),

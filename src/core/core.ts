@@ -4,6 +4,7 @@
  */
 import { sleep } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
+import { currentRequest, errorTypeOf } from '#base/tracing.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { createNamespaceStore, type NamespaceStore } from '#namespaces/store.ts'
 import { CommitAndThrow, type Consistency, type ReadView } from '#barrier/types.ts'
@@ -279,6 +280,7 @@ class CoreRunner implements Core {
     } catch (error) {
       failure = error
     }
+    describe(trace, failure)
     // Without its data: what init and unseal answer has no place in a record, hashed or not.
     const status = statusOf(request, trace, response, failure)
     const harmless = operation?.writes !== true
@@ -473,6 +475,7 @@ class CoreRunner implements Core {
       if (error instanceof NeedsTransaction || error instanceof NeedsFresher || this.quotas?.isQuiet(error)) throw error
       failure = error
     }
+    describe(trace, failure)
     // What failed before it could be evaluated (no leader, a spent token) leaves its records too.
     if (!trace.recorded) await this.#record(trace, (facts) => requestRecord(facts, failure), request)
     try {
@@ -583,6 +586,17 @@ class CoreRunner implements Core {
       })
     }
   }
+}
+
+/** In a trace, if there is one: only what the engines' tables say, and never what a client wrote in its place. */
+function describe({ mount, def, operation }: Trace, failure: unknown): void {
+  const span = currentRequest()?.span ?? null
+  if (span === null) return
+  if (failure !== null) span.set({ 'error.type': errorTypeOf(failure) })
+  if (mount === null || def === null) return
+  const route = `${mount.type} ${def.pattern}`
+  span.rename(`${operation} ${route}`)
+  span.set({ 'http.route': route, 'holdfast.operation': operation })
 }
 
 function statusOf(request: Request, trace: Trace, response: LogicalResponse | null, failure: unknown): number {

@@ -133,6 +133,8 @@ export interface Request {
   repeated?: boolean
   /** Each sending so far was answered by a leader that surely did nothing, or reached none: what one of them had noted as begun was not done. */
   undone?: boolean
+  /** Set by the node that took it where it is traced: the span (W3C) that the leader's work is a part of. A client's own is in `headers`. */
+  traceparent?: string
   readonly method: string
   readonly signal?: AbortSignal
 }

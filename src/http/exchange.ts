@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { HoldfastError } from '#base/errors.ts'
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
+import { parseTraceParent, runForRequest, type RequestContext, type Tracer } from '#base/tracing.ts'
 import { corsVerdict, type CorsRules, type HttpSettings } from '#core/cors.ts'
 import { errorResponse, errorText } from '#core/errors.ts'
 import type { Ticket } from '#core/slots.ts'
@@ -47,6 +48,7 @@ export interface ExchangeHost {
   readonly standing: readonly string[]
   readonly settings: Pick<HttpSettings, 'cors'>
   readonly metrics: RequestMetrics | null
+  readonly tracer: Tracer | null
   readonly openRoutes: readonly OpenRoutes[]
   /** Ask clients for certificates at all? */
   readonly clientCertificates: boolean
@@ -92,6 +94,7 @@ class CoreRequest implements Request {
   declare retryId?: string
   declare ticket?: Ticket
   declare repeated?: boolean
+  declare traceparent?: string
   declare openRoutes?: readonly OpenRoutes[]
   declare clientCertificate?: Uint8Array
   declare clientCertificateChain?: readonly Uint8Array[]
@@ -145,6 +148,8 @@ export class Exchange implements InFlightRequest {
   #reader: BodyReader | null = null
   #upload: Upload | null = null
   #cors: Readonly<Record<string, string>> | null = null
+  /** null before its path is known. */
+  #context: RequestContext | null = null
 
   constructor(host: ExchangeHost, connection: Connection, request: IncomingMessage, response: ServerResponse) {
     this.#host = host
@@ -177,6 +182,7 @@ export class Exchange implements InFlightRequest {
     const routed = route(method, target)
     this.clientAddress = this.#connection.clientAddress(headers['x-forwarded-for'] as string | undefined, this.#host.rules)
     this.#register(method, routed.path)
+    this.#context = this.#contextOf(method, headers.traceparent)
     const request = new CoreRequest(this, headers, routed, this.#connection.peer.port, this.#host.openRoutes)
     if (this.#host.clientCertificates) this.#showCertificate(request)
     const refused = this.#host.core.admit?.(request) ?? null
@@ -185,6 +191,14 @@ export class Exchange implements InFlightRequest {
     if (bounds?.durationMsMax !== undefined) this.#shorten(bounds.durationMsMax)
     if (bodyless.has(method)) this.#ask(request)
     else this.#readBody(request, bounds)
+  }
+
+  /** What its work is for: in the log's lines, and in a trace where there is one. */
+  #contextOf(method: string, header: string | string[] | undefined): RequestContext {
+    const parent = typeof header === 'string' ? parseTraceParent(header) : null
+    const span = this.#host.tracer?.request(method, parent, 'client') ?? null
+    span?.set({ 'http.request.method': method, 'holdfast.request_id': this.id })
+    return { requestId: this.id, traceId: span?.parent.traceId ?? parent?.traceId ?? null, span, state: { answered: false } }
   }
 
   #showCertificate(request: CoreRequest): void {
@@ -298,7 +312,10 @@ export class Exchange implements InFlightRequest {
   }
 
   #ask(request: Request): void {
-    this.#host.core.handle(request).then(
+    const { core } = this.#host
+    const context = this.#context
+    const answer = context === null ? core.handle(request) : runForRequest(context, () => core.handle(request))
+    answer.then(
       (response) => this.#answer(response, false),
       (error: unknown) => this.#fail(error),
     )
@@ -338,6 +355,7 @@ export class Exchange implements InFlightRequest {
   #answer(response: CoreResponse, close: boolean): void {
     if (this.#answered) return response.stream?.close()
     this.#answered = true
+    this.#context?.span?.set({ 'http.response.status_code': response.status })
     const header = this.#in.headers['x-vault-namespace']
     const namespace = typeof header === 'string' && header !== '' ? header : undefined
     const { standing, draining, log, metrics, clock } = this.#host
@@ -404,5 +422,8 @@ export class Exchange implements InFlightRequest {
     this.#reader = null
     if (this.#registered) this.#host.inFlight.remove(this.id)
     this.#registered = false
+    if (this.#context === null) return
+    this.#context.state.answered = true
+    this.#context.span?.end()
   }
 }

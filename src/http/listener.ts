@@ -67,6 +67,7 @@ class Listener implements HttpListener {
         (options.tls !== undefined && options.tls.requestClientCert !== false) || (options.proxies?.clientCertificateHeader ?? '') !== '',
       settings: options.settings ?? { cors: null },
       metrics: options.metrics ?? null,
+      tracer: options.tracer ?? null,
       openRoutes: options.openRoutes ?? [],
       nextId: uuidSource(options.random),
       draining: () => this.#draining,

@@ -1,6 +1,7 @@
 import type { Clock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
+import type { Tracer } from '#base/tracing.ts'
 import type { HttpSettings } from '#core/cors.ts'
 import type { RequestBounds } from '#core/quota-gate.ts'
 import type { CoreResponse, OpenRoutes, Request } from '#core/types.ts'
@@ -80,6 +81,8 @@ export interface HttpListenerOptions {
   readonly settings?: Pick<HttpSettings, 'cors'>
   /** Where answers are counted. Shared between listeners where the node has several. Absent: nowhere. */
   readonly metrics?: RequestMetrics
+  /** Absent: no request is traced. */
+  readonly tracer?: Tracer
   /** Several processes or threads on one port. */
   readonly reusePort?: boolean
 }

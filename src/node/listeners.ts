@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { systemClock } from '#base/clock.ts'
 import type { Logger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
+import type { Tracer } from '#base/tracing.ts'
 import type { ServerConfig } from '#config/types.ts'
 import type { Core } from '#core/core.ts'
 import type { HttpSettings } from '#core/cors.ts'
@@ -19,6 +20,7 @@ export async function openListeners(
   log: Logger,
   settings: HttpSettings,
   metrics: RequestMetrics,
+  tracer: Tracer | null,
 ): Promise<readonly HttpListener[]> {
   const inFlight = new InFlightRegistry(config.listeners.reduce((sum, listener) => sum + listener.max_requests_in_flight, 0))
   const responseHeaders = {
@@ -37,6 +39,7 @@ export async function openListeners(
         responseHeaders,
         settings,
         metrics,
+        ...(tracer === null ? {} : { tracer }),
         ...listenerOptions(listener),
       })
       await made.listen()

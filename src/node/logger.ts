@@ -2,6 +2,7 @@
 import { pino, type Level, type Logger as Pino } from 'pino'
 import { HoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
+import { currentRequest } from '#base/tracing.ts'
 import type { LogControl, LogLevel, LogTap } from '#engines/sys/logs.ts'
 
 /** The process's logger, and the handle that changes its level while it runs. */
@@ -30,6 +31,8 @@ const tapLinesMax = 1_000
 /** An idle stream says nothing for long, and a proxy between would cut it. */
 const tapIdleMs = 15_000
 const rootName = 'server'
+/** Its loop works for all requests at once, in the context of whichever woke it: a line of it belongs to none. */
+const sharedPart = 'raft'
 
 interface Part {
   readonly logger: Pino
@@ -62,7 +65,15 @@ class NodeLog implements ProcessLogger {
         take(line, this.lastLevel, this.lastLogger)
       },
     }
-    this.#root = pino({ level: this.#configured, base: { node: nodeId }, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+    this.#root = pino(
+      {
+        level: this.#configured,
+        base: { node: nodeId },
+        timestamp: pino.stdTimeFunctions.isoTime,
+        mixin: (_fields, _level, logger) => idsOfRequest(logger as unknown as Pino),
+      },
+      destination,
+    )
     this.#parts.set(rootName, { logger: this.#root, level: this.#configured })
   }
 
@@ -129,6 +140,14 @@ class NodeLog implements ProcessLogger {
     for (const part of this.#parts.values()) if (part.logger === logger) return pino.levels.values[part.level]!
     return this.#taps.size === 0 ? 0 : pino.levels.values[this.#parts.get(rootName)!.level]!
   }
+}
+
+/** What a line says of the request that the running code works for. A line that names one itself says what it says. */
+function idsOfRequest(logger: Pino): object {
+  const request = currentRequest()
+  if (request === null || (logger.bindings() as { part?: string }).part === sharedPart) return {}
+  const { requestId, traceId } = request
+  return traceId === null ? { request_id: requestId } : { request_id: requestId, trace_id: traceId }
 }
 
 /** One reader: a bounded queue, so that one who does not read costs a thousand lines and no more. */

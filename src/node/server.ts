@@ -10,6 +10,7 @@ import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { randomUuid, systemRandom } from '#base/random.ts'
+import { inSpan } from '#base/tracing.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { createAuthMethods } from '#auth/index.ts'
 import { createPasswordHasher } from '#auth/passwords.ts'
@@ -74,6 +75,7 @@ import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
 import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 import { watchSignals } from './signals.ts'
+import { answerForwarded, forwardTraced, openTracing, TracedReplica, tracingMetrics, type Tracing } from './tracing.ts'
 
 /** How long requests in flight may go on once the node has been told to stop. */
 const drainMs = 3_000
@@ -157,7 +159,8 @@ async function serve(
   const { log } = logger
   const seals = chooseSeals(config.seals, { clock: systemClock, random: systemRandom, env: process.env, log })
   const audit = await openAudit(config, nodeId, log)
-  const house = assemble(config, nodeId, logger, audit, seals, options)
+  const tracing = await openTracing(config.telemetry, nodeId, holdfastVersion, log)
+  const house = assemble(config, nodeId, logger, audit, seals, options, tracing)
   const replaces = config.seal_replaces_process && canBeReplaced()
   if (config.seal_replaces_process && !replaces)
     log.warn(
@@ -183,13 +186,14 @@ async function serve(
   try {
     // Before the door is open: until its store is, a member can't tell that it is initialised, and must not say that it is not.
     const resumed = await house.birth.resume()
-    listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http, house.requests)
+    listeners = await openListeners(config, house.core, nodeId, logger.part('http'), house.http, house.requests, tracing)
     if (config.pid_file !== null) removePidFile = writePidFile(config.pid_file)
     await begin(house, config, log, resumed)
     why = await Promise.race([signals.told, ...(replaces ? [house.sealedByOperator] : [])])
   } finally {
     if (why === 'told') signals.release()
     await end(house, listeners, log, why)
+    await tracing?.close()
     if (why === 'told') removePidFile()
   }
   // Told to stop meanwhile: then it stops.
@@ -269,12 +273,13 @@ function assemble(
   audit: ManagedAuditBroker,
   seals: ChosenSeals,
   { formats = releasedFormats, staySealed = false }: ServerArguments,
+  tracing: Tracing | null,
 ): House {
   const clock = systemClock
   const random = systemRandom
   const { log } = logger
   const requests = new RequestMetrics()
-  const replica = new LateReplica(nodeId)
+  const replica = tracing === null ? new LateReplica(nodeId) : new TracedReplica(nodeId, tracing.disk)
   const barrier = createBarrier({ replica, clock, random, log: logger.part('barrier'), ...cacheOptions(config) })
   const leases = new LeaseStore({ random, ledger: new LeaseLedger() })
   const tokens = createTokenStore({ random, leases, incarnation: () => replica.status().incarnation })
@@ -326,7 +331,7 @@ function assemble(
     random,
     replica,
     transport: () => birth.transport,
-    handle: (request) => core.handle(request),
+    handle: (request) => answerForwarded(request, tracing, (asked) => core.handle(asked)),
   })
   const quotaStore = new QuotaStore()
   const quotaSync = new QuotaSync({
@@ -456,7 +461,7 @@ function assemble(
     clock,
     random,
   }
-  const withRequests = { ...services, metricsText: async () => `${await services.metricsText()}${requests.text()}` }
+  const withRequests = { ...services, metricsText: async () => `${await services.metricsText()}${requests.text()}${tracingMetrics(tracing)}` }
   const core: Core = createCore({
     barrier: leasing.barrier,
     leasing,
@@ -468,9 +473,9 @@ function assemble(
     lockout,
     quotas: { store: quotaStore, limiter, leases: leaseCounterOf(leasing) },
     wrapping,
-    audit,
+    audit: tracing === null ? audit : { record: (record, keys) => inSpan('audit.record', () => audit.record(record, keys)) },
     engines: [createSystemEngine(withRequests), ...mountable],
-    forward: (request) => forwarding.forward(request),
+    forward: (request) => forwardTraced(request, replica.status().leader, (asked) => forwarding.forward(asked)),
     jobs: [
       ...houseJobs({
         barrier: leasing.barrier,

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { RequestMetrics } from '#http/request-metrics.ts'
+import { tracingMetrics } from '#node/tracing.ts'
 
 const page = 'docs/metrics.md'
 const sources = ['src/node/reports.ts', 'src/node/audit-metrics.ts']
@@ -51,7 +52,7 @@ function ofText(text: string): Metric[] {
 function all(): Metric[] {
   const requests = new RequestMetrics()
   requests.observe('GET', 200, 1)
-  const metrics = [...sources.flatMap((path) => ofGauges(textOf(path))), ...ofText(requests.text())]
+  const metrics = [...sources.flatMap((path) => ofGauges(textOf(path))), ...ofText(requests.text()), ...ofText(tracingMetrics({ counts: { sent: 0, lost: 0 } }))]
   return metrics.toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 
