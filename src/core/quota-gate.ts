@@ -9,9 +9,9 @@ import type { ReadView } from '#barrier/types.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { Limiter, Verdict } from '#quotas/limiter.ts'
 import { countedFor, countsEntities } from '#quotas/limits.ts'
-import type { Target } from '#quotas/match.ts'
+import type { Matcher, Target } from '#quotas/match.ts'
 import type { Quotas, QuotaStore } from '#quotas/store.ts'
-import type { RateQuota } from '#quotas/types.ts'
+import type { LeaseQuota, RateQuota } from '#quotas/types.ts'
 import type { MountReader, MountRoute } from './mounts.ts'
 import { operationDef, type EngineRegistry } from './router.ts'
 import type { Place } from './place.ts'
@@ -46,6 +46,12 @@ function lends({ mount, rest }: MountRoute, { login }: OperationDef, response: L
   return response.leaseId !== undefined && response.leaseId !== ''
 }
 
+/** What a namespace inherits counts its own leases; what the root gives to all counts all of them. */
+const leasesCounted = (leases: LeaseCounter, quota: LeaseQuota, namespaceId: string): number | null =>
+  quota.mountUuid === null && quota.namespaceId === 'root' && quota.inheritable
+    ? leases.total()
+    : leases.count(namespaceId, quota.mountUuid)
+
 function leasesRefusal(path: string): HoldfastError {
   const text = `request path ${JSON.stringify(path)}: lease count quota exceeded`
   return new HoldfastError('ERR_RATE_LIMITED', text, {
@@ -69,13 +75,23 @@ interface GateDeps {
   readonly clock: Clock
 }
 
-/** How a request stands: what was decided, or what decides later. */
-interface Standing {
-  verdict: Verdict | null
-  waits: 'entity' | 'role' | null
+/** What can be said only when more is known of the request. */
+interface Late {
+  readonly matcher: Matcher<RateQuota>
+  readonly waits: 'entity' | 'role'
 }
 
-const counted: Standing = Object.freeze({ verdict: null, waits: null })
+/** How a request stands: what was decided, the tightest of it, and what decides later. */
+interface Standing {
+  readonly verdict: Verdict | null
+  readonly late: readonly Late[]
+}
+
+const counted: Standing = Object.freeze({ verdict: null, late: [] })
+const tighter = (before: Verdict | null, next: Verdict): Verdict =>
+  before !== null && next.allowed && before.remaining <= next.remaining ? before : next
+/** The smaller bound, where 0 is none. */
+const narrower = (a: number, b: number): number => (a === 0 || b === 0 ? a + b : Math.min(a, b))
 const rootIds: readonly string[] = ['root']
 
 interface Guess {
@@ -113,13 +129,26 @@ export class QuotaGate {
     const guess = this.#guess(request)
     if (isExempt(guess.fullPath)) return counted
     const def = this.#defOf(guess)
-    if (rateLimits.asksRole(guess.target.mountUuid) && saysRole(request, def)) return { verdict: null, waits: 'role' }
-    const quota = rateLimits.match(guess.target, null)
-    if (quota === null) return counted
+    const late: Late[] = []
+    let verdict: Verdict | null = null
+    for (const matcher of rateLimits.of(guess.target)) {
+      const waits = this.#waitsFor(matcher, guess.target, request, def)
+      if (waits !== null) late.push({ matcher, waits })
+      else if (request.forwardedFrom === undefined) {
+        const quota = matcher.match(guess.target, null)
+        verdict = quota === null ? verdict : tighter(verdict, this.#take(quota, request, ''))
+        if (verdict?.allowed === false) return { verdict, late: [] }
+      }
+    }
+    return { verdict, late }
+  }
+
+  #waitsFor(matcher: Matcher<RateQuota>, target: Target, request: Request, def: PathDef | null): Late['waits'] | null {
+    if (matcher.asksRole(target.mountUuid) && saysRole(request, def)) return 'role'
+    const quota = matcher.match(target, null)
     // A token that is none is found out when it is looked up, and is counted by its address then.
-    if (countsEntities(quota) && request.token !== null && request.token !== '' && !asksNoToken(def))
-      return { verdict: null, waits: 'entity' }
-    return request.forwardedFrom === undefined ? { verdict: this.#take(quota, request, ''), waits: null } : counted
+    const hasToken = request.token !== null && request.token !== ''
+    return quota !== null && countsEntities(quota) && hasToken && !asksNoToken(def) ? 'entity' : null
   }
 
   #defOf({ route }: Guess): PathDef | null {
@@ -133,24 +162,30 @@ export class QuotaGate {
 
   /** The token is known: `entityId` is whose it is, '' nobody's. @throws ERR_RATE_LIMITED. */
   identified(request: Request, entityId: string): void {
-    if (this.#standings.get(request)?.waits === 'entity') this.#judgeLate(request, entityId, null)
+    this.#judgeLate(request, 'entity', entityId, null)
   }
 
   /** A login's fields are read (or can't be: null), and it is about to be carried out. @throws ERR_RATE_LIMITED. */
   async loggingIn(request: Request, context: HandlerContext | null): Promise<void> {
-    if (this.#standings.get(request)?.waits !== 'role') return
-    if (context === null) return this.#judgeLate(request, '', null)
+    if (!this.#standings.get(request)?.late.some(({ waits }) => waits === 'role')) return
+    if (context === null) return this.#judgeLate(request, 'role', '', null)
     const { mount, path } = context
     const match = this.#deps.registry.paths(mount)?.match(path)
     const roleOf = match && operationDef(match.def, context.operation)?.login?.roleOf
-    this.#judgeLate(request, context.token?.entityId ?? '', (await roleOf?.(context)) ?? null)
+    this.#judgeLate(request, 'role', context.token?.entityId ?? '', (await roleOf?.(context)) ?? null)
   }
 
-  #judgeLate(request: Request, entityId: string, role: string | null): void {
-    const quota = this.#quotas.rateLimits.match(this.#guess(request).target, role)
-    const verdict = quota && this.#take(quota, request, entityId)
-    this.#standings.set(request, { verdict, waits: null })
-    if (verdict !== null && !verdict.allowed) throw this.#refusal(request, verdict)
+  #judgeLate(request: Request, now: Late['waits'], entityId: string, role: string | null): void {
+    const standing = this.#standings.get(request)
+    const due = standing?.late.filter(({ waits }) => waits === now) ?? []
+    if (standing === undefined || due.length === 0) return
+    let { verdict } = standing
+    for (const { matcher } of due) {
+      const quota = matcher.match(this.#guess(request).target, role)
+      if (quota !== null && verdict?.allowed !== false) verdict = tighter(verdict, this.#take(quota, request, entityId))
+    }
+    this.#standings.set(request, { verdict, late: standing.late.filter(({ waits }) => waits !== now) })
+    if (verdict?.allowed === false) throw this.#refusal(request, verdict)
   }
 
   /**
@@ -167,14 +202,12 @@ export class QuotaGate {
     const { leases } = this.#deps.quotas
     if (leaseCounts.size === 0 || leases === undefined || route === null || !lends(route, operation, response)) return
     const namespaces = line.map(({ id }) => id).toReversed()
-    const quota = leaseCounts.match({ namespaces, mountUuid: route.mount.uuid, rest: route.rest }, null)
-    if (quota === null) return
-    // What a namespace inherits counts its own leases; what the root gives to all counts all of them.
-    const counts =
-      quota.mountUuid === null && quota.namespaceId === 'root' && quota.inheritable
-        ? leases.total()
-        : leases.count(namespaces[0]!, quota.mountUuid)
-    if (counts !== null && counts >= quota.leasesMax) throw leasesRefusal(request.path)
+    const target = { namespaces, mountUuid: route.mount.uuid, rest: route.rest }
+    for (const matcher of leaseCounts.of(target)) {
+      const quota = matcher.match(target, null)
+      const counts = quota && leasesCounted(leases, quota, namespaces[0]!)
+      if (quota !== null && counts !== null && counts >= quota.leasesMax) throw leasesRefusal(request.path)
+    }
   }
 
   #refusal(request: Request, { retryAfterSeconds }: Verdict): HoldfastError {
@@ -209,12 +242,20 @@ export class QuotaGate {
   bounds(request: Request): RequestBounds | null {
     const { requestLimits } = this.#quotas
     if (requestLimits.size === 0) return null
-    const quota = requestLimits.match(this.#guess(request).target, null)
-    if (quota === null) return null
+    const { target } = this.#guess(request)
+    let [bytes, depth, seconds] = [0, 0, 0]
+    for (const matcher of requestLimits.of(target)) {
+      const quota = matcher.match(target, null)
+      if (quota === null) continue
+      bytes = narrower(bytes, quota.bodyBytesMax)
+      depth = narrower(depth, quota.jsonDepthMax)
+      seconds = narrower(seconds, quota.durationSecondsMax)
+    }
+    if (bytes + depth + seconds === 0) return null
     return {
-      ...(quota.bodyBytesMax > 0 ? { bodyBytesMax: quota.bodyBytesMax } : {}),
-      ...(quota.jsonDepthMax > 0 ? { jsonDepthMax: quota.jsonDepthMax } : {}),
-      ...(quota.durationSecondsMax > 0 ? { durationMsMax: quota.durationSecondsMax * 1_000 } : {}),
+      ...(bytes > 0 ? { bodyBytesMax: bytes } : {}),
+      ...(depth > 0 ? { jsonDepthMax: depth } : {}),
+      ...(seconds > 0 ? { durationMsMax: seconds * 1_000 } : {}),
     }
   }
 

@@ -1,7 +1,7 @@
 /** From a quota as it is written down to the buckets that it is kept by. */
 import type { Flow } from './bucket.ts'
 import type { Limit } from './limiter.ts'
-import type { RateQuota } from './types.ts'
+import { quotaId, type RateQuota } from './types.ts'
 
 const kept = new WeakMap<RateQuota, readonly [Limit, Limit]>()
 
@@ -41,13 +41,14 @@ export function flowOf(id: string, find: (name: string) => RateQuota | null): Fl
 function limitsOf(quota: RateQuota): readonly [Limit, Limit] {
   const known = kept.get(quota)
   if (known !== undefined) return known
-  const { name, rate, intervalSeconds, blockSeconds, burst, secondaryRate } = quota
-  const limit = (id: string, each: number): Limit => ({
-    id,
+  const { rate, intervalSeconds, blockSeconds, burst, secondaryRate } = quota
+  const limit = (name: string, each: number): Limit => ({
+    id: name,
     flow: { perMs: each / (intervalSeconds * 1_000), tokensMax: Math.max(1, burst || each) },
     blockMs: blockSeconds * 1_000,
   })
-  const made = [limit(name, rate), limit(`${name}${secondaryMark}`, secondaryRate || rate)] as const
+  const id = quotaId(quota)
+  const made = [limit(id, rate), limit(`${id}${secondaryMark}`, secondaryRate || rate)] as const
   kept.set(quota, made)
   return made
 }

@@ -83,6 +83,31 @@ function mostSpecific<T>({ whole, paths, globs, roles }: OfMount<T>, rest: strin
   return globs.find(([prefix]) => rest.startsWith(prefix))?.[1] ?? whole
 }
 
-/** Two quotas of one kind and scope would hide each other. */
+/**
+ * Quotas by who wrote them. Each owner's own matcher has its say, and a request must pass them all: else the administrator of a namespace could write a
+ * more specific one, and be rid of what holds for the namespace from above.
+ */
+export class Layers<T extends Scope> {
+  readonly size: number
+  readonly #root: Matcher<T>
+  readonly #owned: ReadonlyMap<string, Matcher<T>>
+
+  constructor(quotas: readonly T[]) {
+    this.size = quotas.length
+    this.#root = new Matcher(quotas.filter(({ owner }) => owner === undefined))
+    const byOwner = Map.groupBy(quotas, ({ owner }) => owner ?? '')
+    byOwner.delete('')
+    this.#owned = new Map([...byOwner].map(([owner, own]) => [owner, new Matcher(own)]))
+  }
+
+  /** Those that have a say there: the root's first, then those of the namespaces on the way. */
+  of({ namespaces }: Target): readonly Matcher<T>[] {
+    if (this.#owned.size === 0) return [this.#root]
+    const owned = namespaces.map((id) => this.#owned.get(id)).filter((matcher) => matcher !== undefined)
+    return [this.#root, ...owned.toReversed()]
+  }
+}
+
+/** Two quotas of one kind, owner and scope would hide each other. */
 export const sameScope = (a: Scope, b: Scope): boolean =>
-  a.namespaceId === b.namespaceId && a.mountUuid === b.mountUuid && a.suffix === b.suffix && a.role === b.role
+  a.owner === b.owner && a.namespaceId === b.namespaceId && a.mountUuid === b.mountUuid && a.suffix === b.suffix && a.role === b.role

@@ -1,5 +1,6 @@
 /**
- * Quotas as they are kept: one value a quota in the root's section 'sys/quotas', and a mark that every change replaces.
+ * Quotas as they are kept: one value a quota in the root's section 'sys/quotas', KIND/NAME what the root has written and of/OWNER/KIND/NAME what
+ * another namespace has; and a mark that every change replaces.
  *
  * A flood must be refused before anything is read, so what holds is kept in memory on every node. The apply feed says that something has changed; the
  * mark, which lies in the barrier's cache unless it changed itself, says whether it was a quota.
@@ -8,19 +9,24 @@ import { createHash } from 'node:crypto'
 import { HoldfastError } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
-import { Matcher, sameScope } from './match.ts'
-import { quotaKinds, type QuotaConfig, type QuotaKind, type QuotaKinds } from './types.ts'
+import { Layers, sameScope } from './match.ts'
+import { quotaId, quotaKinds, type QuotaConfig, type QuotaKind, type QuotaKinds } from './types.ts'
 
 const formatVersion = 1
-/** Of all kinds together. */
+/** Of a kind: what the root has written, and as many that all others have. */
 export const quotasMax = 4_096
+/** Of a kind that one namespace has written: all of them are in the memory of every node. */
+export const ownQuotasMax = 256
 const nameBytesMax = 128
 export const exemptPathsMax = 256
 
 export const quotaSection: Section = { namespace: 'root', mount: 'sys/quotas' }
 const markPath = 'mark'
 const configPath = 'config'
-const pathOf = (kind: QuotaKind, name: string): string => `${kind}/${name}`
+const ownedFolder = 'of'
+const rootOwner = 'root'
+const folderOf = (kind: QuotaKind, owner: string): string => (owner === rootOwner ? kind : `${ownedFolder}/${owner}/${kind}`)
+const pathOf = (kind: QuotaKind, name: string, owner: string): string => `${folderOf(kind, owner)}/${name}`
 
 /** Nobody may be shut out of these by a quota: a load balancer's question, and what opens a node. */
 export const alwaysExempt: readonly string[] = [
@@ -39,14 +45,15 @@ export const defaultConfig: QuotaConfig = { exemptPaths: alwaysExempt, auditRefu
 
 /** Everything that holds, ready to be asked. Replaced as a whole, never changed. */
 export interface Quotas {
-  readonly rateLimits: Matcher<QuotaKinds['rate-limit']>
-  readonly leaseCounts: Matcher<QuotaKinds['lease-count']>
-  readonly requestLimits: Matcher<QuotaKinds['request-limits']>
+  readonly rateLimits: Layers<QuotaKinds['rate-limit']>
+  readonly leaseCounts: Layers<QuotaKinds['lease-count']>
+  readonly requestLimits: Layers<QuotaKinds['request-limits']>
   readonly config: QuotaConfig
   /** Namespaces with a quota, and the root: what lies in them must be known before a request is read. */
   readonly namespaces: readonly string[]
   readonly isExempt: (path: string) => boolean
-  readonly rateLimitNamed: (name: string) => QuotaKinds['rate-limit'] | null
+  /** By `quotaId`. */
+  readonly rateLimitNamed: (id: string) => QuotaKinds['rate-limit'] | null
 }
 
 type Any = QuotaKinds[QuotaKind]
@@ -82,53 +89,76 @@ export class QuotaStore {
     this.#current = compile({ 'rate-limit': [], 'lease-count': [], 'request-limits': [] }, defaultConfig)
   }
 
-  async get<K extends QuotaKind>(view: ReadView, kind: K, name: string): Promise<QuotaKinds[K] | null> {
+  /** `owner`: the id of the namespace that it was written in. */
+  async get<K extends QuotaKind>(view: ReadView, kind: K, name: string, owner = rootOwner): Promise<QuotaKinds[K] | null> {
     if (!goodName(name)) return null
-    const stored = await view.get(quotaSection, pathOf(kind, name))
-    return stored === null ? null : { ...decodeQuota<QuotaKinds[K]>(stored, 'a quota'), name }
+    const stored = await view.get(quotaSection, pathOf(kind, name, owner))
+    if (stored === null) return null
+    return { ...decodeQuota<QuotaKinds[K]>(stored, 'a quota'), name, ...(owner === rootOwner ? {} : { owner }) }
   }
 
   /** Names in order. */
-  async list(view: ReadView, kind: QuotaKind): Promise<string[]> {
-    return view.list(quotaSection, kind)
+  async list(view: ReadView, kind: QuotaKind, owner = rootOwner): Promise<string[]> {
+    return view.list(quotaSection, folderOf(kind, owner))
   }
 
+  /** Of every owner. */
   async all<K extends QuotaKind>(view: ReadView, kind: K): Promise<QuotaKinds[K][]> {
     const found: QuotaKinds[K][] = []
-    for (const name of await this.list(view, kind)) {
-      const quota = await this.get(view, kind, name)
+    for (const owner of [rootOwner, ...(await owners(view))]) found.push(...(await this.#ofOwner(view, kind, owner)))
+    return found
+  }
+
+  async #ofOwner<K extends QuotaKind>(view: ReadView, kind: K, owner: string): Promise<QuotaKinds[K][]> {
+    const found: QuotaKinds[K][] = []
+    for (const name of await this.list(view, kind, owner)) {
+      const quota = await this.get(view, kind, name, owner)
       if (quota !== null) found.push(quota)
     }
     return found
   }
 
-  /** @throws ERR_BAD_REQUEST: a name that can't be, another quota of this scope, too many. */
+  /** @throws ERR_BAD_REQUEST: a name that can't be, another quota of this owner and scope, too many. */
   async put<K extends QuotaKind>(transaction: Transaction, kind: K, quota: QuotaKinds[K]): Promise<void> {
     checkName(quota.name)
-    const others = (await this.all(transaction, kind)).filter(({ name }) => name !== quota.name)
+    const of = quota.owner ?? rootOwner
+    const others = (await this.#ofOwner(transaction, kind, of)).filter(({ name }) => name !== quota.name)
     const twin = others.find((other) => sameScope(other, quota))
     if (twin !== undefined) {
       throw new HoldfastError('ERR_BAD_REQUEST', `quota rule with similar properties exists under the name ${JSON.stringify(twin.name)}`)
     }
-    if (others.length >= quotasMax) throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${quotasMax} quotas of a kind, got more`)
-    const { name, ...rest } = quota as Any
-    transaction.put(quotaSection, pathOf(kind, name), encodeQuota(rest))
-    await touch(transaction, [kind, name, rest])
+    await this.#checkCount(transaction, kind, of, others.length)
+    const { name, owner: _, ...rest } = quota as Any
+    transaction.put(quotaSection, pathOf(kind, name, of), encodeQuota(rest))
+    await touch(transaction, [kind, quotaId(quota), rest])
+  }
+
+  async #checkCount(view: ReadView, kind: QuotaKind, owner: string, others: number): Promise<void> {
+    const max = owner === rootOwner ? quotasMax : ownQuotasMax
+    if (others >= max) throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${max} quotas of a kind, got more`)
+    if (owner === rootOwner) return
+    let owned = 0
+    for (const each of await owners(view)) owned += (await this.list(view, kind, each)).length
+    if (owned > quotasMax)
+      throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${quotasMax} quotas of a kind in all namespaces, got more`)
   }
 
   /** Nothing happens when there is none. */
-  async delete(transaction: Transaction, kind: QuotaKind, name: string): Promise<void> {
-    if ((await this.get(transaction, kind, name)) === null) return
-    transaction.delete(quotaSection, pathOf(kind, name))
-    await touch(transaction, [kind, name, null])
+  async delete(transaction: Transaction, kind: QuotaKind, name: string, owner = rootOwner): Promise<void> {
+    if ((await this.get(transaction, kind, name, owner)) === null) return
+    transaction.delete(quotaSection, pathOf(kind, name, owner))
+    await touch(transaction, [kind, owner, name, null])
   }
 
-  /** A mount or a namespace is gone, and its quotas with it. */
+  /** A mount or a namespace is gone, and its quotas with it; those that it has written too. */
   async drop(transaction: Transaction, gone: { readonly mountUuid: string } | { readonly namespaceId: string }): Promise<void> {
     for (const kind of quotaKinds) {
       for (const quota of await this.all(transaction, kind)) {
-        const hit = 'mountUuid' in gone ? quota.mountUuid === gone.mountUuid : quota.namespaceId === gone.namespaceId
-        if (hit) await this.delete(transaction, kind, quota.name)
+        const hit =
+          'mountUuid' in gone
+            ? quota.mountUuid === gone.mountUuid
+            : quota.namespaceId === gone.namespaceId || quota.owner === gone.namespaceId
+        if (hit) await this.delete(transaction, kind, quota.name, quota.owner)
       }
     }
   }
@@ -147,6 +177,10 @@ export class QuotaStore {
   }
 }
 
+/** Namespaces other than the root that have written quotas. */
+const owners = async (view: ReadView): Promise<string[]> =>
+  (await view.list(quotaSection, ownedFolder)).map((folder) => folder.replace(/\/$/, ''))
+
 /** A digest of every change so far: two states with the same mark have the same quotas, also after a restore. */
 async function touch(transaction: Transaction, change: unknown): Promise<void> {
   const before = await transaction.get(quotaSection, markPath)
@@ -163,14 +197,14 @@ function compile(all: { readonly [K in QuotaKind]: QuotaKinds[K][] }, config: Qu
   const namespaces = quotaKinds.flatMap((kind) => (all[kind] as readonly Any[]).map(({ namespaceId }) => namespaceId))
   const exact = new Set([...alwaysExempt, ...config.exemptPaths])
   const prefixes = config.exemptPaths.filter((path) => path.endsWith('*')).map((path) => path.slice(0, -1))
-  const named = new Map(all['rate-limit'].map((quota) => [quota.name, quota]))
+  const named = new Map(all['rate-limit'].map((quota) => [quotaId(quota), quota]))
   return {
-    rateLimits: new Matcher(all['rate-limit']),
-    leaseCounts: new Matcher(all['lease-count']),
-    requestLimits: new Matcher(all['request-limits']),
+    rateLimits: new Layers(all['rate-limit']),
+    leaseCounts: new Layers(all['lease-count']),
+    requestLimits: new Layers(all['request-limits']),
     config,
     namespaces: [...new Set(['root', ...namespaces])],
-    rateLimitNamed: (name) => named.get(name) ?? null,
+    rateLimitNamed: (id) => named.get(id) ?? null,
     isExempt: (path) => exact.has(path) || prefixes.some((prefix) => path.startsWith(prefix)),
   }
 }

@@ -2,6 +2,8 @@
 
 /** What a quota holds for. Ids, not names: moving a mount moves its quotas with it. */
 export interface Scope {
+  /** The namespace that it was written in, and that its administrators may change it in; absent: the root. What it holds for lies in there. */
+  readonly owner?: string
   readonly namespaceId: string
   /** null: the whole namespace. */
   readonly mountUuid: string | null
@@ -49,6 +51,10 @@ export interface QuotaConfig {
   readonly auditRefused: boolean
   readonly answerHeaders: boolean
 }
+
+/** What a quota is told apart by, over all owners. '/' is in no quota's name, and in no namespace's id. */
+export const quotaId = ({ owner, name }: { readonly owner?: string; readonly name: string }): string =>
+  owner === undefined ? name : `${owner}/${name}`
 
 export interface QuotaKinds {
   'rate-limit': RateQuota

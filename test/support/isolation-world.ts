@@ -103,6 +103,9 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   await people(make, facts, canary)
   await factors(make, facts, before?.facts ?? {})
   await identityTokens(make, canary)
+  await make.write('sys/quotas/rate-limit/pol', { rate: 1_000_000, path: 'kv2' })
+  await make.write('sys/quotas/lease-count/pol', { max_leases: 1_000_000, path: 'kv2' })
+  await make.write('sys/quotas/request-limits/pol', { max_json_depth: 60, path: 'kv2' })
   const made = await make.write('auth/token/create', { policies: ['all'], ttl: '2h', meta: { note: canary } })
   facts['victim'] = made.auth.client_token
   facts['accessor'] = made.auth.accessor
@@ -351,6 +354,9 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'system policies/explain': () => ({ body: { path: 'kv1/x' } }),
   'system roles/:name': () => ({ params: { name: 'rl' }, body: { policies: ['pol'] } }),
   'system internal/ui/mounts/:path*': ({ admin }) => ({ params: { path: 'kv1/x' }, token: admin }),
+  'system quotas/rate-limit/:name update': () => ({ body: { rate: 900_000, path: 'kv2' } }),
+  'system quotas/lease-count/:name update': () => ({ body: { max_leases: 900_000, path: 'kv2' } }),
+  'system quotas/request-limits/:name update': () => ({ body: { max_json_depth: 50, path: 'kv2' } }),
   'system tools/hash': () => ({ body: { input: 'aGVsbG8=' } }),
   'system tools/hash/:urlalgorithm': () => ({ body: { input: 'aGVsbG8=' } }),
   'system mfa/validate': ({ facts }) => ({

@@ -23,13 +23,16 @@ const about = {
 
 const path_ = field(
   'string',
-  'Namespace, mount or path below a mount, from the root down: "team/", "auth/userpass", "kv/data/app/*". Empty: everything.',
+  'Namespace, mount or path below a mount, from this namespace down: "team/", "auth/userpass", "kv/data/app/*". Empty: all of this namespace.',
   {
     default: '',
     example: 'auth/userpass',
   },
 )
-const inheritable = field('bool', 'Of a namespace: it holds in those below too, where these have none. The default for the root.')
+const inheritable = field(
+  'bool',
+  'Of a namespace: it holds in those below too, where these have none. The default for the one that it is written in.',
+)
 
 const rateFields: Readonly<Record<string, FieldSchema>> = {
   type: field('string', 'Of the quota; it is in the path.', { deprecated: true }),
@@ -126,12 +129,12 @@ function kindPaths<K extends QuotaKind>(
     path(
       `quotas/${kind}`,
       'Names of these quotas.',
-      { rootNamespaceOnly: true, fields: pageFields },
+      { fields: pageFields },
       {
         list: reads('List', async (context) => {
           const after = optional<string>(context, 'after') ?? ''
           const limit = optional<number>(context, 'limit') ?? 0
-          const names = (await store.list(scopeOf(context).view, kind)).filter((name) => name > after)
+          const names = (await store.list(scopeOf(context).view, kind, ownerOf(context))).filter((name) => name > after)
           return answer({ keys: limit > 0 ? names.slice(0, limit) : names })
         }),
       },
@@ -140,10 +143,10 @@ function kindPaths<K extends QuotaKind>(
     path(
       `quotas/${kind}/:name`,
       'One quota.',
-      { rootNamespaceOnly: true, fields },
+      { fields },
       {
         read: reads('Read', async (context) => {
-          const quota = await store.get(scopeOf(context).view, kind, text(context, 'name'))
+          const quota = await store.get(scopeOf(context).view, kind, text(context, 'name'), ownerOf(context))
           if (quota === null) return null
           const { name, inheritable: inherits } = quota
           return answer({ name, path: await pathOf(services, context, quota), inheritable: inherits, ...shown(quota) })
@@ -158,7 +161,7 @@ function kindPaths<K extends QuotaKind>(
           examples[kind],
         ),
         delete: writes('Delete', async (context) => {
-          await store.delete(transactionOf(context), kind, text(context, 'name'))
+          await store.delete(transactionOf(context), kind, text(context, 'name'), ownerOf(context))
           return null
         }),
       },
@@ -170,19 +173,30 @@ function kindPaths<K extends QuotaKind>(
 const bad = (message: string, hint?: string): HoldfastError =>
   new HoldfastError('ERR_BAD_REQUEST', message, hint === undefined ? {} : { hint })
 
-/** From the path as it is written to ids. */
+/** The namespace that these quotas are of. Those of one above hold besides, and can be seen and changed only there. */
+const ownerOf = (context: HandlerContext): string => scopeOf(context).namespace.id
+
+/** From the path as it is written to ids. It only goes down: no other namespace than this one and those in it can be named. */
 async function scopeFor({ namespaces }: Services, context: HandlerContext, kind: QuotaKind): Promise<Scope> {
-  const { view, mountsOf } = scopeOf(context)
+  const { view, mountsOf, line: above } = scopeOf(context)
+  const owner = ownerOf(context)
   const asked = text(context, 'path')
     .trim()
     .replace(/^\/+|\/+$/g, '')
-  const { line, rest } = await namespaces.walk(view, [rootNamespace], asked)
+  const { line, rest } = await namespaces.walk(view, above, asked)
   const namespace = line.at(-1)!
   const role = text(context, 'role')
   const wholeNamespace = rest === ''
-  const inherits = optional<boolean>(context, 'inheritable') ?? (wholeNamespace && namespace.id === rootNamespace.id)
+  const inherits = optional<boolean>(context, 'inheritable') ?? (wholeNamespace && namespace.id === owner)
   if (!wholeNamespace && inherits) throw bad('inheritable expected with the path of a namespace, got the path of a mount')
-  const scope = { namespaceId: namespace.id, mountUuid: null, suffix: '', role: '', inheritable: inherits }
+  const scope = {
+    ...(owner === rootNamespace.id ? {} : { owner }),
+    namespaceId: namespace.id,
+    mountUuid: null,
+    suffix: '',
+    role: '',
+    inheritable: inherits,
+  }
   if (wholeNamespace) {
     if (role !== '') throw noRoles('')
     return scope
@@ -212,10 +226,11 @@ function checkRole(context: HandlerContext, mount: MountEntry, suffix: string, r
   if (!hasRoles) throw bad(`Mount path ${JSON.stringify(fullPath(mount))} does not support use with role-based quotas`)
 }
 
-/** As it would be written now: mounts and namespaces may have moved. */
+/** As it would be written now in this namespace: mounts and namespaces may have moved. */
 async function pathOf({ namespaces }: Services, context: HandlerContext, { namespaceId, mountUuid, suffix }: Scope): Promise<string> {
-  const { view, mountsOf } = scopeOf(context)
-  const namespace = (await namespaces.byId(view, namespaceId))?.path ?? ''
+  const { view, mountsOf, namespace: owner } = scopeOf(context)
+  const full = (await namespaces.byId(view, namespaceId))?.path ?? owner.path
+  const namespace = full.startsWith(owner.path) ? full.slice(owner.path.length) : full
   if (mountUuid === null) return namespace
   const mount = (await mountsOf(namespaceId)).entries.find(({ uuid }) => uuid === mountUuid)
   return mount === undefined ? namespace : `${namespace}${fullPath(mount)}${suffix}`

@@ -8,6 +8,7 @@ import { expect, test } from 'vitest'
 import type { ReadView, Section } from '#barrier/types.ts'
 import { fullPath, MountReader } from '#core/mounts.ts'
 import type { MountEntry, Operation, PathDef, Request } from '#core/types.ts'
+import { quotaSection } from '#quotas/store.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 import { lendingEngine } from '#test/support/lending-engine.ts'
 import { Maker, pathOf, populate, recipeOf, type Recipe, type World } from '#test/support/isolation-world.ts'
@@ -55,6 +56,8 @@ function digest(): Promise<string> {
     const hash = createHash('sha256')
     const { entries } = await new MountReader().read(view, a.id)
     for (const mount of [...houseMounts, ...entries.map(({ uuid }) => uuid)]) await hashFolder(view, { namespace: a.id, mount }, '', hash)
+    // Quotas lie in the root, by whose they are.
+    await hashFolder(view, quotaSection, `of/${a.id}`, hash)
     return hash.digest('hex')
   })
 }

@@ -237,7 +237,7 @@ test('in namespaces: its own, an inherited one, and nobody else’s', async () =
   expect((await node.read('sys/quotas/rate-limit/team', undefined)).body?.data?.path).toBe('team/')
   expect(await statuses(2, read('other')), 'the last of three').toEqual([200, 429])
   const inNamespace = await node.ask({ path: 'sys/quotas/rate-limit/team', namespace: 'other', clientAddress: '10.1.1.1' })
-  expect(inNamespace.status).toBe(400)
+  expect(inNamespace.status, 'not one of its own').toBe(404)
 })
 
 test('a request is counted where it came in, not once more by the leader; a change reaches every node', async () => {
@@ -307,4 +307,127 @@ test('quotas of a namespace go with it', async () => {
   }
   await node.core.stopJobs()
   expect((await node.list('sys/quotas/rate-limit')).body.data.keys).toEqual(['rest'])
+})
+
+/** A namespace `team` with a kv, and what its administrator does there. */
+async function openTeam() {
+  const opened = await open()
+  const { node, settle } = opened
+  await node.write('sys/namespaces/team')
+  const ask = async (operation: 'read' | 'update' | 'list' | 'delete', path: string, body: Record<string, unknown> = {}) => {
+    const answer = await node.ask({ operation, method: 'TEST', namespace: 'team', path, body })
+    await settle()
+    return answer
+  }
+  await ask('update', 'sys/mounts/kv', { type: 'kv' })
+  await ask('update', 'sys/namespaces/app')
+  await ask('update', 'kv/x', { a: 1 })
+  const reads = (times: number, path = 'team/kv/x') => statuses(times, () => node.read(path))
+  return {
+    ...opened,
+    ask,
+    reads,
+    own: (name: string, body: object, kind = 'rate-limit') => ask('update', `sys/quotas/${kind}/${name}`, { ...body }),
+  }
+}
+
+test('a namespace has quotas of its own, by paths within it; others neither see nor name them', async () => {
+  const { node, ask, own } = await openTeam()
+  expect((await own('kv', { path: 'kv/x', rate: 5 })).status).toBe(204)
+  expect((await own('all', { rate: 7 })).status).toBe(204)
+  expect((await own('below', { rate: 7, path: 'app' })).status).toBe(204)
+  expect((await own('few', { max_leases: 7 }, 'lease-count')).status).toBe(204)
+  expect((await ask('list', 'sys/quotas/rate-limit/')).body.data.keys).toEqual(['all', 'below', 'kv'])
+  expect((await ask('read', 'sys/quotas/rate-limit/kv')).body.data).toMatchObject({ name: 'kv', path: 'kv/x', rate: 5 })
+  expect((await ask('read', 'sys/quotas/rate-limit/all')).body.data).toMatchObject({ path: '', inheritable: true })
+  expect((await ask('read', 'sys/quotas/rate-limit/below')).body.data).toMatchObject({ path: 'app/', inheritable: false })
+  expect((await node.list('sys/quotas/rate-limit')).status, 'the root has none').toBe(404)
+  expect((await node.read('sys/quotas/rate-limit/kv')).status).toBe(404)
+  await node.write('sys/mounts/outside', { type: 'kv' })
+  expect((await own('x', { path: 'outside', rate: 1 })).body.errors[0]).toBe('invalid mount path "outside"')
+  expect((await own('x', { path: '../outside', rate: 1 })).status).toBe(400)
+  await node.write('sys/quotas/rate-limit/kv', { rate: 9, path: 'team' })
+  expect((await ask('read', 'sys/quotas/rate-limit/kv')).body.data.rate, 'of the same name, and another').toBe(5)
+  await ask('delete', 'sys/quotas/rate-limit/kv')
+  expect((await node.read('sys/quotas/rate-limit/kv')).body.data.rate).toBe(9)
+  expect((await ask('update', 'sys/quotas/config', { rate_limit_exempt_paths: ['*'] })).status, 'the cluster\u2019s').toBe(400)
+})
+
+test('quotas of a namespace hold besides those from above, and take none of them away', async () => {
+  const { node, ask, own, reads, clock } = await openTeam()
+  await node.write('sys/quotas/rate-limit/team', { path: 'team', rate: 3 })
+  await own('mine', { path: 'kv', rate: 1_000 })
+  await own('all', { rate: 1_000 })
+  clock.advance(10_000)
+  expect(await reads(5), 'more specific, and still not more').toEqual([200, 200, 200, 429, 429])
+  clock.advance(10_000)
+  await own('mine', { path: 'kv', rate: 1 })
+  expect(await reads(3), 'narrower').toEqual([200, 429, 429])
+  expect((await node.read('sys/health')).status, 'the others are not meant').toBe(200)
+  clock.advance(10_000)
+  await ask('delete', 'sys/quotas/rate-limit/mine')
+  clock.advance(10_000)
+  expect(await reads(4)).toEqual([200, 200, 200, 429])
+})
+
+test('the one that can only be judged later does not keep the others from being judged at once', async () => {
+  const { node, own, reads } = await openTeam()
+  await node.write('sys/quotas/rate-limit/team', { path: 'team', rate: 2 })
+  await own('people', { rate: 1_000, group_by: 'entity_then_ip' })
+  expect(await reads(4)).toEqual([200, 200, 429, 429])
+  const bad = () => node.read('team/kv/x', 'no token at all')
+  expect((await bad()).status, 'refused before its token is looked at').toBe(429)
+  expect(node.core.inFlight()).toEqual([])
+})
+
+test('lease counts and bounds of a namespace narrow what holds from above', async () => {
+  const { node, own, clock } = await openTeam()
+  node.core.startJobs()
+  for (let turn = 0; turn < 40 && node.leasing.leaseCount('root', null) === null; turn += 1) {
+    clock.advance(1_000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await node.core.stopJobs()
+  const make = () => node.write('team/auth/token/create', { ttl: '1h' })
+  await node.write('sys/quotas/lease-count/team', { path: 'team', max_leases: 2 })
+  await own('many', { max_leases: 1_000 }, 'lease-count')
+  expect(await statuses(3, make)).toEqual([200, 200, 429])
+  await node.write('sys/quotas/lease-count/team', { path: 'team', max_leases: 1_000 })
+  await own('many', { max_leases: 3 }, 'lease-count')
+  expect(await statuses(2, make)).toEqual([200, 429])
+  const bounds = () => node.core.quotas?.bounds({ namespace: '', path: 'team/kv/x', operation: 'read' } as never)
+  await node.write('sys/quotas/request-limits/team', { path: 'team', max_request_bytes: 100, max_duration: 5 })
+  await own('wide', { max_request_bytes: 1_000_000, max_json_depth: 7, max_duration: 2 }, 'request-limits')
+  expect(bounds()).toEqual({ bodyBytesMax: 100, jsonDepthMax: 7, durationMsMax: 2_000 })
+})
+
+test('quotas that a namespace has written go with it', async () => {
+  const { node, own, clock, quotas, settle } = await openTeam()
+  await own('all', { rate: 7 })
+  await own('below', { rate: 7, path: 'app' })
+  await node.write('sys/quotas/rate-limit/rest', { rate: 100, path: 'sys' })
+  await settle()
+  expect(quotas[0]!.store.current.rateLimits.size).toBe(3)
+  await node.remove('sys/namespaces/team/app')
+  await node.remove('team/sys/namespaces/app')
+  node.core.startJobs()
+  for (let turn = 0; turn < 120 && quotas[0]!.store.current.rateLimits.size > 1; turn += 1) {
+    clock.advance(1_000)
+    for (let i = 0; i < 20; i += 1) await new Promise((resolve) => setImmediate(resolve))
+    if (turn === 30) await node.remove('sys/namespaces/team')
+    await settle()
+  }
+  await node.core.stopJobs()
+  expect(quotas[0]!.store.current.rateLimits.size).toBe(1)
+})
+
+test('so many of its own, and no more', async () => {
+  const { node, ask } = await openTeam()
+  for (let at = 0; at < 256; at += 1)
+    expect((await node.write(`team/sys/quotas/rate-limit/n${at}`, { path: `kv/${at}`, rate: 1 })).status).toBe(204)
+  expect((await ask('update', 'sys/quotas/rate-limit/n256', { path: 'kv/256', rate: 1 })).body.errors).toEqual([
+    'expected at most 256 quotas of a kind, got more',
+  ])
+  expect((await ask('update', 'sys/quotas/rate-limit/n255', { path: 'kv/255', rate: 2 })).status, 'it is there').toBe(204)
+  expect((await node.write('sys/quotas/rate-limit/mine', { rate: 100 })).status, 'the root has its own').toBe(204)
 })
