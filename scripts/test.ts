@@ -13,6 +13,8 @@ interface Counts {
   skipped: number
 }
 
+// See vitest.config.ts; the chaos run starts servers too.
+process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '..', 'node_modules', '.cache', 'compiled')
 const full = process.argv.includes('--full')
 const scratch = mkdtempSync(join(tmpdir(), 'holdfast-test-'))
 const total: Counts = { passed: 0, failed: 0, skipped: 0 }
