@@ -1,8 +1,8 @@
 /** A Holdfast cluster of this machine for one run, of this work tree or of another one (`--compare-checkout`), in a folder that is removed afterwards. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { LocalCluster as LocalClusterType } from '#cmd/dev/local-cluster.ts'
 import { freePorts } from '#test/support/cluster.ts'
 import { startHaproxy, haproxyInstalled } from '#test/support/haproxy.ts'
@@ -17,6 +17,8 @@ export interface LocalOptions {
   readonly dataDir: string
   /** Lines added to every node's configuration. */
   readonly extraConfig: string
+  /** Where V8's profiler writes; null: it does not run. */
+  readonly profileDir: string | null
   readonly say: (line: string) => void
 }
 
@@ -30,7 +32,10 @@ export async function startLocal(checkout: string, label: string, options: Local
   const path = pathToFileURL(join(resolve(checkout), 'cmd', 'dev', 'local-cluster.ts')).href
   const { LocalCluster } = (await import(path)) as { LocalCluster: typeof LocalClusterType }
   const apiPort = await freePorts(nodes * 10 + 1)
-  const cluster = await LocalCluster.prepare({ nodes, apiPort, dataDir: dir, tls, audit, extraConfig: options.extraConfig })
+  const { extraConfig, profileDir } = options
+  const profiler = fileURLToPath(new URL('profiled.ts', import.meta.url))
+  const profiled = profileDir === null ? {} : { under: [process.execPath, profiler, resolve(profileDir)] }
+  const cluster = await LocalCluster.prepare({ nodes, apiPort, dataDir: dir, tls, audit, extraConfig, ...profiled })
   let balancer: Awaited<ReturnType<typeof startHaproxy>> | null = null
   const stop = async (): Promise<void> => {
     await balancer?.stop()
@@ -39,7 +44,10 @@ export async function startLocal(checkout: string, label: string, options: Local
   }
   try {
     say(`${label}: starting ${nodes} node(s)`)
-    await cluster.start()
+    await cluster.start().catch((error: unknown) => {
+      const logs = cluster.nodes.map(({ logPath }) => readFileSync(logPath, 'utf8').trim().split('\n').at(-1) ?? '')
+      throw new Error(`${label}: ${(error as Error).message}\n${logs.filter(Boolean).join('\n')}`, { cause: error })
+    })
     const leader = await cluster.leader()
     const follower = cluster.nodes.find((node) => node !== leader)
     if (leader === null) throw new Error(`${label}: expected a leader, got none`)

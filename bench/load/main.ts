@@ -1,6 +1,5 @@
 /** `npm run bench`: see `--help`. */
-import { readFileSync } from 'node:fs'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Api } from '#cmd/dev/api.ts'
@@ -13,6 +12,7 @@ import { startLocal, type LocalOptions } from './local.ts'
 import { startOpenBao } from './openbao.ts'
 import { help, readOptions, type BenchOptions } from './options.ts'
 import { listenerOn } from './processes.ts'
+import { reportProfiles } from './profile.ts'
 import { linesOf, spreadText } from './report.ts'
 import { measure, type Measured, type Ready } from './run.ts'
 import { must, type Side } from './side.ts'
@@ -54,8 +54,8 @@ async function foreign(label: string, addresses: readonly string[], token: strin
 }
 
 function localOptions(options: BenchOptions): LocalOptions {
-  const { nodes, tls, audit, via, dataDir, config } = options
-  return { nodes, tls, audit, via, dataDir, extraConfig: config === null ? '' : readFileSync(config, 'utf8'), say }
+  const { nodes, tls, audit, via, dataDir, config, profileDir } = options
+  return { nodes, tls, audit, via, dataDir, extraConfig: config === null ? '' : readFileSync(config, 'utf8'), profileDir, say }
 }
 
 async function ready(side: Side, options: BenchOptions, undo: Undo): Promise<Ready> {
@@ -81,7 +81,8 @@ async function other(options: BenchOptions, first: Ready): Promise<Side | null> 
   if (what === 'openbao') return startOpenBao(localOptions(options))
   if (what === 'etcd') return startEtcd(localOptions(options))
   if (what === 'bare') return startBare(await answerBytes(first, options.works[0]!), options.tls ? tlsFolder(first.side) : null)
-  if (what.startsWith('checkout:')) return startLocal(what.slice('checkout:'.length), 'other checkout', localOptions(options))
+  if (what.startsWith('checkout:'))
+    return startLocal(what.slice('checkout:'.length), 'other checkout', { ...localOptions(options), profileDir: null })
   if (/^https?:/.test(what)) return foreign('other', compare, compareToken, caPath)
   throw new Error(`--compare expected URL, bare, openbao, etcd or checkout:DIR, got ${what}`)
 }
@@ -127,7 +128,7 @@ async function bench(options: BenchOptions): Promise<readonly Measured[]> {
       }
     }
     console.log(`disk: fdatasync of 4 KiB p50 ${disk.p50.toFixed(2)} p99 ${disk.p99.toFixed(2)} ms`)
-    keep(options, sides, { fdatasync_ms: disk, measured })
+    keep(options, sides, disk, measured)
     return measured
   } finally {
     await undo.run()
@@ -143,18 +144,30 @@ function print({ work, connections, sides, ratio }: Measured): void {
   if (ratio.p99 !== null) console.log(`    p99 ${spreadText(ratio.p99, 2)}`)
 }
 
-function keep(options: BenchOptions, sides: readonly Ready[], figures: object): void {
+function keep(options: BenchOptions, sides: readonly Ready[], disk: object, measured: readonly Measured[]): void {
   if (options.json === null) return
-  // Tokens, addresses and folders of this machine are nobody's business.
-  const { token: _, compareToken: __, json: ___, dataDir: ____, caPath: _____, config: ______, address, compare, ...settings } = options
-  const shown = {
-    ...settings,
-    address: address === null ? 'started here' : 'given',
-    compare: compare?.[0]?.replace(/^(https?|checkout):.*/, '$1') ?? null,
-  }
   const versions = Object.fromEntries(sides.map(({ side }) => [side.label, side.version]))
-  const record = figureRecord(basename(options.json, '.json'), commandOf(process.argv.slice(2)), { settings: shown, versions, ...figures })
+  const figures = { settings: settingsOf(options), versions, fdatasync_ms: disk, measured: measured.map(({ windows: _, ...kept }) => kept) }
+  const record = figureRecord(basename(options.json, '.json'), commandOf(process.argv.slice(2)), figures)
   writeFileSync(options.json, `${JSON.stringify(record, null, 2)}\n`)
+}
+
+/** Tokens, addresses and folders of this machine are nobody's business. */
+function settingsOf({ address, compare, nodes, via, tls, audit, config, ...options }: BenchOptions): object {
+  const { works: names, connections, seconds, warmUpSeconds, turns, rate, secrets, sizeBytes, policyRules } = options
+  return {
+    server: address === null ? { nodes, via, tls, audit, more_configuration: config !== null } : 'given by address',
+    compare: compare?.[0]?.replace(/^(https?|checkout):.*/, '$1') ?? null,
+    works: names,
+    connections,
+    seconds,
+    warm_up_seconds: warmUpSeconds,
+    turns,
+    rate,
+    secrets,
+    size_bytes: sizeBytes,
+    policy_rules: policyRules,
+  }
 }
 
 /** The command as it was given, without tokens. */
@@ -168,7 +181,11 @@ function commandOf(argv: readonly string[]): string {
 if (process.argv.includes('--help')) console.log(help)
 else {
   try {
-    await bench(readOptions(process.argv.slice(2), process.env))
+    const options = readOptions(process.argv.slice(2), process.env)
+    const measured = await bench(options)
+    // Written when the servers end.
+    const windows = measured.flatMap((one) => one.windows)
+    if (options.profileDir !== null) console.log(reportProfiles(options.profileDir, windows).join('\n'))
   } catch (error) {
     say(`${(error as Error).message}`)
     process.exitCode = 1

@@ -1,6 +1,7 @@
 /** Measures every work at every number of connections on one side, or on two in turns. */
 import { readFileSync } from 'node:fs'
 import { drive, type Driven, type Work } from './drive.ts'
+import { monotonicMicros, type Window } from './profile.ts'
 import { ratiosOf, type Spread } from './ratios.ts'
 import { figuresOf, type SideFigures } from './report.ts'
 import type { Side } from './side.ts'
@@ -24,6 +25,8 @@ export interface Measured {
   readonly work: string
   readonly connections: number
   readonly sides: readonly SideFigures[]
+  /** When the first side had its turns, warming up left out. */
+  readonly windows: readonly Window[]
   /** The first over the second; null: there is one. */
   readonly ratio: { readonly per_second: Spread; readonly serving_cpu: Spread | null; readonly p99: Spread | null } | null
 }
@@ -36,6 +39,7 @@ export async function measure(name: string, sides: readonly Ready[], options: Ru
   const prepared = sides.map((ready) => ({ ready, work: ready.work(name) }))
   const rate = await rateOf(prepared, options)
   const turns: Driven[][] = sides.map(() => [])
+  const windows: Window[] = []
   for (let turn = 0; turn < options.turns; turn += 1) {
     for (const [i, { ready, work }] of prepared.entries()) {
       const driven = await driveOnce(
@@ -45,6 +49,8 @@ export async function measure(name: string, sides: readonly Ready[], options: Ru
         turn === 0 ? { ...options, warmUpSeconds: firstWarmUps * options.warmUpSeconds } : options,
       )
       turns[i]!.push(driven)
+      const to = monotonicMicros()
+      if (i === 0) windows.push({ work: name, from: to - driven.seconds * 1e6, to })
       options.say(
         `${name}, ${options.connections} connections, turn ${turn + 1} of ${options.turns}: ${ready.side.label} ${Math.round(driven.perSecond)}/s`,
       )
@@ -56,6 +62,7 @@ export async function measure(name: string, sides: readonly Ready[], options: Ru
     work: name,
     connections: options.connections,
     sides: figures,
+    windows,
     ratio:
       a === undefined || b === undefined
         ? null
