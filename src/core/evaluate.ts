@@ -176,10 +176,10 @@ export async function evaluate(
     facts: factsOf(request, trace, view),
     engineOf,
   }
-  const contextOf = (read: ReadFieldsResult, outside: boolean): HandlerContext => {
+  const contextOf = (read: ReadFieldsResult, outside: boolean, shown: Request = request): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
     const context: HandlerContext = {
-      request,
+      request: shown,
       operation: trace.operation,
       path: route!.rest,
       fields: read.fields,
@@ -214,7 +214,7 @@ export async function evaluate(
   if (request.operation === 'help') return { kind: 'answer', response: helpResponse(checked.match.def, trace.mount!) }
   trace.writesBeforeHandler = transaction?.writes ?? 0
   const outside = checked.operation.outside === true || checked.match.def.local === true
-  const context = contextOf(checked.read, outside)
+  const context = contextOf(checked.read, outside, checked.asked)
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
   deps.quotas?.lent(place, checked.operation, response)
@@ -369,7 +369,14 @@ async function decideExistence(
 
 type Checked =
   | { readonly error: HoldfastError; readonly match?: undefined }
-  | { readonly error: null; readonly match: PathMatch; readonly operation: OperationDef; readonly read: ReadFieldsResult }
+  | {
+      readonly error: null
+      readonly match: PathMatch
+      readonly operation: OperationDef
+      readonly read: ReadFieldsResult
+      /** What the handler is shown: a list's limit is its policy's there. */
+      readonly asked: Request
+    }
 
 /** Everything that can be refused before the handler. Policy comes before the route, so that nobody learns what exists without a right to it. */
 async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: PathMatch | null, caller: Caller): Promise<Checked> {
@@ -394,7 +401,13 @@ async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: Path
     checkWrappable(request, match.def, match.def.local === true || operation?.outside === true, deps.wrapping)
     const limited = applyListLimits(request, trace.operation, decision?.paginationLimit ?? 0)
     const read = trace.operation === 'help' ? { fields: {}, data: {} } : readFields(match.def, match.params, limited, trace.operation)
-    return { error: null, match, operation: operation ?? noHandler, read }
+    return {
+      error: null,
+      match,
+      operation: operation ?? noHandler,
+      read,
+      asked: limited === request ? request : limitedTo(request, limited),
+    }
   } catch (error) {
     if (error instanceof HoldfastError) return { error }
     throw error
@@ -404,6 +417,12 @@ async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: Path
 const unlockPath = 'sys/namespaces/api-lock/unlock'
 
 /** A locked API answers only what unlocks it. Whoever has no right to be here was refused before, and does not learn of the lock. */
+/** `signal` is no property of its own of what HTTP hands in, and would be lost. */
+const limitedTo = (request: Request, { body, query }: Pick<Request, 'body' | 'query'>): Request => {
+  const { signal } = request
+  return { ...request, body, query, ...(signal === undefined ? {} : { signal }) }
+}
+
 function checkUnlocked({ line, namespace, request }: Place): void {
   const locked = lockedIn(line)
   if (locked === null || (locked === namespace && request.path === unlockPath)) return

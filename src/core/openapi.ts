@@ -34,6 +34,7 @@ export function openApiDocument(mounts: readonly Documented[]): Record<string, u
   const paths: Record<string, Item> = {}
   for (const { mount, defs } of mounts) {
     for (const def of defs) {
+      if (def.unpublished) continue
       for (const template of templatesOf(`/${fullPath(mount)}`, def.pattern)) add(paths, template, def)
     }
   }

@@ -88,6 +88,8 @@ export interface PathDef {
    * stream, and where it goes must be known before a mount table is readable.
    */
   readonly uploadBytesMax?: number
+  /** Only tells that something else was meant: it stands in no document. */
+  readonly unpublished?: boolean
   /** Body keys that no field declares are kept in `context.data` (kv v1) instead of ignored. */
   readonly freeForm?: boolean
 }

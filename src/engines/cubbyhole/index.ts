@@ -4,6 +4,7 @@
  */
 import { HoldfastError } from '#base/errors.ts'
 import type { EngineDef, HandlerContext, PathDef } from '#core/types.ts'
+import { pageOf } from '../kv/list.ts'
 
 const fields = {
   path: { type: 'string', in: 'path', description: 'Where in the cubbyhole.', example: 'mine' },
@@ -55,9 +56,13 @@ const paths: readonly PathDef[] = [
         },
       },
       list: {
-        summary: 'List keys',
+        summary: 'List keys (query: after, limit)',
         writes: false,
-        handler: async (context) => ({ data: { keys: await context.storage.list(ownPath(context)) } }),
+        // Read by hand, as in kv version 1: declared as fields they would be taken out of the secrets that use these names.
+        handler: async (context) => {
+          const { after, limit } = context.request.query
+          return { data: { keys: await context.storage.list(ownPath(context), pageOf(after, limit)) } }
+        },
       },
     },
   },

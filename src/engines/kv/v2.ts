@@ -3,6 +3,7 @@ import type { FieldSchema, HandlerContext, OperationDef, PathDef } from '#core/t
 import { deleteData, patchData, pathOf, readData, readSubkeys, writeData } from './data.ts'
 import * as metadata from './metadata.ts'
 import { loadKey } from './record.ts'
+import { wrongPath } from './wrong-path.ts'
 import { deleteVersions, destroyVersions, undeleteVersions } from './versions.ts'
 
 type Handler = OperationDef['handler']
@@ -168,4 +169,5 @@ export const pathsV2: readonly PathDef[] = [
   versionsPath('destroy', 'Remove the data of versions for good.', destroyVersions),
   metadataPath,
   detailedPath,
+  wrongPath,
 ]

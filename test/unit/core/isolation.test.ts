@@ -33,7 +33,7 @@ async function allRoutes(): Promise<Route[]> {
     node.core.registry
       .get(mount.table, mount.type)!
       .paths(mount)
-      .filter((def) => def.rootNamespaceOnly !== true && def.local !== true)
+      .filter((def) => def.rootNamespaceOnly !== true && def.local !== true && def.unpublished !== true)
       .flatMap((def) => (Object.keys(def.operations) as Operation[]).map((operation) => ({ mount, def, operation }))),
   )
 }
