@@ -103,12 +103,21 @@ export class Judge {
     return [...(this.#counts.get(route)?.keys() ?? [])].some((status) => status >= 200 && status < 300)
   }
 
+  get requests(): number {
+    return this.#requests
+  }
+
+  /** Every operation of the document: 'METHOD /path'. */
+  get operations(): string[] {
+    return Object.entries(this.document.paths).flatMap(([path, item]) =>
+      ['get', 'post', 'patch', 'delete'].flatMap((method) => (method in item ? [`${method.toUpperCase()} ${path}`] : [])),
+    )
+  }
+
   result() {
     const statuses: Record<string, number> = {}
     for (const counts of this.#counts.values()) for (const [status, count] of counts) statuses[status] = (statuses[status] ?? 0) + count
-    const all = Object.entries(this.document.paths).flatMap(([path, item]) =>
-      ['get', 'post', 'patch', 'delete'].flatMap((method) => (method in item ? [`${method.toUpperCase()} ${path}`] : [])),
-    )
+    const all = this.operations
     return {
       requests: this.#requests,
       operations: all.length,

@@ -1,5 +1,6 @@
 /** What ends things: a token's own end, a leader that steps down, a node that seals itself. On a cluster of three that has nothing else to do. */
 import { Agent } from 'undici'
+import type { Judge } from './judge.ts'
 import { startCluster, waitForLeader } from '#test/support/cluster.ts'
 
 export interface Ending {
@@ -7,7 +8,7 @@ export interface Ending {
   readonly status: number
 }
 
-export async function lastRun(): Promise<Ending[]> {
+export async function lastRun(judge: Judge): Promise<Ending[]> {
   const running = await startCluster({ nodes: 3 })
   const { cluster } = running
   const agent = new Agent()
@@ -24,7 +25,9 @@ export async function lastRun(): Promise<Ending[]> {
     return { status: answer.statusCode, text: await answer.body.text() }
   }
   const ending = async (what: string, token: string): Promise<void> => {
-    endings.push({ what, status: (await ask(what, token)).status })
+    const { status, text } = await ask(what, token)
+    endings.push({ what, status })
+    judge.note(`POST /${what}`, { status, text }, { path: what })
   }
   try {
     const made = JSON.parse((await ask('auth/token/create', cluster.rootToken, { ttl: '1h' })).text) as { auth: { client_token: string } }

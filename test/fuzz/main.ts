@@ -1,13 +1,14 @@
 /**
- * A fuzzer over the OpenAPI document: `npm run fuzz -- [--cases N] [--seed N] [--json FILE] [--server]`.
+ * A fuzzer over the OpenAPI document: `npm run fuzz -- [--requests N] [--seed N] [--json FILE] [--server] [--tour]`.
  *
  * Without `--server` it asks this process: the real listener, core and engines over a state in memory, so that 100,000 requests take minutes and not hours;
- * with it a server of its own, with Raft, disk and audit.
+ * with it a server of its own, with Raft, disk and audit. `--tour` sends what should succeed and no cases.
  *
  * schemathesis makes the cases from the document of a running server, good ones and bad ones; some of what they name is replaced by what is there, so that
  * handlers are reached and not only the checks before them. Every case is sent twice: with a root token, and with one that may do little. Nothing may be
- * answered with 500, no process may end, no error may tell a secret. Before that a tour sends to each route what succeeds there, so that a route which never
- * answers 2xx is seen. Sealing, stepping down and ending one's own token have a cluster of their own, at the end.
+ * answered with 500, no process may end, no error may tell a secret. Before that a tour sends to each route what succeeds there, and after it come routes
+ * that need shares, members or an auto seal, on clusters of their own: a route that never answers 2xx fails the run. Sealing, stepping down and ending
+ * one's own token have a cluster of their own, at the end. The file has the histogram by route, and is written anew while the run goes on.
  */
 import { spawn } from 'node:child_process'
 import { createReadStream, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,8 +22,10 @@ import { systemRandom } from '#base/random.ts'
 import { createHttpListener } from '#http/listener.ts'
 import { createProcessLogger } from '#node/logger.ts'
 import { openHouse } from '#test/support/core-house.ts'
+import { lendingEngine } from '#test/support/lending-engine.ts'
 import { pythonWith } from '#test/support/python.ts'
 import { startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
+import { elsewhere, holders } from './holders.ts'
 import { Judge } from './judge.ts'
 import { lastRun } from './last-run.ts'
 import { Sender, type Case } from './sender.ts'
@@ -31,18 +34,23 @@ import { tour } from './tour.ts'
 const schemathesis = 'schemathesis==4.32.5'
 const { values } = parseArgs({
   options: {
-    cases: { type: 'string', default: '20' },
+    requests: { type: 'string', default: '10000' },
     seed: { type: 'string', default: '1' },
     json: { type: 'string', default: '' },
     server: { type: 'boolean', default: false },
+    tour: { type: 'boolean', default: false },
   },
 })
-const casesPerOperation = Number(values.cases)
+const requestsWanted = Number(values.requests)
 const seed = Number(values.seed)
 const started = performance.now()
+/** Between two lines of progress, and two writings of the file. */
+const requestsPerReport = 4_000
+/** A part of the operations is left out of the cases, or sent seldom (judge.ts). */
+const sentOfCases = 0.9
 const scratch = mkdtempSync(join(tmpdir(), 'holdfast-fuzz-'))
 
-async function makeCases(document: string): Promise<string> {
+async function makeCases(document: string, casesPerOperation: number): Promise<string> {
   const python = await pythonWith(schemathesis.replace('==', '-'), [schemathesis])
   const [from, to] = [join(scratch, 'openapi.json'), join(scratch, 'cases.jsonl')]
   writeFileSync(from, document)
@@ -57,6 +65,7 @@ async function makeCases(document: string): Promise<string> {
 interface Target {
   readonly address: string
   readonly rootToken: string
+  nowMs(): number
   /** What its log says so far. */
   log(): string
   dispose(): Promise<void>
@@ -66,19 +75,26 @@ async function ownServer(): Promise<Target> {
   const running: TestCluster = await startCluster({ nodes: 1 })
   const { apiAddress, logPath } = await waitForLeader(running.cluster)
   const { rootToken } = running.cluster
-  return { address: apiAddress, rootToken, log: () => readFileSync(logPath, 'utf8'), dispose: () => running.dispose() }
+  return {
+    address: apiAddress,
+    rootToken,
+    nowMs: () => Date.now(),
+    log: () => readFileSync(logPath, 'utf8'),
+    dispose: () => running.dispose(),
+  }
 }
 
 async function inThisProcess(): Promise<Target> {
   const lines: string[] = []
   const { log } = createProcessLogger('warn', 'node-1', (line) => void (lines.length < 10_000 && lines.push(line)))
-  const { node, rootToken } = await openHouse(1, [], log)
+  const { node, rootToken } = await openHouse(1, [lendingEngine().engine], log)
   const listener = createHttpListener({ core: node.core, host: '127.0.0.1', port: 0, clock: systemClock, random: systemRandom, log })
   await listener.listen()
   node.core.startJobs()
   return {
     address: `http://127.0.0.1:${listener.address!.port}`,
     rootToken,
+    nowMs: () => node.nowMs(),
     log: () => lines.join(''),
     dispose: async () => {
       await node.core.stopJobs()
@@ -89,15 +105,24 @@ async function inThisProcess(): Promise<Target> {
 
 async function fuzz(target: Target): Promise<Judge> {
   const { address, rootToken } = target
-  const sender = new Sender({ address, rootToken, seed })
+  const sender = new Sender({ address, rootToken, seed, lends: !values.server, nowMs: () => target.nowMs() })
   const judge = new Judge(sender)
   await sender.write('sys/auth/approle', { type: 'approle' })
   await sender.heal()
   judge.document = await sender.document()
-  const cases = await makeCases(JSON.stringify(judge.document))
-  console.log(`cases made after ${Math.round((performance.now() - started) / 1_000)} s`)
   await tour(sender, judge)
-  console.log(`tour: ${judge.result().requests} requests in ${Math.round((performance.now() - started) / 1_000)} s`)
+  report(judge, 'tour')
+  if (!values.tour) await allCases(sender, judge)
+  judge.readLog(target.log())
+  await sender.close()
+  return judge
+}
+
+async function allCases(sender: Sender, judge: Judge): Promise<void> {
+  const left = Math.max(0, requestsWanted - judge.requests)
+  const casesPerOperation = Math.max(2, Math.ceil(left / 2 / sentOfCases / judge.operations.length))
+  const cases = await makeCases(JSON.stringify(judge.document), casesPerOperation)
+  report(judge, `${casesPerOperation} cases of each operation made`)
   for (const who of ['root', 'limited'] as const) {
     let count = 0
     let waiting: Promise<void>[] = []
@@ -107,14 +132,26 @@ async function fuzz(target: Target): Promise<Judge> {
       if (++count % 800 === 0) {
         await Promise.all(waiting.splice(0))
         await sender.heal()
-        if (count % 4_000 === 0) console.log(`${who}: ${count} sent, ${judge.problems.length} problems`)
       }
+      if (count % requestsPerReport === 0) report(judge, who)
     }
     await Promise.all(waiting)
+    report(judge, `${who}: all`)
   }
-  judge.readLog(target.log())
-  await sender.close()
-  return judge
+}
+
+/** A line of progress, and what is known so far in the file. */
+function report(judge: Judge, what: string): void {
+  console.log(`${secondsSo()} s, ${what}: ${judge.requests} requests, ${judge.problems.length} problems`)
+  write(judge, { complete: false })
+}
+
+const secondsSo = (): number => Math.round((performance.now() - started) / 1_000)
+
+function write(judge: Judge, more: object): void {
+  if (values.json === '') return
+  const command = `npm run fuzz -- --requests ${requestsWanted} --seed ${seed}${values.server ? ' --server' : ''}`
+  writeFileSync(values.json, `${JSON.stringify({ command, ...judge.result(), seconds: secondsSo(), ...more }, null, 2)}\n`)
 }
 
 const target = await (values.server ? ownServer() : inThisProcess())
@@ -124,20 +161,17 @@ try {
 } finally {
   await target.dispose()
 }
-const endings = await lastRun()
-rmSync(scratch, { recursive: true, force: true })
-const result = {
-  ...judge.result(),
-  endings,
-  cases_per_operation: casesPerOperation,
-  seed,
-  seconds: Math.round((performance.now() - started) / 1_000),
+if (!values.tour) {
+  await holders(judge)
+  report(judge, 'shares, seals and members')
 }
-if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(result, null, 2)}\n`)
-console.log(
-  `${result.requests} requests in ${result.seconds} s, ${result.operations} operations, by status ${JSON.stringify(result.statuses)}`,
-)
-console.log(`without a 2xx: ${result.without_success.length === 0 ? 'none' : result.without_success.map((each) => `\n  ${each}`).join('')}`)
+const endings = values.tour ? [] : await lastRun(judge)
+rmSync(scratch, { recursive: true, force: true })
+const { requests, statuses, without_success } = judge.result()
+const missing = without_success.filter((route) => !(route in elsewhere))
+write(judge, { complete: true, endings, elsewhere, without_success: missing })
+console.log(`${requests} requests in ${secondsSo()} s, ${judge.operations.length} operations, by status ${JSON.stringify(statuses)}`)
+console.log(`without a 2xx: ${missing.length === 0 ? 'none' : missing.map((each) => `\n  ${each}`).join('')}`)
 for (const problem of judge.problems.slice(0, 50)) console.log(`PROBLEM ${JSON.stringify(problem)}`)
 for (const { what, status } of endings) console.log(`ending: ${what}: ${status}`)
-process.exit(judge.problems.length > 0 || endings.some(({ status }) => status >= 300) ? 1 : 0)
+process.exit(judge.problems.length > 0 || missing.length > 0 || endings.some(({ status }) => status >= 300) ? 1 : 0)

@@ -41,15 +41,29 @@ export const canary = 'canary-Zb7Qm2'
 /** Worth a line: on a quiet machine nothing but a password takes longer. */
 const slowMs = 5_000
 
+export interface SenderOptions {
+  readonly address: string
+  readonly rootToken: string
+  readonly seed: number
+  readonly lends: boolean
+  readonly nowMs: () => number
+}
+
 export class Sender implements Writer {
   readonly random: () => number
+  /** Whether there is an engine that lends. */
+  readonly lends: boolean
+  /** The server's time: a code of a second factor is good for half a minute of it. */
+  readonly nowMs: () => number
   readonly #pool: Pool
   readonly #rootToken: string
   #limited = ''
   /** Ids and names that are there, by the name of the parameter. */
   readonly known = new Map<string, Set<string>>()
 
-  constructor({ address, rootToken, seed }: { address: string; rootToken: string; seed: number }) {
+  constructor({ address, rootToken, seed, lends, nowMs }: SenderOptions) {
+    this.lends = lends
+    this.nowMs = nowMs
     this.#pool = new Pool(address, { connections: 8, headersTimeout: 30_000, bodyTimeout: 30_000 })
     this.#rootToken = rootToken
     this.random = seeded(seed)

@@ -19,14 +19,15 @@ const verbs: Readonly<Record<string, string>> = {
   help: 'GET',
 }
 
-/** The isolation world speaks to a core in memory; here it speaks to a server. A lease of an engine is one of a token: this build lends nothing else. */
+/** The isolation world speaks to a core in memory; here it speaks to a server. A server of its own lends nothing but tokens yet. */
 function overHttp(sender: Sender): HouseNode {
   const send = async (request: Partial<Request>): Promise<Answer> => {
     const { operation = 'read', path = '', body, token, namespace = '', query = {}, wrapTtlSeconds = 0 } = request
-    if (path === 'sys/mounts/lend') return answerOf({ status: 200, text: '{}' })
-    if (path === 'lend/creds/x') return answerOf({ status: 200, text: '{"lease_id":"none/x"}' })
+    if (!sender.lends && path === 'sys/mounts/lend') return answerOf({ status: 200, text: '{}' })
+    if (!sender.lends && path === 'lend/creds/x') return answerOf({ status: 200, text: '{"lease_id":"none/x"}' })
     const search = new URLSearchParams({
       ...query,
+      ...(operation === 'delete' ? (body as Record<string, string>) : {}),
       ...(operation === 'list' ? { list: 'true' } : operation === 'scan' ? { scan: 'true' } : {}),
     }).toString()
     const writes = verbs[operation] === 'POST' || operation === 'patch'
@@ -40,7 +41,7 @@ function overHttp(sender: Sender): HouseNode {
     })
     return answerOf(sent)
   }
-  return { ask: send } as unknown as HouseNode
+  return { ask: send, nowMs: () => sender.nowMs() } as unknown as HouseNode
 }
 
 const answerOf = ({ status, text }: Sent): Answer => ({ status, text, headers: {}, body: text.startsWith('{') ? JSON.parse(text) : null })
@@ -82,7 +83,14 @@ const textOf = (example: unknown, otherwise: string): string => (typeof example 
 
 const complete = (parameters: Parameters_): boolean => parameters.every(({ required, example }) => !required || example !== undefined)
 
-const skipped: ReadonlySet<string> = new Set(['POST /sys/seal', 'POST /sys/step-down', 'POST /auth/token/revoke-self', 'GET /sys/monitor'])
+const skipped: ReadonlySet<string> = new Set([
+  // Last of all: it stays away for a while.
+  'DELETE /sys/namespaces/{path}',
+  'POST /sys/seal',
+  'POST /sys/step-down',
+  'POST /auth/token/revoke-self',
+  'GET /sys/monitor',
+])
 
 /** What would make the example fail, or another one after it. */
 async function before(sender: Sender, route: string): Promise<void> {
@@ -108,8 +116,10 @@ async function byRecipes(sender: Sender, judge: Judge): Promise<void> {
       world = await populate(node, 'tour', world)
       recipe = recipeOf(type, pattern, operation, world)
       path = `${mount}${pathOf(type, pattern, recipe)}`.replace(/\/$/, '')
-    } catch {
-      continue // No recipe: a route of the root namespace alone, or of an engine that the matrix does not have.
+    } catch (error) {
+      // No recipe: a route of the root namespace alone, or of an engine that the matrix does not have.
+      if ((error as Error).message.includes('expected a recipe')) continue
+      throw error
     }
     if (pattern.startsWith('namespaces/api-lock/')) continue
     const asked = {
@@ -175,6 +185,7 @@ async function byHand(sender: Sender, judge: Judge): Promise<void> {
     return sent
   }
   await sender.heal()
+  await go('DELETE', '/sys/namespaces/{path}', undefined, '/sys/namespaces/team')
   for (const at of ['rekey', 'rotate/root'] as const) {
     await go('POST', `/sys/${at}/init`, { secret_shares: 1, secret_threshold: 1, require_verification: true })
     await go('GET', `/sys/${at}/init`)
