@@ -61,18 +61,35 @@ export class OpenSsl {
   }
 
   /** A revocation list of `issuer` with these in it, PEM. */
-  crl(issuer: Made, revoked: readonly Made[], days = 30): string {
+  crl(issuer: Made, revoked: readonly Made[], times: readonly string[] = ['-crldays', '30']): string {
     const index = join(this.dir, `${issuer.name}.index`)
     writeFileSync(index, '')
     writeFileSync(join(this.dir, 'crl.cnf'), `[ca]\ndefault_ca=d\n[d]\ndatabase=${index}\ndefault_md=sha256\n`)
     const by = ['-config', 'crl.cnf', '-cert', `${issuer.name}.pem`, '-keyfile', `${issuer.name}.key`]
     for (const each of revoked) this.run('ca', ...by, '-revoke', `${each.name}.pem`)
-    return this.run('ca', ...by, '-gencrl', '-crldays', String(days)).toString()
+    return this.run('ca', ...by, '-gencrl', ...times).toString()
   }
 
   /** The index of `openssl ocsp` for certificates of `issuer`. */
   index(issuer: Made): string {
     return join(this.dir, `${issuer.name}.index`)
+  }
+
+  /** An index that says of one certificate that it is good, whoever issued it. */
+  goodIndex({ name }: Made): string {
+    const index = join(this.dir, `${name}.good`)
+    writeFileSync(index, '')
+    writeFileSync(join(this.dir, 'good.cnf'), `[ca]\ndefault_ca=d\n[d]\ndatabase=${index}\ndefault_md=sha256\n`)
+    this.run('ca', '-config', 'good.cnf', '-cert', `${name}.pem`, '-keyfile', `${name}.key`, '-valid', `${name}.pem`)
+    return index
+  }
+
+  /** What a responder with `index` and the key of `signer` answers to `request`, about certificates of `issuer`; DER. */
+  ocsp(issuer: Made, index: string, signer: Made, request: Uint8Array): Uint8Array {
+    writeFileSync(join(this.dir, 'request.der'), request)
+    const by = ['-CA', `${issuer.name}.pem`, '-rsigner', `${signer.name}.pem`, '-rkey', `${signer.name}.key`]
+    this.run('ocsp', '-index', index, ...by, '-ndays', '1', '-reqin', 'request.der', '-respout', 'response.der')
+    return readFileSync(join(this.dir, 'response.der'))
   }
 
   dispose(): void {

@@ -5,7 +5,7 @@ import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { Records } from '../accounts.ts'
 import { field, inPath, listNames, pageFields, path, reads, text, writes } from '../fields.ts'
 import { checkWebUrl } from '../outside.ts'
-import { crlBytes, parseCrl, type Revocation, type StoredCrl } from './revocation.ts'
+import { crlBytes, issuerOf, parseCrl, type Revocation, type StoredCrl } from './revocation.ts'
 
 /** Of one mount: each login goes through all of them. */
 export const crlsMax = 64
@@ -37,7 +37,7 @@ export const crlPaths = (revocation: Revocation): PathDef[] => [
         return null
       }),
     },
-    'A list that lies at an address and cannot be had lets nobody in.',
+    'A list that lies at an address and cannot be had, is out of date, of another issuer, or not signed by it, lets nobody in.',
   ),
 ]
 
@@ -51,12 +51,12 @@ async function save(revocation: Revocation, context: HandlerContext): Promise<nu
     const der = crlBytes(Buffer.from(pem))
     if (der.length > crlBytesMax) throw new HoldfastError('ERR_BAD_REQUEST', `crl expected at most ${crlBytesMax} bytes, got ${der.length}`)
     parseCrl(der)
-    crlTable.write(context.storage, nameOf(context), { der: Buffer.from(der).toString('base64'), url: '' })
+    crlTable.write(context.storage, nameOf(context), { der: Buffer.from(der).toString('base64'), url: '', issuer: '' })
     return null
   }
   checkWebUrl('url', url)
-  await aside(context, `fetch the list at ${url}`, () => revocation.fetchList(url))
-  crlTable.write(context.storage, nameOf(context), { der: '', url })
+  const issuer = await aside(context, `fetch the list at ${url}`, async () => issuerOf(await revocation.fetchList(url)))
+  crlTable.write(context.storage, nameOf(context), { der: '', url, issuer })
   return null
 }
 

@@ -45,7 +45,13 @@ export interface StoredCrl {
   /** DER, base64; '': it is fetched from `url`. */
   readonly der: string
   readonly url: string
+  /** Whose list lies at `url` (`issuerOf`): what is fetched later must be that one's too. '' of one that was laid down. */
+  readonly issuer: string
 }
+
+/** The name of who issues a list, DER in base64. */
+export const issuerOf = (list: pkijs.CertificateRevocationList): string =>
+  Buffer.from(list.issuer.toSchema().toBER(false)).toString('base64')
 
 export interface OcspRules {
   readonly servers: readonly string[]
@@ -74,36 +80,45 @@ export class Revocation {
       const list = await this.#list(each)
       for (const [at, certificate] of certificates.entries()) {
         if (!list.issuer.isEqual(certificate.pki.issuer)) continue
-        const issuer = certificates[at + 1] ?? certificate
-        if (!list.isCertificateRevoked(certificate.pki)) continue
-        // Somebody of the same name may have another list: what revokes must be the issuer's own word, unless an operator laid it down.
-        if (each.url === '' || (await list.verify({ issuerCertificate: issuer.pki }).catch(() => false))) throw revoked()
-        throw new HoldfastError('ERR_BAD_CREDENTIALS', 'a revocation list names the certificate, but is not signed by its issuer')
+        const named = list.isCertificateRevoked(certificate.pki)
+        // What an operator laid down is the operator's word. What came from an address is its issuer's or nobody's: whoever is on the way could send
+        // a list without the one that was revoked.
+        if (each.url === '' || (await isSignedBy(list, certificates[at + 1] ?? certificate))) {
+          if (named) throw revoked()
+          // A certificate that is trusted itself comes without its issuer: nobody can say whose list it is.
+        } else if (named || at + 1 < certificates.length) {
+          throw new HoldfastError('ERR_BAD_CREDENTIALS', 'a revocation list is not signed by the issuer of the certificate')
+        }
       }
     }
   }
 
   /** @throws ERR_UPSTREAM when an address has none. */
-  async #list({ der, url }: StoredCrl): Promise<pkijs.CertificateRevocationList> {
+  async #list({ der, url, issuer }: StoredCrl): Promise<pkijs.CertificateRevocationList> {
     const key = url === '' ? createHash('sha256').update(der).digest('hex') : url
     const kept = this.#lists.get(key)
     const nowMs = this.#clock.nowMs()
-    if (kept !== undefined && kept.untilMs > nowMs) return kept.list
-    const list = url === '' ? parseCrl(Buffer.from(der, 'base64')) : await this.fetchList(url)
+    const list = kept !== undefined && kept.untilMs > nowMs ? kept.list : await this.#fresh(der, url)
+    // A list of somebody else says nothing of those that it should be about.
+    if (url !== '' && issuerOf(list) !== issuer) throw away(listProvider, 'the list of another issuer')
+    if (list === kept?.list) return list
     const untilMs = url === '' ? Infinity : Math.min(list.nextUpdate?.value.getTime() ?? Infinity, nowMs + listKeptMsMax)
     this.#lists.set(key, { list, untilMs })
     return list
   }
 
-  /** @throws ERR_UPSTREAM. */
+  #fresh(der: string, url: string): Promise<pkijs.CertificateRevocationList> {
+    return url === '' ? Promise.resolve(parseCrl(Buffer.from(der, 'base64'))) : this.fetchList(url)
+  }
+
+  /** @throws ERR_UPSTREAM, also for a list in whose place there should be a newer one: an old list lets in whoever was revoked since. */
   async fetchList(url: string): Promise<pkijs.CertificateRevocationList> {
     const { status, bytes } = await this.#outside.web(listProvider, { url, caPem: '' })
     if (status !== 200) throw away(listProvider, `status ${status}`)
-    try {
-      return parseCrl(crlBytes(bytes))
-    } catch {
-      throw away(listProvider, 'something that is no list')
-    }
+    const list = listOf(bytes)
+    const nextMs = list.nextUpdate?.value.getTime() ?? Infinity
+    if (nextMs < this.#clock.nowMs() - skewMs) throw away(listProvider, 'a list that is out of date')
+    return list
   }
 
   /** Asks about the client's certificate. @throws ERR_BAD_CREDENTIALS; ERR_UPSTREAM when nobody knows, unless the rules let that pass. */
@@ -111,7 +126,8 @@ export class Revocation {
     const [leaf, issuer] = certificates
     // Trusted itself: it has no issuer that could take it back.
     if (leaf === undefined || issuer === undefined) return
-    const kept = this.#answers.get(leaf.keyHash + leaf.serial)
+    const key = answerKey(certificates, rules)
+    const kept = this.#answers.get(key)
     if (kept !== undefined && kept.untilMs > this.#clock.nowMs()) {
       if (!kept.good) throw revoked()
       return
@@ -121,7 +137,7 @@ export class Revocation {
     for (const url of servers) {
       try {
         const answer = await this.#ask(url, certificates, leaf, issuer, rules)
-        this.#answers.set(leaf.keyHash + leaf.serial, answer)
+        this.#answers.set(key, answer)
         if (answer.good) return
         throw revoked()
       } catch (error) {
@@ -177,6 +193,27 @@ export class Revocation {
     if (status === 2) throw away(ocspProvider, 'the answer that it does not know the certificate')
     return { good: status === 0, untilMs: Math.min(nextMs, nowMs + answerKeptMsMax) }
   }
+}
+
+const isSignedBy = (list: pkijs.CertificateRevocationList, issuer: Certificate): Promise<boolean> =>
+  list.verify({ issuerCertificate: issuer.pki }).catch(() => false)
+
+function listOf(bytes: Uint8Array): pkijs.CertificateRevocationList {
+  try {
+    return parseCrl(crlBytes(bytes))
+  } catch {
+    throw away(listProvider, 'something that is no list')
+  }
+}
+
+/**
+ * What an answer is about, and by whose word: an answer is for the mounts that trust the same authorities and ask the same responders. Whoever looks
+ * after a mount of another namespace may name a responder of its own, which calls anything good.
+ */
+function answerKey(path: readonly Certificate[], { servers, caPem, extraCas, thisUpdateMaxAgeSeconds }: OcspRules): string {
+  const hash = createHash('sha256').update(JSON.stringify([servers, caPem, thisUpdateMaxAgeSeconds, path.length]))
+  for (const { der } of [...path, ...extraCas]) hash.update(createHash('sha256').update(der).digest())
+  return hash.digest('base64')
 }
 
 function basicOf(bytes: Uint8Array): pkijs.BasicOCSPResponse {

@@ -1,4 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Clock } from '#base/clock.ts'
+import { Revocation } from '#auth/cert/revocation.ts'
+import { parseCertificate, type Certificate } from '#auth/cert/x509.ts'
+import type { Outside, WebAnswer, WebQuestion } from '#auth/outside.ts'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
 import { OpenSsl, type Made } from '#test/support/openssl.ts'
 import { WebServer } from '#test/support/web-server.ts'
@@ -176,6 +180,57 @@ describe('revocation', () => {
     expect((await login(web)).status).toBe(502)
     await server.stop()
     expect((await login(web)).status).toBe(502)
+  })
+
+  test('by a list at an address only if it is the issuer\u2019s own, and of this time: whoever is on the way can send another', async () => {
+    const server = await WebServer.start(() => ({ json: ssl.crl(middle, [other]) }))
+    await role('machines', { certificate: root.pem })
+    await node.write('auth/cert/crls/there', { url: `${server.url}/crl` })
+    expect((await login(other)).body.errors).toEqual(['certificate has been revoked'])
+    const impostor = ssl.make('impostor', null, { ca: true, ...during, subject: '/CN=middle' })
+    const send = (list: string): void => {
+      house.clock.advance(3_600_001)
+      server.answer = () => ({ json: list })
+    }
+    send(ssl.crl(impostor, []))
+    expect((await login(other)).body.errors).toEqual(['a revocation list is not signed by the issuer of the certificate'])
+    send(ssl.crl(root, []))
+    expect((await login(other)).status, 'of another issuer').toBe(502)
+    const old = ssl.crl(middle, [], ['-crl_lastupdate', '20221001000000Z', '-crl_nextupdate', '20221101000000Z'])
+    send(old)
+    expect((await login(other)).status, 'out of date').toBe(502)
+    expect((await node.write('auth/cert/crls/old', { url: `${server.url}/crl` })).status).toBe(502)
+    send(ssl.crl(middle, []))
+    expect((await login(other)).status).toBe(200)
+    await server.stop()
+  })
+
+  test('by a responder is asked for again by a mount that trusts another one: its good word is not this mount\u2019s', async () => {
+    const authority = ssl.make('authority', null, { ca: true })
+    const leaf = ssl.make('fallen', authority, { extensions: client })
+    const evil = ssl.make('evil', null, { ca: true })
+    ssl.crl(authority, [leaf])
+    const truth = { index: ssl.index(authority), signer: authority }
+    const lie = { index: ssl.goodIndex(leaf), signer: evil }
+    const asked: string[] = []
+    const answers: Record<string, { index: string; signer: Made }> = { 'http://true': truth, 'http://lie': lie }
+    const web_ = async (_: string, { url, body }: WebQuestion): Promise<WebAnswer> => {
+      asked.push(url)
+      const { index, signer } = answers[url]!
+      return { status: 200, json: null, bytes: ssl.ocsp(authority, index, signer, body as Uint8Array) }
+    }
+    const now = { nowMs: () => Date.now() } as Clock
+    const revocation = new Revocation({ web: web_ } as unknown as Outside, now)
+    const path = { certificates: [parseCertificate(leaf.der), parseCertificate(authority.der)] }
+    const rules = { caPem: '', extraCas: [] as Certificate[], failOpen: false, thisUpdateMaxAgeSeconds: 0 }
+    const strange = { ...rules, servers: ['http://lie'], extraCas: [parseCertificate(evil.der)] }
+    const ours = { ...rules, servers: ['http://true'] }
+    await revocation.checkOcsp(path, strange)
+    await revocation.checkOcsp(path, strange)
+    await expect(revocation.checkOcsp(path, ours)).rejects.toThrow('certificate has been revoked')
+    await expect(revocation.checkOcsp(path, ours)).rejects.toThrow('certificate has been revoked')
+    expect(asked, 'each once').toEqual(['http://lie', 'http://true'])
+    await expect(revocation.checkOcsp(path, { ...ours, servers: ['http://lie'] })).rejects.toThrow(/did not sign/)
   })
 })
 
