@@ -4,7 +4,7 @@
  *
  *   node bench/audit.ts [SECONDS] [OUT.json]
  */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,11 +15,18 @@ import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { openFileSink } from '#audit/sinks/file.ts'
 import { openSink } from '#audit/sinks/open.ts'
 import type { AuditRecord } from '#audit/types.ts'
+import { newTold, requestRecord, responseRecord, type AuditFacts } from '#core/audit-records.ts'
+import type { LogicalResponse, MountEntry, Request } from '#core/types.ts'
+import { rootNamespace } from '#namespaces/record.ts'
+import type { TokenEntry } from '#tokens/types.ts'
 import { noEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
+import { keepFigures } from '#test/support/figures.ts'
 
 const seconds = Number(process.argv[2] ?? 4)
 const atOnce = 64
+const tokensCount = 100
+const secretsCount = 10_000
 const none = { request: [], response: [] }
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-audit-bench-'))
 const deps = { clock: systemClock, log: silentLogger, nodeId: 'n1', host: 'bench', processId: 1, stdout: process.stdout }
@@ -33,43 +40,68 @@ const peer = {
   tls_server_name: null,
 }
 
-const auth = {
-  client_token: 'hvs.CAESIJ0aJkQx6mCwbenchbenchbenchbench',
-  accessor: 'accessorbenchbench12',
-  display_name: 'userpass-alice',
-  policies: ['default', 'payroll'],
-  token_policies: ['default', 'payroll'],
-  metadata: { username: 'alice' },
-  entity_id: '7d2e3179-f69b-450c-7179-ac8ee8bd8ca9',
-  token_type: 'service',
-  token_ttl: 2_764_800,
-}
-const mount = { mount_type: 'kv', mount_accessor: 'kv_6b3a9f4e', mount_point: 'secret/' }
+/** What a token says of itself; entries are cached, so requests of one token share one. */
+const tokens = Array.from(
+  { length: tokensCount },
+  (_, i): TokenEntry =>
+    ({
+      accessor: `accessorbenchbench${i}`,
+      displayName: 'userpass-alice',
+      policies: ['default', 'payroll'],
+      meta: { username: 'alice' },
+      entityId: '7d2e3179-f69b-450c-7179-ac8ee8bd8ca9',
+      type: 'service',
+      expireTimeMs: Date.now() + 32 * 24 * 3_600_000,
+    }) as unknown as TokenEntry,
+)
+const mount = {
+  type: 'kv',
+  accessor: 'kv_6b3a9f4e',
+  path: 'secret/',
+  namespaceId: 'root',
+  namespacePath: '',
+  config: {},
+} as unknown as MountEntry
 let serial = 0
 
-/** The two records of one read of a secret with two values, as core/audit-records.ts makes them. */
-function pair(write: boolean): [AuditRecord, AuditRecord] {
+/** The two records of one read or write of a secret with two values, as the core has them made. */
+function pair(write: boolean): [() => AuditRecord, () => AuditRecord] {
   serial += 1
-  const values = { data: { user: `user-${serial % 1_000}`, password: `password-${serial}` } }
+  const at = serial % secretsCount
+  const values = { data: { user: `user-${at % 1_000}`, password: `password-${at}` } }
+  const token = tokens[serial % tokensCount]!
   const request = {
-    id: '7d2e3179-f69b-450c-7179-ac8ee8bd8ca9',
+    id: `7d2e3179-f69b-450c-7179-${String(serial).padStart(12, '0')}`,
     operation: write ? 'update' : 'read',
-    ...mount,
-    client_token: auth.client_token,
-    client_token_accessor: auth.accessor,
-    namespace: { id: 'root' },
-    path: `secret/data/app/${serial % 10_000}`,
-    ...(write ? { data: values } : {}),
-    remote_address: '10.0.0.7',
-    remote_port: 40_123,
+    path: `secret/data/app/${at}`,
+    body: write ? values : {},
+    query: {},
+    headers: { 'user-agent': 'bench' },
+    token: `hvs.CAESIJ0aJkQx6mCwbenchbenchbench${token.accessor}`,
+    namespace: '',
+    clientAddress: '10.0.0.7',
+    clientPort: 40_123,
+    wrapTtlSeconds: 0,
+  } as unknown as Request
+  const metadata = {
+    created_time: new Date(at * 1e8).toISOString(),
+    custom_metadata: null,
+    deletion_time: '',
+    destroyed: false,
+    version: 1,
   }
-  const time = new Date().toISOString()
-  const metadata = { created_time: time, custom_metadata: null, deletion_time: '', destroyed: false, version: 1 }
-  const data = write ? metadata : { ...values, metadata }
-  return [
-    { type: 'request', time, auth, request },
-    { type: 'response', time, auth, request, response: { status: 200, ...mount, data } },
-  ]
+  const response = { data: write ? metadata : { ...values, metadata } } as LogicalResponse
+  const told = newTold()
+  const facts = (): AuditFacts => ({
+    request,
+    operation: request.operation,
+    namespace: rootNamespace,
+    mount,
+    token,
+    nowMs: Date.now(),
+    told,
+  })
+  return [() => requestRecord(facts(), null), () => responseRecord(facts(), 200, response, null)]
 }
 
 async function measure(broker: ManagedAuditBroker, write: boolean): Promise<{ requestsPerSecond: number; cpuUsPerRequest: number }> {
@@ -78,8 +110,8 @@ async function measure(broker: ManagedAuditBroker, write: boolean): Promise<{ re
   const client = async (): Promise<void> => {
     while (!stop) {
       const [request, response] = pair(write)
-      await broker.record(request, none)
-      await broker.record(response, none)
+      await broker.record(request(), none)
+      await broker.record(response(), none)
       requests += 1
       // Without a device nothing waits, and no timer would ever fire.
       if (requests % 256 === 0) await new Promise((resolve) => setImmediate(resolve))
@@ -146,8 +178,7 @@ const tookS = (performance.now() - startMs) / 1_000
 const verify = { bytes, lines: verdict.lines, seconds: Math.round(tookS * 100) / 100, mbPerSecond: Math.round(bytes / 1e6 / tookS) }
 const result = { secondsEach: seconds, requestsAtOnce: atOnce, rows, verify }
 console.table(rows)
-console.log(verify)
-if (process.argv[3] !== undefined) writeFileSync(process.argv[3], `${JSON.stringify(result, null, 2)}\n`)
+keepFigures(process.argv[3], 'audit', `node bench/audit.ts ${seconds}`, result)
 collector.close()
 rmSync(folder, { recursive: true })
 process.exit(verdict.findings.length === 0 ? 0 : 1)

@@ -74,7 +74,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   let headers: HeaderRules = new Map()
 
   const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
-  const newMemo = (): FormatMemo => ({ data: new WeakMap() })
+  const newMemo = (): FormatMemo => new WeakMap()
 
   function enable({ name, sink, format = plainFormat }: AuditDevice): void {
     if (devices.has(name)) throw new HoldfastError('ERR_BAD_REQUEST', `path already in use at ${name}/`)
@@ -87,9 +87,11 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
       clock: options.clock,
       writeMsMax: options.writeMsMax ?? writeMsDefault,
       onRotated: () => rotated(),
+      onFailure: (error) => warn(device, error),
     })
     lane.setKey(key)
-    devices.set(name, { lane, format, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY })
+    const device: Device = { lane, format, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY }
+    devices.set(name, device)
   }
 
   function warn(device: Device, error: unknown): void {
@@ -104,10 +106,14 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
     const { prefix } = device.format
     const text = formatRecord(record, nonHmac, device.hasher, device.memo, device.format, headers)
-    return device.lane.append(prefix === '' ? text : prefix + text).catch((error: unknown) => {
-      warn(device, error)
-      throw error
-    })
+    return device.lane.append(prefix === '' ? text : prefix + text)
+  }
+
+  /** Resolves when one of them has it. */
+  function appendToAny(record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
+    const all: Promise<void>[] = []
+    for (const device of devices.values()) all.push(append(device, record, nonHmac))
+    return all.length === 1 ? all[0]! : Promise.any(all)
   }
 
   for (const device of options.devices ?? []) enable(device)
@@ -116,8 +122,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     async record(record, nonHmac) {
       if (devices.size === 0) return
       try {
-        const appends = Array.from(devices.values(), (device) => append(device, record, nonHmac))
-        await (appends.length === 1 ? appends[0] : Promise.any(appends))
+        await appendToAny(record, nonHmac)
       } catch (cause) {
         throw new HoldfastError('ERR_AUDIT', 'internal error', { cause, hint: 'no audit device took the record: see the log of this node' })
       }
@@ -155,6 +160,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     has: (name) => devices.has(name),
     setHeaders(rules) {
       headers = rules
+      for (const device of devices.values()) device.memo = newMemo()
     },
     hashValue(name, value) {
       const device = devices.get(name)

@@ -43,16 +43,27 @@ export const lineHash = (line: string | Uint8Array): string => hash('sha256', li
 
 const macMark = ',"mac":'
 
+/** The chain's beginning in each line of a life. */
+export interface WritingPlace extends ChainPlace {
+  readonly text: string
+}
+
+export const writingPlace = (node: string, boot: string): WritingPlace => ({
+  node,
+  boot,
+  text: `,"chain":{"node":${JSON.stringify(node)},"boot":"${boot}","thread":0,"seq":`,
+})
+
 /** The finished line (without a newline) of a record that `formatRecord` made, and the state after it. `mac`: null for all but a flush's last. */
 export function chainLine(
   body: string,
-  place: ChainPlace,
+  place: WritingPlace,
   before: ChainState,
   mac: MacKey | null,
 ): { readonly line: string; readonly state: ChainState } {
   const seq = before.seq + 1
   const prev = before.head === null ? 'null' : `"${before.head}"`
-  const text = `${body},"chain":{"node":${JSON.stringify(place.node)},"boot":"${place.boot}","thread":0,"seq":${seq},"prev":${prev}`
+  const text = `${body}${place.text}${seq},"prev":${prev}`
   const line = `${text}${macMark}${mac === null ? 'null' : `"${mac.epoch}:${mac.key.hex(text)}"`}}}`
   return { line, state: { seq, head: lineHash(line) } }
 }

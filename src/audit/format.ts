@@ -2,7 +2,7 @@
  * Records as text: Vault's names and nesting, so that what parses its log parses ours.
  *
  * Everything below `data`, `query` and `headers` is hashed unless the mount lets a key through; elsewhere what is secret is named here,
- * field by field. A hashed copy goes to one JSON.stringify: putting the text together by hand cost four times as much.
+ * field by field. A hashed copy of each part goes to JSON.stringify: putting all of the text together by hand cost four times as much.
  */
 import { isExactNumber } from '#base/exact-json.ts'
 import { errorWithout } from './error-text.ts'
@@ -14,10 +14,11 @@ const depthMax = 96
 /** A longer list is recorded as its length: hashing 100,000 names would hold up every other request for a tenth of a second. */
 const listHashedMax = 1_000
 
-/** Hashed request data by the object that it came from: the response's record repeats the request, and must not pay for it twice. */
-export interface FormatMemo {
-  readonly data: WeakMap<object, unknown>
-}
+/**
+ * What was written for an object: the response's record repeats the request, and must not pay for it twice; what is said of a token comes with each of its
+ * requests. Of one hasher, format and set of header rules.
+ */
+export type FormatMemo = WeakMap<object, string>
 
 /** The record as a JSON object without its closing brace, so that the chain can be appended. */
 export function formatRecord(
@@ -34,15 +35,20 @@ export function formatRecord(
     return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request: raw, response, error })).slice(0, -1)
   }
   const secretsOf = (names: Secrets): readonly string[] => (format.hmacAccessor ? names.all : names.tokens)
-  const copy = {
-    time,
-    type,
-    auth: auth === null ? undefined : withHashed(auth, secretsOf(authSecrets), hasher),
-    request: hashedRequest(request, nonHmac.request, hasher, memo, secretsOf(requestSecrets), rules),
-    response: response === undefined ? undefined : hashedResponse(response, nonHmac.response, hasher, format, secretsOf),
-    error: error === undefined ? undefined : errorWithout(error, request, nonHmac.request, hasher),
-  }
-  return JSON.stringify(copy).slice(0, -1)
+  const requestText = (): string => JSON.stringify(hashedRequest(request, nonHmac.request, hasher, secretsOf(requestSecrets), rules))
+  let text = `{"time":"${time}","type":"${type}"`
+  if (auth !== null) text += `,"auth":${remembered(memo, auth, () => JSON.stringify(withHashed(auth, secretsOf(authSecrets), hasher)))}`
+  // Which fields are let through may change between two records of a request.
+  text += `,"request":${nonHmac.request.length > 0 ? requestText() : remembered(memo, request, requestText)}`
+  if (response !== undefined) text += `,"response":${JSON.stringify(hashedResponse(response, nonHmac.response, hasher, format, secretsOf))}`
+  if (error !== undefined) text += `,"error":${JSON.stringify(errorWithout(error, request, nonHmac.request, hasher))}`
+  return text
+}
+
+function remembered(memo: FormatMemo, object: object, make: () => string): string {
+  let text = memo.get(object)
+  if (text === undefined) memo.set(object, (text = make()))
+  return text
 }
 
 const noHeaders: HeaderRules = new Map()
@@ -74,12 +80,11 @@ function hashedRequest(
   request: AuditRequest,
   nonHmac: readonly string[],
   hasher: ValueHasher,
-  memo: FormatMemo,
   secrets: readonly string[],
   rules: HeaderRules,
 ): Copy {
   const copy = withHashed(request, secrets, hasher)
-  if (request.data !== undefined) copy.data = remembered(request.data, nonHmac, hasher, memo)
+  if (request.data !== undefined) copy.data = hashedData(request.data, nonHmac, hasher)
   if (request.query !== undefined) copy.query = hashedData(request.query, nonHmac, hasher)
   if (request.headers !== undefined) copy.headers = headersOf(request, rules, hasher)
   return copy
@@ -134,13 +139,6 @@ function rawCopy(value: unknown, depth = 0): unknown {
 
 const objectOrValue = (value: unknown, secrets: readonly string[], hasher: ValueHasher): unknown =>
   typeof value === 'object' && value !== null ? withHashed(value, secrets, hasher) : hashed(value, hasher, 0)
-
-function remembered(data: unknown, nonHmac: readonly string[], hasher: ValueHasher, memo: FormatMemo): unknown {
-  if (typeof data !== 'object' || data === null || nonHmac.length > 0) return hashedData(data, nonHmac, hasher)
-  let copy = memo.data.get(data)
-  if (copy === undefined) memo.data.set(data, (copy = hashedData(data, nonHmac, hasher)))
-  return copy
-}
 
 /** `data`: everything hashed but what stands under one of the keys that the mount lets through. */
 function hashedData(data: unknown, nonHmac: readonly string[], hasher: ValueHasher): unknown {

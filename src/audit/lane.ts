@@ -9,8 +9,8 @@
 import { assert } from '#base/assert.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
-import { chainLine } from './chain.ts'
-import type { ChainPlace, ChainState, MacKey } from './chain.ts'
+import { chainLine, writingPlace } from './chain.ts'
+import type { ChainPlace, ChainState, MacKey, WritingPlace } from './chain.ts'
 import { epochKey } from './epochs.ts'
 import { deriveKeyBytes } from './hashing.ts'
 import { HmacKey } from './hmac.ts'
@@ -38,6 +38,8 @@ export interface LaneOptions {
   readonly writeMsMax: number
   /** The sink began another file: the one before should be anchored soon. */
   readonly onRotated: () => void
+  /** Records were not taken: for the log. Whoever handed them in is told too. */
+  readonly onFailure: (error: HoldfastError) => void
 }
 
 export interface LaneStatus {
@@ -61,7 +63,7 @@ const failed = (name: string, why: string, cause?: unknown): HoldfastError =>
 
 export class Lane {
   readonly #options: LaneOptions
-  #place: ChainPlace
+  #place: WritingPlace
   #auditKey: Uint8Array | null = null
   /** Tells one audit key from another when the barrier opens again. */
   #keyId: string | null = null
@@ -88,7 +90,7 @@ export class Lane {
   constructor(options: LaneOptions) {
     assert(options.writeMsMax > 0, 'a device without a time limit could hold up every request')
     this.#options = options
-    this.#place = { node: options.nodeId, boot: options.newBoot() }
+    this.#place = writingPlace(options.nodeId, options.newBoot())
     this.#epochSinceMs = options.clock.monotonicMs()
     options.sink.onRotated?.(() => {
       this.#epochDue = true
@@ -189,7 +191,7 @@ export class Lane {
   }
 
   #newLife(): void {
-    this.#place = { node: this.#place.node, boot: this.#options.newBoot() }
+    this.#place = writingPlace(this.#place.node, this.#options.newBoot())
     this.#newLifeDue = false
     this.#seq = 0
     this.#epoch = 1
@@ -200,7 +202,9 @@ export class Lane {
 
   #failure(why: string, cause?: unknown): HoldfastError {
     this.#failures += 1
-    return failed(this.name, why, cause)
+    const error = failed(this.name, why, cause)
+    this.#options.onFailure(error)
+    return error
   }
 
   /** Rejects after the time limit, or twice that from when it was asked if another operation hangs before it. */
@@ -266,6 +270,7 @@ export class Lane {
       this.#failures += batch.length
       this.#healthy = false
       this.#chain = null
+      this.#options.onFailure(reason)
       for (const { reject } of batch) reject(reason)
     }
     const startMs = this.#options.clock.monotonicMs()

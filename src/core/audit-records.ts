@@ -16,7 +16,18 @@ export interface AuditFacts {
   readonly mount: MountEntry | null
   readonly token: TokenEntry | null
   readonly nowMs: number
+  /** Of this request: what its records say alike is made once, and a device that has written it once remembers its text. */
+  readonly told: Told
 }
+
+/** What a request's last record said of it. */
+export interface Told {
+  facts: AuditFacts | null
+  auth: AuditAuth | null
+  request: AuditRequest | null
+}
+
+export const newTold = (): Told => ({ facts: null, auth: null, request: null })
 
 /** What the mount's tuning lets through, but for what the path's table calls sensitive: no tuning shows that. */
 export function nonHmacKeys(mount: MountEntry | null, def: PathDef | null): NonHmacKeys {
@@ -34,8 +45,7 @@ export function requestRecord(facts: AuditFacts, error: unknown): AuditRecord {
   return {
     type: 'request',
     time: new Date(facts.nowMs).toISOString(),
-    auth: authOf(facts),
-    request: requestOf(facts),
+    ...told(facts),
     ...(error === null ? {} : { error: errorText(error) }),
   }
 }
@@ -44,8 +54,7 @@ export function responseRecord(facts: AuditFacts, status: number, response: Logi
   return {
     type: 'response',
     time: new Date(facts.nowMs).toISOString(),
-    auth: authOf(facts),
-    request: requestOf(facts),
+    ...told(facts),
     response: responseOf(facts, status, response),
     ...(error === null ? {} : { error: errorText(error) }),
   }
@@ -58,8 +67,7 @@ export function replayRecord(facts: AuditFacts, firstId: string, { status, body 
   return {
     type: 'response',
     time: new Date(facts.nowMs).toISOString(),
-    auth: authOf(facts),
-    request: requestOf(facts),
+    ...told(facts),
     response: {
       status,
       ...mountFacts(facts.mount),
@@ -95,9 +103,34 @@ export function forwardRecord(facts: AuditFacts, leader: string | null, status: 
   }
 }
 
+/** As the record before said it, where nothing of that is another now. */
+function told(facts: AuditFacts): { auth: AuditAuth | null; request: AuditRequest } {
+  const before = facts.told
+  const { request, auth } = before
+  if (request !== null && before.facts !== null && isAlike(before.facts, facts)) return { auth, request }
+  before.facts = facts
+  before.auth = authOf(facts)
+  before.request = requestOf(facts)
+  return { auth: before.auth, request: before.request }
+}
+
+const isAlike = (a: AuditFacts, b: AuditFacts): boolean =>
+  a.request === b.request && a.operation === b.operation && a.namespace === b.namespace && a.mount === b.mount && a.token === b.token
+
+interface KnownAuth {
+  readonly clientToken: string | null
+  readonly auth: AuditAuth
+}
+
+/** By the token's entry as it is cached: requests of one token come in crowds, and tell the same of it for a second. */
+const knownAuths = new WeakMap<TokenEntry, KnownAuth>()
+
 function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
   if (!token) return request.token === null ? null : { client_token: request.token }
-  return {
+  const ttl = token.expireTimeMs === null ? undefined : Math.max(0, Math.ceil((token.expireTimeMs - nowMs) / 1_000))
+  const known = knownAuths.get(token)
+  if (known !== undefined && known.clientToken === request.token && known.auth.token_ttl === ttl) return known.auth
+  const auth: AuditAuth = {
     ...(request.token === null ? {} : { client_token: request.token }),
     accessor: token.accessor,
     display_name: token.displayName,
@@ -106,8 +139,10 @@ function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
     metadata: token.meta,
     entity_id: token.entityId,
     token_type: token.type,
-    ...(token.expireTimeMs === null ? {} : { token_ttl: Math.max(0, Math.ceil((token.expireTimeMs - nowMs) / 1_000)) }),
+    ...(ttl === undefined ? {} : { token_ttl: ttl }),
   }
+  knownAuths.set(token, { clientToken: request.token, auth })
+  return auth
 }
 
 function requestOf({ request, operation, namespace, mount, token }: AuditFacts, withData = true): AuditRequest {

@@ -554,6 +554,7 @@ class CoreRunner implements Core {
       mount: trace.mount,
       token: trace.token,
       nowMs: this.#deps.clock.nowMs(),
+      told: trace.told,
     }
     await this.#deps.audit.record(build(facts), nonHmacKeys(trace.mount, trace.def))
   }

@@ -15,6 +15,7 @@ import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
 import { Asides, bindAsides } from './aside.ts'
+import { newTold, type Told } from './audit-records.ts'
 import { checkAge } from './consistency.ts'
 import { readFields, type ReadFieldsResult } from './fields.ts'
 import { helpResponse } from './help.ts'
@@ -73,6 +74,7 @@ export interface Trace {
   /** What was done outside of the transaction, once for all evaluations. */
   readonly asides: Asides
   readonly login: LoginTrace
+  readonly told: Told
 }
 
 export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | null = null): Trace => ({
@@ -92,6 +94,7 @@ export const newTrace = (request: Request, nowMs: number, onceKey: OnceKey | nul
   ageMs: 0,
   asides: new Asides(),
   login: newLoginTrace(),
+  told: newTold(),
 })
 
 export interface EvaluateDeps {
@@ -414,15 +417,15 @@ async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: Path
   }
 }
 
-const unlockPath = 'sys/namespaces/api-lock/unlock'
-
-/** A locked API answers only what unlocks it. Whoever has no right to be here was refused before, and does not learn of the lock. */
 /** `signal` is no property of its own of what HTTP hands in, and would be lost. */
 const limitedTo = (request: Request, { body, query }: Pick<Request, 'body' | 'query'>): Request => {
   const { signal } = request
   return { ...request, body, query, ...(signal === undefined ? {} : { signal }) }
 }
 
+const unlockPath = 'sys/namespaces/api-lock/unlock'
+
+/** A locked API answers only what unlocks it. Whoever has no right to be here was refused before, and does not learn of the lock. */
 function checkUnlocked({ line, namespace, request }: Place): void {
   const locked = lockedIn(line)
   if (locked === null || (locked === namespace && request.path === unlockPath)) return

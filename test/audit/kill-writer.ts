@@ -5,7 +5,7 @@
  *   node test/audit/kill-writer.ts [KILLS] [OUT.json]
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -22,6 +22,7 @@ import { readEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
 import { labRecord, memoryTransaction } from '#test/support/audit-lab.ts'
 import { seeded } from '#test/support/audit-tampers.ts'
+import { keepFigures } from '#test/support/figures.ts'
 
 const self = fileURLToPath(import.meta.url)
 const auditKey = Buffer.alloc(32, 5)
@@ -116,8 +117,7 @@ async function main(): Promise<void> {
     unprovenTailLinesMax: tailMax,
     problems,
   }
-  console.log(JSON.stringify(result, null, 2))
-  if (out !== undefined) writeFileSync(out, `${JSON.stringify(result, null, 2)}\n`)
+  keepFigures(out, 'audit-kill', `npm run audit:kill -- ${kills}`, result)
   rmSync(folder, { recursive: true })
   if (lost > 0 || problems.length > 0) process.exitCode = 1
 }

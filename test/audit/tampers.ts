@@ -13,6 +13,7 @@ import { readEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles, type Verdict } from '#audit/verify/verify.ts'
 import { AuditLab } from '#test/support/audit-lab.ts'
 import { placeOf, provenLines, seeded, tamper, tamperKinds, type Random } from '#test/support/audit-tampers.ts'
+import { keepFigures } from '#test/support/figures.ts'
 import { slowVerify } from '#test/support/audit-verifier.ts'
 
 export interface Scene {
@@ -174,8 +175,7 @@ async function main(): Promise<void> {
     if (await tryOne(scene, random, folder, tally, scene.name)) kinds[scene.name as keyof typeof kinds] += 1
   }
   const result = { seed, ...tally, kinds, untouched: { runs: untouchedDone, falseAlarms } }
-  console.log(JSON.stringify(result, null, 2))
-  if (out !== undefined) writeFileSync(out, `${JSON.stringify(result, null, 2)}\n`)
+  keepFigures(out, 'audit-tampers', `npm run audit:tampers -- ${count} ${untouched} ${seed}`, result)
   rmSync(join(folder, '..'), { recursive: true })
   if (tally.missed + tally.disagreements + falseAlarms > 0 || tamperKinds.some((kind) => !tally.byKind[kind])) process.exitCode = 1
 }

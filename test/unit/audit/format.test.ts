@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
 import { formatRecord, plainFormat } from '#audit/format.ts'
-import { createValueHasher, deriveKey } from '#audit/hashing.ts'
+import { createValueHasher, deriveKey, deriveKeyBytes } from '#audit/hashing.ts'
 import { HmacKey } from '#audit/hmac.ts'
 import type { AuditRecord, DeviceFormat, NonHmacKeys } from '#audit/types.ts'
 import fc from 'fast-check'
@@ -15,7 +15,7 @@ const format = (of: AuditRecord, keys: NonHmacKeys = none): string =>
     of,
     keys,
     hasher,
-    { data: new WeakMap() },
+    new WeakMap(),
     plainFormat,
     new Map([
       ['x-a', true],
@@ -110,10 +110,10 @@ describe('a record', () => {
       ['x-b', false],
     ])
     const withRules = (format = plainFormat): Record<string, unknown> =>
-      JSON.parse(`${formatRecord(record('', { request }), none, hasher, { data: new WeakMap() }, format, rules)}}`).request
+      JSON.parse(`${formatRecord(record('', { request }), none, hasher, new WeakMap(), format, rules)}}`).request
     expect(withRules().headers).toEqual({ 'x-a': [hasher.hash('one')], 'x-b': ['two'] })
     expect(withRules({ ...plainFormat, logRaw: true }).headers).toEqual({ 'x-a': ['one'], 'x-b': ['two'] })
-    expect(formatRecord(record('', { request }), none, hasher, { data: new WeakMap() })).not.toContain('headers')
+    expect(formatRecord(record('', { request }), none, hasher, new WeakMap())).not.toContain('headers')
   })
 
   test('raw, with accessors, with lists by their length: as the device is told', () => {
@@ -123,8 +123,7 @@ describe('a record', () => {
         wrap_info: { token: 'hvs.w', accessor: 'wa' },
       },
     })
-    const as = (more: Partial<DeviceFormat>) =>
-      JSON.parse(`${formatRecord(of, none, hasher, { data: new WeakMap() }, { ...plainFormat, ...more })}}`)
+    const as = (more: Partial<DeviceFormat>) => JSON.parse(`${formatRecord(of, none, hasher, new WeakMap(), { ...plainFormat, ...more })}}`)
     expect(as({ logRaw: true })).toMatchObject({
       auth: { client_token: 's.tokentokentokentokentoke', accessor: 'acc' },
       response: { data: { keys: ['a', 'b'], big: '10', bytes: 'eA==' } },
@@ -181,7 +180,7 @@ describe('a record', () => {
   })
 
   test("the same data object is hashed once, and another mount's keys do not show through", () => {
-    const memo = { data: new WeakMap<object, unknown>() }
+    const memo = new WeakMap<object, string>()
     const data = { a: 'secret' }
     const request = { ...record('').request, data }
     const first = formatRecord(record('', { request }), none, hasher, memo)
@@ -237,4 +236,13 @@ test('devices and purposes have salts of their own; the same device has the same
   const hash = (label: string): string => createValueHasher(deriveKey(key, label)).hash('x')
   expect(hash('a')).toBe(hash('a'))
   expect(hash('a')).not.toBe(hash('b'))
+})
+
+test('what looks like a time is remembered by its hash, and is the hash that it was', () => {
+  const time = '2026-08-01T10:00:00.123456789Z'
+  const expected = `hmac-sha256:${createHmac('sha256', deriveKeyBytes(Buffer.alloc(32, 7), 'test'))
+    .update(time)
+    .digest('hex')}`
+  const fresh = createValueHasher(deriveKey(Buffer.alloc(32, 7), 'test'))
+  expect([fresh.hash(time), fresh.hash(time)]).toEqual([expected, expected])
 })

@@ -16,7 +16,7 @@ const headerRules = new Map([
   ['authorization', true],
 ])
 const hasher = createValueHasher(deriveKey(Buffer.alloc(32, 3), 'test'))
-const lineOf = (record: AuditRecord): string => `${formatRecord(record, none, hasher, { data: new WeakMap() }, plainFormat, headerRules)}}`
+const lineOf = (record: AuditRecord): string => `${formatRecord(record, none, hasher, new WeakMap(), plainFormat, headerRules)}}`
 
 /** Also as bytes would show: base64, hex, a list of numbers. */
 const shapes = [

@@ -30,7 +30,7 @@ const deps = (more: Partial<SinkDeps> = {}): SinkDeps => ({
 })
 
 const common = { prefix: null, log_raw: false, hmac_accessor: true, elide_list_responses: false }
-const peer = { ...common, write_timeout: 300, tls_ca_cert_file: null, tls_server_name: null }
+const peer = { ...common, write_timeout: 1_500, tls_ca_cert_file: null, tls_server_name: null }
 
 async function brokerOf(device: DeviceSettings, more: Partial<SinkDeps> = {}) {
   const broker = createAuditBroker({

@@ -282,6 +282,16 @@ describe('audit', () => {
     expect(harness.audit[1]).toMatchObject({ response: { status: 204 } })
   })
 
+  test('what both records of a request say alike is one object, so that it is hashed once; the next request has its own', async () => {
+    await write('a')
+    await write('b')
+    const [request, response, next] = harness.audit
+    expect(response!.request).toBe(request!.request)
+    expect(response!.auth).toBe(request!.auth)
+    expect(next!.request).not.toBe(request!.request)
+    expect(next!.request).toMatchObject({ path: 'notes/note/b' })
+  })
+
   test('a refusal is recorded with its reason', async () => {
     await harness.ask({ token: 'unknown', path: 'notes/note/a' })
     expect(harness.audit.map(({ error }) => error)).toEqual(['permission denied', 'permission denied'])
