@@ -69,7 +69,7 @@ export function chainLine(
 }
 
 /** No chain is longer: a node's name has at most 255 characters, of up to six bytes each. */
-const chainBytesMax = 2_048
+export const chainBytesMax = 2_048
 const chainPattern =
   /,"chain":\{"node":("(?:[^"\\]|\\.)*"),"boot":"([0-9a-f-]{36})","thread":\d+,"seq":([1-9]\d{0,15}),"prev":(?:null|"([0-9a-f]{64})"),"mac":(?:null|"([1-9]\d{0,8}):([0-9a-f]{64})")\}\}$/
 

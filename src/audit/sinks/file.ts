@@ -8,6 +8,8 @@ import { Shelf, type ShelfOptions } from './shelf.ts'
 import { cutTornLine, lastLineOf } from './tail.ts'
 
 const fileMode = 0o600
+const othersBits = 0o077
+const permissionBits = 0o777
 
 export interface FileSinkOptions {
   readonly path: string
@@ -21,8 +23,18 @@ export interface FileSinkOptions {
   readonly shelf?: Omit<ShelfOptions, 'path' | 'clock'>
   /** Refuses a path that is a symbolic link. */
   readonly noFollow?: boolean
+  /** The user that files should belong to; absent: this process's. */
+  readonly ownUid?: number
+  /** A file was there already, and somebody else may read or change it. It is written to all the same: records must go somewhere. */
+  readonly onExposed?: (file: Exposed) => void
   /** Needed with rotation. */
   readonly clock?: Clock
+}
+
+export interface Exposed {
+  readonly uid: number
+  /** Permission bits. */
+  readonly mode: number
 }
 
 /**
@@ -131,17 +143,25 @@ class FileSink implements AuditSink {
   }
 }
 
-async function openFile({ path, noFollow = false }: FileSinkOptions): Promise<FileHandle> {
+async function openFile(options: FileSinkOptions): Promise<FileHandle> {
+  const { path, noFollow = false } = options
   const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | (noFollow ? constants.O_NOFOLLOW : 0)
   const file = await open(path, flags, fileMode)
   try {
-    const stat = await file.stat()
-    // Records of who did what are nobody else's business, whoever made the file before us.
-    if (stat.isFile() && (stat.mode & 0o077) !== 0) await file.chmod(fileMode).catch(() => {})
+    await shut(file, options)
     await cutTornLine(file)
     return file
   } catch (error) {
     await file.close()
     throw error
   }
+}
+
+/** Records of who did what are nobody else's business, whoever made the file before us. */
+async function shut(file: FileHandle, { ownUid = process.geteuid?.(), onExposed }: FileSinkOptions): Promise<void> {
+  const before = await file.stat()
+  if (!before.isFile()) return
+  if ((before.mode & othersBits) !== 0) await file.chmod(fileMode).catch(() => {}) // Another user's: told below.
+  const { uid, mode } = await file.stat()
+  if ((mode & othersBits) !== 0 || (ownUid !== undefined && uid !== ownUid)) onExposed?.({ uid, mode: mode & permissionBits })
 }

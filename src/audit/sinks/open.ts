@@ -51,6 +51,11 @@ async function fileSink(options: FileSettings, { clock, log, nodeId, noFollow = 
     path: options.file_path,
     fsync: options.fsync,
     noFollow,
+    onExposed: ({ uid, mode }) =>
+      log.warn(
+        { file: options.file_path, owner: uid, mode: mode.toString(8) },
+        'an audit file belongs to another user, or others may read it, and could not be closed to them: move it away and send SIGHUP, or change its owner',
+      ),
     clock,
     ...(options.rotate_bytes === 0 ? {} : { rotateBytes: options.rotate_bytes }),
     ...(options.rotate_duration === null ? {} : { rotateMs: options.rotate_duration }),

@@ -3,14 +3,12 @@
  * is over, deleted: one at a time, in the background, each step such that a crash between leaves nothing out.
  */
 import { createReadStream, createWriteStream } from 'node:fs'
-import { access, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { access, open, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
 import type { Clock } from '#base/clock.ts'
-import { chainOf, type Chain } from '../chain.ts'
-import { linesOf } from '../verify/lines.ts'
-import { firstLineOf, lastLineOf } from './tail.ts'
+import { firstChainOf, lastLineOf } from './tail.ts'
 import type { LastLine, LinePlace } from '../types.ts'
 
 const tidyEveryMs = 60_000
@@ -140,26 +138,10 @@ export class Shelf {
 
   async #firstKept(files: readonly string[]): Promise<LinePlace | null> {
     for (const file of [...files, this.#options.path]) {
-      const first = await firstChain(file)
+      const first = await firstChainOf(file)
       if (first !== undefined) return first === null || first.prev === null ? null : { boot: first.boot, seq: first.seq }
     }
     return null
-  }
-}
-
-/** What the first line of a file says of its place; undefined where there is no line. */
-async function firstChain(path: string): Promise<Chain | null | undefined> {
-  if (path.endsWith('.gz')) {
-    for await (const { bytes } of linesOf(path)) return chainOf(bytes)
-    return undefined
-  }
-  // A pipe has no first line, and opening one would wait for its writer.
-  if (!(await stat(path)).isFile()) return undefined
-  const file = await open(path, 'r')
-  try {
-    return (await firstLineOf(file))?.chain
-  } finally {
-    await file.close()
   }
 }
 

@@ -1,6 +1,9 @@
 /** First and last lines of files: what they say of the chain, and nothing else of them kept in memory. */
-import type { FileHandle } from 'node:fs/promises'
-import { chainOf, lineHash } from '../chain.ts'
+import { createHash } from 'node:crypto'
+import { open, stat, type FileHandle } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import { chainBytesMax, chainOf, type Chain } from '../chain.ts'
 import type { LastLine } from '../types.ts'
 
 const tailChunkBytes = 64 * 1024
@@ -25,40 +28,69 @@ export async function lastLineOf(file: FileHandle): Promise<LastLine | null> {
   if (end < 0) return null
   const start = (await lastNewline(file, end)) + 1
   if (end - start > lineBytesMax) return null
-  const line = Buffer.alloc(end - start)
-  try {
-    let read = 0
-    while (read < line.length) {
-      const { bytesRead } = await file.read(line, read, line.length - read, start + read)
-      if (bytesRead === 0) break
-      read += bytesRead
+  const digest = createHash('sha256')
+  const chain = await lineChain(piecesOf(file, start, end), (piece) => digest.update(piece))
+  return { head: digest.digest('hex'), chain }
+}
+
+/** What the first line says of its place, null when that is nothing; undefined where there is no line. As `lastLineOf`, nothing else of it stays in memory. */
+export async function firstChainOf(path: string): Promise<Chain | null | undefined> {
+  // A pipe has no first line, and opening one would wait for its writer.
+  if (!(await stat(path)).isFile()) return undefined
+  const file = await open(path, 'r')
+  const { size } = await file.stat()
+  const stored = Readable.from(piecesOf(file, 0, size), { highWaterMark: 1 })
+  const plain = path.endsWith('.gz') ? stored.pipe(createGunzip({ chunkSize: tailChunkBytes })) : stored
+  if (plain !== stored) stored.on('error', (error) => plain.destroy(error))
+  let ended = false
+  async function* line(): AsyncGenerator<Buffer> {
+    for await (const chunk of plain as AsyncIterable<Buffer>) {
+      const end = chunk.indexOf(newline)
+      ended = end >= 0
+      yield ended ? chunk.subarray(0, end) : chunk
+      chunk.fill(0)
+      if (ended) return
     }
-    return { head: lineHash(line), chain: chainOf(line) }
+  }
+  try {
+    const chain = await lineChain(line())
+    return ended ? chain : undefined
   } finally {
-    line.fill(0)
+    stored.destroy()
+    plain.destroy()
+    await file.close()
   }
 }
 
-/** As `lastLineOf`, of the first line. */
-export async function firstLineOf(file: FileHandle): Promise<LastLine | null> {
-  const pieces: Buffer[] = []
-  let joined: Buffer | null = null
+/** What a line says of its place, of which at most the end is held; null when that is nothing, or the line has no end. Each piece is wiped. */
+async function lineChain(pieces: AsyncIterable<Buffer>, onPiece: (piece: Buffer) => void = () => {}): Promise<Chain | null> {
+  let rest = Buffer.alloc(0)
+  let bytes = 0
   try {
-    for (let at = 0; at <= lineBytesMax; at += tailChunkBytes) {
-      const chunk = Buffer.alloc(tailChunkBytes)
-      const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
-      pieces.push(chunk)
-      const end = chunk.subarray(0, bytesRead).indexOf(newline)
-      if (end < 0 && bytesRead < chunk.length) return null
-      if (end < 0) continue
-      joined = Buffer.concat(pieces)
-      const line = joined.subarray(0, at + end)
-      return { head: lineHash(line), chain: chainOf(line) }
+    for await (const piece of pieces) {
+      onPiece(piece)
+      bytes += piece.length
+      if (bytes > lineBytesMax) return null
+      const joined = Buffer.concat([rest, piece])
+      rest.fill(0)
+      piece.fill(0)
+      rest = Buffer.from(joined.subarray(-chainBytesMax))
+      joined.fill(0)
     }
-    return null
+    return chainOf(rest)
   } finally {
-    for (const piece of pieces) piece.fill(0)
-    joined?.fill(0)
+    rest.fill(0)
+  }
+}
+
+/** The bytes of a file from `start` up to `end`. */
+async function* piecesOf(file: FileHandle, start: number, end: number): AsyncGenerator<Buffer> {
+  for (let at = start; at < end;) {
+    const piece = Buffer.alloc(Math.min(tailChunkBytes, end - at))
+    const { bytesRead } = await file.read(piece, 0, piece.length, at)
+    if (bytesRead === 0) return
+    yield piece.subarray(0, bytesRead)
+    at += bytesRead
   }
 }
 

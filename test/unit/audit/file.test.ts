@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { appendFileSync, chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { systemClock } from '#base/clock.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { openFileSink } from '#audit/sinks/file.ts'
+import { firstChainOf } from '#audit/sinks/tail.ts'
 import { noEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -67,6 +69,52 @@ test('a file that others could read is closed to them', async () => {
   chmodSync(path, 0o644)
   await writeSome(path, 0, 1)
   expect(statSync(path).mode & 0o777).toBe(0o600)
+})
+
+test.each([0o600, 0o644])('a file of another user (mode %o) is told, at each opening, and written to all the same', async (mode) => {
+  const ownUid = process.geteuid!() + 1
+  const path = newPath()
+  writeFileSync(path, '')
+  chmodSync(path, mode)
+  const told: unknown[] = []
+  const sink = await openFileSink({ path, ownUid, onExposed: (file) => told.push(file) })
+  await sink.write(['a line'])
+  await sink.reopen()
+  await sink.close()
+  expect(told).toEqual([
+    { uid: process.geteuid!(), mode: 0o600 },
+    { uid: process.geteuid!(), mode: 0o600 },
+  ])
+  expect(readFileSync(path, 'utf8')).toBe('a line\n')
+})
+
+test('a file of its own tells nothing', async () => {
+  const path = newPath()
+  writeFileSync(path, '')
+  chmodSync(path, 0o666)
+  const sink = await openFileSink({ path, onExposed: () => expect.unreachable('it was closed to others') })
+  await sink.close()
+})
+
+test('of the first line only its end is looked at, plain and compressed, however long it is', async () => {
+  const path = newPath()
+  const data = Object.fromEntries(Array.from({ length: 3_000 }, (_, i) => [`key-${i}`, 'v']))
+  const broker = await open(path)
+  await broker.record(record('big', { response: { data } }), none)
+  await broker.record(record('small'), none)
+  await broker.close()
+  const { chain } = JSON.parse(linesOf(path)[0]!)
+  const expected = { node: chain.node, boot: chain.boot, seq: 1, prev: null }
+  expect(await firstChainOf(path)).toMatchObject(expected)
+  writeFileSync(`${path}.gz`, gzipSync(readFileSync(path)))
+  expect(await firstChainOf(`${path}.gz`)).toMatchObject(expected)
+  const half = readFileSync(`${path}.gz`).subarray(0, 2_000)
+  writeFileSync(`${path}.half.gz`, half)
+  await expect(firstChainOf(`${path}.half.gz`)).rejects.toThrow('unexpected end of file')
+  writeFileSync(`${path}.none`, 'no newline')
+  expect(await firstChainOf(`${path}.none`)).toBeUndefined()
+  writeFileSync(`${path}.other`, 'another line\n')
+  expect(await firstChainOf(`${path}.other`)).toBeNull()
 })
 
 test('the chain goes on over restarts, with a new boot', async () => {
