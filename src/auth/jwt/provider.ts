@@ -89,7 +89,7 @@ export class Provider {
     if (token.length > tokenCharsMax) throw wrong(`at most ${tokenCharsMax} characters, got ${token.length}`)
     if (config.validationPubkeys.length > 0) {
       const keys = config.validationPubkeys.map((pem) => createPublicKey(pem))
-      return claimsOf(await firstThatFits(token, keys, algorithmsOf(config)))
+      return claimsOf(await firstThatFits(token, keys, algorithmsOf(config)).catch((error: unknown) => Promise.reject(asWrong(error))))
     }
     const found = await this.#try(config, token, keptMsMax)
     if (found !== null) return found
@@ -188,7 +188,7 @@ async function verifyBySet(token: string, set: JSONWebKeySet, accepted: string[]
   }
 }
 
-/** @throws JWSSignatureVerificationFailed when none fits; ERR_BAD_CREDENTIALS for what is no token. */
+/** @throws what jose throws of the last one: JWSSignatureVerificationFailed when none fits. */
 async function firstThatFits(token: string, keys: readonly VerifyingKey[], accepted: string[]): Promise<Uint8Array> {
   let last: unknown = null
   for (const key of keys) {
@@ -198,7 +198,7 @@ async function firstThatFits(token: string, keys: readonly VerifyingKey[], accep
       last = error
     }
   }
-  throw asWrong(last)
+  throw last
 }
 
 function claimsOf(payload: Uint8Array): Claims {

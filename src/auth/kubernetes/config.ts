@@ -32,10 +32,13 @@ export async function configOf(storage: MountStorage): Promise<KubernetesConfig>
 
 const configFields = {
   kubernetes_host: field('string', "Address of the cluster's API server."),
-  kubernetes_ca_cert: field('string', "PEM of the authority of its TLS certificate; the pod's own file where it is empty."),
+  kubernetes_ca_cert: field(
+    'string',
+    "PEM of the authority of its TLS certificate; the pod's own file where it is empty (in the root namespace).",
+  ),
   token_reviewer_jwt: field(
     'string',
-    "A service account's token that may ask for reviews; the pod's own where it is empty, else the login's.",
+    "A service account's token that may ask for reviews; the pod's own where it is empty (in the root namespace), else the login's.",
     {
       sensitive: true,
     },

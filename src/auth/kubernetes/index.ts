@@ -10,7 +10,7 @@ import { globMatches } from '../glob.ts'
 import type { AuthServices } from '../index.ts'
 import { Outside } from '../outside.ts'
 import { configOf, configPath, type KubernetesConfig } from './config.ts'
-import { checkSignature, Refused, review, unverified, type ServiceAccount } from './review.ts'
+import { checkSignature, podIdentity, Refused, review, unverified, type ServiceAccount } from './review.ts'
 import { rolePaths, roleTable, type KubernetesRole } from './roles.ts'
 
 /** A node's clock and the API server's differ; the server decides, this only saves asking it. */
@@ -86,7 +86,7 @@ async function verified(
     .digest('hex')
   return aside(context, `review ${stamp}`, async () => {
     await checkSignature(config, token)
-    return review(outside, config, token, role.audience)
+    return review(outside, config, await podIdentity(config, context.mount.namespaceId), token, role.audience)
   })
 }
 

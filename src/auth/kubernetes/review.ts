@@ -3,6 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { compactVerify, decodeJwt, type JWTPayload } from 'jose'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { rootNamespace } from '#namespaces/record.ts'
 import { away, type Outside } from '../outside.ts'
 import type { KubernetesConfig } from './config.ts'
 
@@ -53,8 +54,13 @@ export async function checkSignature(config: KubernetesConfig, token: string): P
 }
 
 /** @throws ERR_PERMISSION_DENIED for a token that the server does not vouch for; ERR_UPSTREAM when it can't be asked. */
-export async function review(outside: Outside, config: KubernetesConfig, token: string, audience: string): Promise<ServiceAccount> {
-  const local = config.disableLocalCaJwt ? { token: '', ca: '' } : { token: await podFile('token'), ca: await podFile('ca.crt') }
+export async function review(
+  outside: Outside,
+  config: KubernetesConfig,
+  local: PodIdentity,
+  token: string,
+  audience: string,
+): Promise<ServiceAccount> {
   const reviewer = config.reviewerJwt || local.token || token
   const question = {
     url: `${config.host}/apis/authentication.k8s.io/v1/tokenreviews`,
@@ -75,10 +81,24 @@ export async function review(outside: Outside, config: KubernetesConfig, token: 
   return accountOf(json, audience)
 }
 
-/** '' where this node runs in no pod. */
-async function podFile(name: string): Promise<string> {
+/** What this node's own pod has; '' where it has none, or may not use it. */
+export interface PodIdentity {
+  readonly token: string
+  readonly ca: string
+}
+
+/**
+ * The pod's own token goes to whatever server the mount names. So only mounts of the root namespace have it: whoever looks after another namespace may
+ * name a server of its own, and would be given what this node is to its cluster.
+ */
+export async function podIdentity(config: KubernetesConfig, namespaceId: string, folder = podFolder): Promise<PodIdentity> {
+  if (config.disableLocalCaJwt || namespaceId !== rootNamespace.id) return { token: '', ca: '' }
+  return { token: await podFile(folder, 'token'), ca: await podFile(folder, 'ca.crt') }
+}
+
+async function podFile(folder: string, name: string): Promise<string> {
   try {
-    return (await readFile(`${podFolder}/${name}`, 'utf8')).trim()
+    return (await readFile(`${folder}/${name}`, 'utf8')).trim()
   } catch {
     return ''
   }

@@ -169,6 +169,18 @@ describe('a login with static keys', () => {
 })
 
 describe('a key set', () => {
+  test('without names, of which several might fit, are fetched again too when none does', async () => {
+    const [before, next] = [makeKeys(), makeKeys()]
+    const server = await keySetServer({ key: before.publicKey }, { key: keys.publicKey })
+    await node.write('auth/jwt/config', { jwks_url: server.url })
+    await role('app')
+    expect((await login(await sign())).status).toBe(200)
+    await serve(server, { key: keys.publicKey }, { key: next.publicKey })
+    house.clock.advance(3_000)
+    expect((await login(await sign({}, next.privateKey))).status).toBe(200)
+    expect((await login(await sign({}, makeKeys().privateKey))).status).toBe(400)
+  })
+
   test('is asked once, and again when its keys have changed, but not by a flood of forgeries', async () => {
     const server = await keySetServer({ kid: 'one', key: keys.publicKey })
     expect((await node.write('auth/jwt/config', { jwks_url: `${server.url}/keys`, default_role: 'app' })).status).toBe(204)

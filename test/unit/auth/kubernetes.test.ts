@@ -1,5 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { KubernetesConfig } from '#auth/kubernetes/config.ts'
+import { podIdentity } from '#auth/kubernetes/review.ts'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
 import { TokenReviewServer } from '#test/support/token-review.ts'
 
@@ -170,4 +175,16 @@ test('configuration and roles are shown, without the reviewer token', async () =
   expect((await node.write('auth/token/renew-self', {}, client_token)).status).toBe(200)
   await node.remove('auth/kubernetes/role/web')
   expect((await node.write('auth/token/renew-self', {}, client_token)).status).toBe(400)
+})
+
+test('the token of the node\u2019s own pod is for mounts of the root namespace: another may name a server that collects them', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-pod-'))
+  writeFileSync(join(folder, 'token'), 'of-the-pod\n')
+  writeFileSync(join(folder, 'ca.crt'), 'pem')
+  const config = { disableLocalCaJwt: false } as KubernetesConfig
+  expect(await podIdentity(config, 'root', folder)).toEqual({ token: 'of-the-pod', ca: 'pem' })
+  expect(await podIdentity(config, 'abc12', folder)).toEqual({ token: '', ca: '' })
+  expect(await podIdentity({ ...config, disableLocalCaJwt: true }, 'root', folder)).toEqual({ token: '', ca: '' })
+  expect(await podIdentity(config, 'root', join(folder, 'none'))).toEqual({ token: '', ca: '' })
+  rmSync(folder, { recursive: true })
 })
