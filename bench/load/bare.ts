@@ -33,6 +33,7 @@ export async function startBare(bodyBytes: number, tls: string | null): Promise<
     processes: [{ name: 'bare', pid: child.pid ?? 0 }],
     own: true,
     api,
+    restart: null,
     stop: async () => {
       await api.close()
       const ended = once(child, 'exit')

@@ -5,6 +5,7 @@
  */
 import { Connection, endpointOf, type Answer } from './http1.ts'
 import { Latencies } from './latency.ts'
+import { diskFlushes } from './disk.ts'
 import { cpuMicros, residentMib, type ServerProcess } from './processes.ts'
 
 /** Requests of one kind; what a connection has to remember, it keeps by the connection's number. */
@@ -27,6 +28,8 @@ export interface Drive {
   /** Requests a second of all connections together; null: closed. */
   readonly rate: number | null
   readonly processes: readonly ServerProcess[]
+  /** Whose disk's flushes are counted; null: no disk of this machine. */
+  readonly dataDir: string | null
   /** Stops sooner, after so many answers (loading). */
   readonly countMax?: number
   readonly onProgress?: (done: number) => void
@@ -53,6 +56,8 @@ export interface Driven {
   readonly backlog: number
   readonly servers: readonly ProcessShare[]
   readonly generatorCores: number
+  /** Of the whole machine's disk; null: unknown. */
+  readonly flushes: number | null
 }
 
 /** How long an answer may take once the time is up. */
@@ -127,7 +132,7 @@ class Driver {
   }
 
   async run(): Promise<Driven> {
-    const { warmUpMs, runMs, rate, processes } = this.#options
+    const { warmUpMs, runMs, rate, processes, dataDir } = this.#options
     this.#startMs = performance.now()
     if (rate === null) for (const lane of this.#lanes) this.#send(lane, this.#startMs)
     else this.#free.push(...this.#lanes)
@@ -140,11 +145,13 @@ class Driver {
     this.#phase = 'measured'
     const before = processes.map(({ pid }) => cpuMicros(pid))
     const own = process.cpuUsage()
+    const flushed = dataDir === null ? null : diskFlushes(dataDir)
     const fromMs = performance.now()
     await this.#pass(runMs)
     const elapsedMs = performance.now() - fromMs
     const { user, system } = process.cpuUsage(own)
     const requests = this.#answers
+    const nowFlushed = dataDir === null ? null : diskFlushes(dataDir)
     const cores = (micros: number): number => Math.round(micros / elapsedMs) / 1_000
     const servers = processes.map(({ name, pid }, i) => {
       const [used, start] = [cpuMicros(pid), before[i] ?? null]
@@ -163,6 +170,7 @@ class Driver {
       backlog: Math.max(0, this.#waiting),
       servers,
       generatorCores: cores(user + system),
+      flushes: flushed === null || nowFlushed === null ? null : nowFlushed - flushed,
     }
   }
 

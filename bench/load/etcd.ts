@@ -73,6 +73,7 @@ export async function startEtcd({ nodes, tls, via, dataDir, say }: LocalOptions)
       processes: members.map(({ id }, i) => ({ name: i === leading ? `${id} (leader)` : id, pid: children[i]?.pid ?? 0 })),
       own: true,
       api,
+      restart: null,
       stop,
     }
   } catch (error) {
@@ -117,7 +118,15 @@ export async function etcdGround(side: Side, options: GroundOptions): Promise<(n
     let next = 0
     const work: Work = { name: `writing ${secrets} keys`, next: () => put(next++ % secrets) }
     const onProgress = (count: number): void => options.say(`${side.label}: ${count} of ${secrets} keys written`)
-    const settings = { connections: Math.min(64, secrets), warmUpMs: 0, runMs: loadMsMax, rate: null, processes: [], countMax: secrets }
+    const settings = {
+      connections: Math.min(64, secrets),
+      warmUpMs: 0,
+      runMs: loadMsMax,
+      rate: null,
+      processes: [],
+      dataDir: null,
+      countMax: secrets,
+    }
     await drive({ addresses: [side.control], ca: null, work, ...settings, onProgress })
   }
   let turn = 0

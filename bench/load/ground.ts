@@ -13,6 +13,8 @@ export interface GroundOptions {
   readonly secrets: number
   readonly sizeBytes: number
   readonly policyRules: number
+  /** So many policies and tokens of others besides. */
+  readonly others: number
   readonly say: (line: string) => void
 }
 
@@ -78,6 +80,7 @@ async function lay(
   if (works.includes('login-password')) await users(side, mount, done)
   const headers = `Host: bench\r\nX-Vault-Token: ${token}\r\nX-Vault-Request: true\r\n`
   if (works.some((work) => /^kv-(read|mixed|list)$/.test(work))) await load(side, mount, headers, options)
+  if (options.others > 0) await crowd(side, mount, options)
   return { headers, roleId, secretId }
 }
 
@@ -116,27 +119,44 @@ async function users(side: Side, mount: string, done: (() => Promise<unknown>)[]
 /** Writes every secret once. */
 async function load(side: Side, mount: string, headers: string, { secrets, sizeBytes, say }: GroundOptions): Promise<void> {
   const body = JSON.stringify({ data: { value: valueOf(sizeBytes) } })
+  await writeAll(side, 'secrets', secrets, say, (i) => requestText('POST', `/v1/${mount}/data/${secretAt(i)}`, headers, body))
+}
+
+/** Policies of others, and tokens with them: what a lookup has to find ours among. They go with the cluster, or at their end after a day. */
+async function crowd(side: Side, mount: string, { others, policyRules, say }: GroundOptions): Promise<void> {
+  const headers = `Host: bench\r\nX-Vault-Token: ${side.token}\r\nX-Vault-Request: true\r\n`
+  const policy = JSON.stringify({ policy: policyText(`${mount}-other`, Math.max(4, policyRules)) })
+  await writeAll(side, 'policies', others, say, (i) => requestText('POST', `/v1/sys/policies/acl/${mount}-other-${i}`, headers, policy))
+  const token = (i: number): string => JSON.stringify({ policies: [`${mount}-other-${i}`], no_default_policy: true, ttl: '24h' })
+  await writeAll(side, 'tokens', others, say, (i) => requestText('POST', '/v1/auth/token/create', headers, token(i)))
+}
+
+/** Sends each of `count` requests once, many at a time. */
+async function writeAll(
+  side: Side,
+  what: string,
+  count: number,
+  say: (line: string) => void,
+  request: (i: number) => string,
+): Promise<void> {
   let next = 0
-  const work: Work = {
-    name: `writing ${secrets} secrets`,
-    next: () => requestText('POST', `/v1/${mount}/data/${secretAt(next++ % secrets)}`, headers, body),
-  }
+  const work: Work = { name: `writing ${count} ${what}`, next: () => request(next++ % count) }
   const started = performance.now()
   const driven = await drive({
     addresses: [side.control],
     ca: side.caPath === null ? null : readFileSync(side.caPath),
     work,
-    // So that the last requests are not written twice, nor any left out: more are asked for than connections may lose.
-    connections: Math.min(loadConnections, secrets),
+    // More may be under way at the end: they write the first ones again.
+    connections: Math.min(loadConnections, count),
     warmUpMs: 0,
     runMs: loadMsMax,
     rate: null,
     processes: [],
-    countMax: secrets,
-    onProgress: (count) => say(`${side.label}: ${count} of ${secrets} secrets written`),
+    dataDir: null,
+    countMax: count,
+    onProgress: (written) => say(`${side.label}: ${written} of ${count} ${what} written`),
   })
-  const failed = Object.entries(driven.errors)
-  if (failed.length > 0)
-    throw new Error(`${side.label}: expected every secret to be written, got ${failed.map(([k, n]) => `${n}x ${k}`).join(', ')}`)
-  say(`${side.label}: ${secrets} secrets written in ${((performance.now() - started) / 1_000).toFixed(1)} s`)
+  const failed = Object.entries(driven.errors).map(([status, times]) => `${times}x ${status}`)
+  if (failed.length > 0) throw new Error(`${side.label}: expected all ${what} to be written, got ${failed.join(', ')}`)
+  say(`${side.label}: ${count} ${what} written in ${((performance.now() - started) / 1_000).toFixed(1)} s`)
 }

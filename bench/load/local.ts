@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import type { LocalCluster as LocalClusterType } from '#cmd/dev/local-cluster.ts'
+import type { LocalCluster as LocalClusterType, LocalNode } from '#cmd/dev/local-cluster.ts'
 import { freePorts } from '#test/support/cluster.ts'
 import { startHaproxy, haproxyInstalled } from '#test/support/haproxy.ts'
 import type { Side } from './side.ts'
@@ -21,6 +21,8 @@ export interface LocalOptions {
   readonly profileDir: string | null
   readonly say: (line: string) => void
 }
+
+const servingMsMax = 120_000
 
 /** @throws Error: ports, folder, a balancer that is not installed. */
 export async function startLocal(checkout: string, label: string, options: LocalOptions): Promise<Side> {
@@ -64,12 +66,24 @@ export async function startLocal(checkout: string, label: string, options: Local
       processes: cluster.nodes.map((node) => ({ name: node === leader ? `${node.id} (leader)` : node.id, pid: node.process?.pid ?? 0 })),
       own: true,
       api: cluster.api,
+      restart: () => startAgain(cluster, follower ?? leader),
       stop,
     }
   } catch (error) {
     await stop()
     throw error
   }
+}
+
+/** From the start of its process to its first good answer, unsealed by the development keys as soon as it asks for them. */
+async function startAgain(cluster: LocalClusterType, node: LocalNode): Promise<number> {
+  await cluster.stopNode(node)
+  const started = performance.now()
+  cluster.spawn(node)
+  await cluster.waitForAnswer(node)
+  await cluster.unseal(node)
+  await cluster.waitUntilServing([node], servingMsMax)
+  return (performance.now() - started) / 1_000
 }
 
 function versionOf(checkout: string): string {

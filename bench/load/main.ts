@@ -7,6 +7,7 @@ import { figureRecord } from '#test/support/figures.ts'
 import { startBare } from './bare.ts'
 import { syncLatency } from './disk.ts'
 import { etcdGround, startEtcd } from './etcd.ts'
+import { runGate } from './gate.ts'
 import { layGround, type GroundOptions } from './ground.ts'
 import { startLocal, type LocalOptions } from './local.ts'
 import { startOpenBao } from './openbao.ts'
@@ -45,7 +46,7 @@ async function foreign(label: string, addresses: readonly string[], token: strin
     const pid = url !== null && /^(localhost|127\.|\[::1\])/.test(url.hostname) ? listenerOn(Number(url.port)) : null
     return pid === null ? [] : [{ name: `pid ${pid}`, pid }]
   })
-  const common = { label, dialect: 'v1' as const, addresses, control, token, caPath, processes, own: false }
+  const common = { label, dialect: 'v1' as const, addresses, control, token, caPath, processes, own: false, restart: null }
   const api = new Api(caPath)
   const side: Side = { ...common, version: 'unknown', api, stop: () => api.close() }
   const health = await must(side, 'GET', 'sys/health?standbyok=true&perfstandbyok=true')
@@ -60,8 +61,8 @@ function localOptions(options: BenchOptions): LocalOptions {
 
 async function ready(side: Side, options: BenchOptions, undo: Undo): Promise<Ready> {
   undo.add(() => side.stop())
-  const { works, secrets, sizeBytes, policyRules } = options
-  const groundOptions: GroundOptions = { works, secrets, sizeBytes, policyRules, say }
+  const { works, secrets, sizeBytes, policyRules, others } = options
+  const groundOptions: GroundOptions = { works, secrets, sizeBytes, policyRules, others, say }
   if (side.dialect === 'bare')
     return {
       side,
@@ -81,10 +82,11 @@ async function other(options: BenchOptions, first: Ready): Promise<Side | null> 
   if (what === 'openbao') return startOpenBao(localOptions(options))
   if (what === 'etcd') return startEtcd(localOptions(options))
   if (what === 'bare') return startBare(await answerBytes(first, options.works[0]!), options.tls ? tlsFolder(first.side) : null)
+  if (what === 'tls') return startLocal(here, 'with TLS', { ...localOptions(options), tls: true, profileDir: null })
   if (what.startsWith('checkout:'))
     return startLocal(what.slice('checkout:'.length), 'other checkout', { ...localOptions(options), profileDir: null })
   if (/^https?:/.test(what)) return foreign('other', compare, compareToken, caPath)
-  throw new Error(`--compare expected URL, bare, openbao, etcd or checkout:DIR, got ${what}`)
+  throw new Error(`--compare expected URL, bare, openbao, etcd, tls or checkout:DIR, got ${what}`)
 }
 
 /** How long the body of an answer is. */
@@ -128,7 +130,9 @@ async function bench(options: BenchOptions): Promise<readonly Measured[]> {
       }
     }
     console.log(`disk: fdatasync of 4 KiB p50 ${disk.p50.toFixed(2)} p99 ${disk.p99.toFixed(2)} ms`)
-    keep(options, sides, disk, measured)
+    const servingSeconds = options.restart && side.restart !== null ? await side.restart() : null
+    if (servingSeconds !== null) console.log(`a node started again: ${servingSeconds.toFixed(2)} s until it served`)
+    keep(options, sides, { fdatasync_ms: disk, restart_serving_seconds: servingSeconds }, measured)
     return measured
   } finally {
     await undo.run()
@@ -144,17 +148,17 @@ function print({ work, connections, sides, ratio }: Measured): void {
   if (ratio.p99 !== null) console.log(`    p99 ${spreadText(ratio.p99, 2)}`)
 }
 
-function keep(options: BenchOptions, sides: readonly Ready[], disk: object, measured: readonly Measured[]): void {
+function keep(options: BenchOptions, sides: readonly Ready[], facts: object, measured: readonly Measured[]): void {
   if (options.json === null) return
   const versions = Object.fromEntries(sides.map(({ side }) => [side.label, side.version]))
-  const figures = { settings: settingsOf(options), versions, fdatasync_ms: disk, measured: measured.map(({ windows: _, ...kept }) => kept) }
+  const figures = { settings: settingsOf(options), versions, ...facts, measured: measured.map((one) => ({ ...one, windows: undefined })) }
   const record = figureRecord(basename(options.json, '.json'), commandOf(process.argv.slice(2)), figures)
   writeFileSync(options.json, `${JSON.stringify(record, null, 2)}\n`)
 }
 
 /** Tokens, addresses and folders of this machine are nobody's business. */
 function settingsOf({ address, compare, nodes, via, tls, audit, config, ...options }: BenchOptions): object {
-  const { works: names, connections, seconds, warmUpSeconds, turns, rate, secrets, sizeBytes, policyRules } = options
+  const { works: names, connections, seconds, warmUpSeconds, turns, rate, secrets, sizeBytes, policyRules, others } = options
   return {
     server: address === null ? { nodes, via, tls, audit, more_configuration: config !== null } : 'given by address',
     compare: compare?.[0]?.replace(/^(https?|checkout):.*/, '$1') ?? null,
@@ -167,6 +171,7 @@ function settingsOf({ address, compare, nodes, via, tls, audit, config, ...optio
     secrets,
     size_bytes: sizeBytes,
     policy_rules: policyRules,
+    others,
   }
 }
 
@@ -182,6 +187,7 @@ if (process.argv.includes('--help')) console.log(help)
 else {
   try {
     const options = readOptions(process.argv.slice(2), process.env)
+    if (options.gate) process.exit((await runGate(options.dataDir, say)) ? 0 : 1)
     const measured = await bench(options)
     // Written when the servers end.
     const windows = measured.flatMap((one) => one.windows)

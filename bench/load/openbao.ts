@@ -68,6 +68,7 @@ export async function startOpenBao({ nodes, tls, audit, via, dataDir, say }: Loc
       processes: started.map(({ id, child }, i) => ({ name: i === 0 ? `${id} (leader)` : id, pid: child.pid ?? 0 })),
       own: true,
       api,
+      restart: null,
       stop,
     }
   } catch (error) {

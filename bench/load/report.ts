@@ -15,6 +15,8 @@ export interface SideFigures {
   /** All processes of the side. */
   readonly all_cpu_us: number | null
   readonly processes: readonly { readonly name: string; readonly cores: number | null; readonly resident_mib: number | null }[]
+  /** Of the disk, by whoever on this machine; null: unknown. */
+  readonly disk_flushes_per_request: number | null
   readonly generator_cores: number
   readonly generator_share: number | null
   /** At a rate: what was asked, how late the generator itself was, and how much was left unsent. */
@@ -54,10 +56,17 @@ export function figuresOf(label: string, turns: readonly Driven[], rate: number 
       cores: Number.isFinite(cores[i]) ? rounded(cores[i]!, 3) : null,
       resident_mib: turns.at(-1)?.servers[i]?.residentMib ?? null,
     })),
+    disk_flushes_per_request: flushesOf(turns),
     generator_cores: rounded(generator, 3),
     generator_share: Number.isFinite(all) ? rounded(generator / (generator + all), 3) : null,
     open: rate === null ? null : { rate, late_ms: lateness.summary(), backlog: Math.max(...turns.map((turn) => turn.backlog)) },
   }
+}
+
+function flushesOf(turns: readonly Driven[]): number | null {
+  const requests = turns.reduce((sum, turn) => sum + turn.requests, 0)
+  const flushes = turns.map((turn) => turn.flushes).filter((each) => each !== null)
+  return flushes.length < turns.length || requests === 0 ? null : rounded(flushes.reduce((sum, each) => sum + each, 0) / requests, 3)
 }
 
 const ms = (value: number): string => (value < 10 ? value.toFixed(2) : value.toFixed(0))
@@ -78,6 +87,8 @@ export function linesOf(figures: SideFigures): string[] {
       ? 'CPU of the server unknown (not of this machine)'
       : `${figures.serving_cpu_us} us of CPU a request on the busiest process, ${figures.all_cpu_us} on all`
   lines.push(`    ${cpu}${busy.length === 0 ? '' : ` (${busy.join('; ')})`}`)
+  if (figures.disk_flushes_per_request !== null)
+    lines.push(`    ${figures.disk_flushes_per_request} flushes of the disk a request (of the whole machine)`)
   const share = figures.generator_share === null ? '' : `, ${Math.round(figures.generator_share * 100)} % of what both used`
   lines.push(
     `    generator ${figures.generator_cores} cores${share}${figures.generator_cores > 0.9 ? ': AT ITS LIMIT, the server may be faster' : ''}`,

@@ -17,6 +17,7 @@ export interface RunOptions {
   readonly seconds: number
   readonly warmUpSeconds: number
   readonly turns: number
+  readonly dataDir: string
   readonly rate: { readonly perSecond: number } | { readonly percent: number } | null
   readonly say: (line: string) => void
 }
@@ -83,7 +84,12 @@ function ratioOrNull(a: readonly number[], b: readonly number[]): Spread | null 
   return [...a, ...b].every((value) => value > 0) ? ratiosOf(a, b) : null
 }
 
-function driveOnce(side: Side, work: Work, rate: number | null, { connections, seconds, warmUpSeconds }: RunOptions): Promise<Driven> {
+function driveOnce(
+  side: Side,
+  work: Work,
+  rate: number | null,
+  { connections, seconds, warmUpSeconds, dataDir }: RunOptions,
+): Promise<Driven> {
   return drive({
     addresses: side.addresses,
     ca: side.caPath === null ? null : readFileSync(side.caPath),
@@ -93,6 +99,7 @@ function driveOnce(side: Side, work: Work, rate: number | null, { connections, s
     runMs: seconds * 1_000,
     rate,
     processes: side.processes,
+    dataDir: side.processes.length === 0 ? null : dataDir,
   })
 }
 

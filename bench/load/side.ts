@@ -17,6 +17,8 @@ export interface Side {
   /** True: started by this run, so that nothing needs to be removed from it. */
   readonly own: boolean
   readonly api: Api
+  /** Ends one of its processes, starts it again, and returns the seconds until it served; null: not ours to do. */
+  readonly restart: (() => Promise<number>) | null
   stop(): Promise<void>
 }
 

@@ -32,6 +32,7 @@ const basic = (address: string): Drive => ({
   runMs: 300,
   rate: null,
   processes: [],
+  dataDir: null,
 })
 
 test('so many answers are counted as the server gave, over connections that it may close', async () => {

@@ -47,7 +47,8 @@ test('the help names every work and every option', () => {
     'compare-token',
     'json',
   ]
-  for (const name of [...known, 'nodes', 'via', 'tls', 'no-audit', 'config', 'data', 'profile', 'gate']) expect(help).toContain(`--${name}`)
+  for (const name of [...known, 'nodes', 'via', 'tls', 'no-audit', 'config', 'data', 'profile', 'gate', 'others', 'restart'])
+    expect(help).toContain(`--${name}`)
 })
 
 test('the policy that is measured has as many rules as were asked for, and our parser takes it', () => {

@@ -1,0 +1,181 @@
+/**
+ * docs/performance.md and its pictures, made from bench/results/load-*.json: node bench/load/page.ts
+ * Nothing in them is written by hand, so that no figure is older than its file.
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { barChart, curveChart, type Bar, type Curve } from './picture.ts'
+import { targets, type LoadRecord } from './targets.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const results = join(root, 'bench', 'results')
+
+export interface Page {
+  readonly text: string
+  /** By file name in bench/results. */
+  readonly pictures: ReadonlyMap<string, string>
+}
+
+/** Every load-*.json of bench/results, by name. */
+export function readRecords(): Map<string, LoadRecord> {
+  const files = readdirSync(results).filter((name) => /^load-.*\.json$/.test(name))
+  return new Map(
+    files.toSorted().map((name) => [name.replace(/\.json$/, ''), JSON.parse(readFileSync(join(results, name), 'utf8')) as LoadRecord]),
+  )
+}
+
+export function makePage(records: ReadonlyMap<string, LoadRecord>): Page {
+  const pictures = picturesOf(records)
+  const text = [head, table(records), drawn(pictures), detail(records), foot].filter(Boolean).join('\n\n')
+  return { text: `${text}\n`, pictures }
+}
+
+const head = `# Performance
+
+Made by \`node bench/load/page.ts\` from \`bench/results/load-*.json\`; a test holds it to that. Each file names its commit, machine, versions and command.
+
+\`npm run bench -- --help\` says all the options. It starts a cluster of its own on this machine, lays what the work needs, and takes it away again; or it
+goes to any server that speaks \`/v1\` by \`--address URL --token T\`. \`--compare\` measures a second one in the same run, in turns: the same generator,
+machine, disk and durability, audit to a file on both. \`npm run bench -- --compare openbao\` is all that a comparison with OpenBao takes.
+
+## What was promised, and what came out`
+
+const foot = `## How it is measured
+
+- **The generator** is one process with keep-alive connections, one request at a time on each. Its own CPU is in every file, and a run in which it reaches
+  nine tenths of a core says so: then the server may be faster than the figure. It writes HTTP/1.1 itself ([why](../bench/load/http1.ts)).
+- **Latency** is kept in an HDR histogram, three figures. At a rate (\`--rate\`), a request's latency counts from when it was due, so that a stall is seen
+  by all that were due in it. Without one, each connection waits for its answer before it sends again, and what a stall kept it from sending is put in
+  afterwards, by the median latency of the warm-up. Connections are opened anew for each turn and warmed up before they count.
+- **CPU** is what the kernel says of each server process (user and system, all threads, in hundredths of a second) over the answers of the same seconds.
+- **Ratios** come from one run in turns (A B A B ...): each turn of A against the mean of the two B beside it; the median, the lowest and the highest.
+- **Flushes** are those of the whole machine's disk: of one server only where nobody else writes.
+- **The disk** is measured beside each run: fdatasync of 4 KiB, one after another, for half a second.
+
+## What it does not show
+
+- Generator, server and, on three nodes, all three servers share one machine's cores, disk and memory; there is no network between them.
+- Seconds, not hours: no compaction over days, no growth of the log beyond one run, no garbage of a month.
+- The works are made up: every secret is as likely as any other, and no two clients share their pattern with yours.
+- etcd neither encrypts, nor looks at a token, nor keeps an audit. A bare node:http server does nothing at all.
+
+## The profile
+
+\`npm run bench -- --profile DIR\` runs its servers under V8's profilers and says where their CPU went, by stage and by function; the files in DIR open in
+Chrome's developer tools. \`npm run bench -- --gate\` holds a few ratios of one short run against [bench/load/gate.json](../bench/load/gate.json).`
+
+function table(records: ReadonlyMap<string, LoadRecord>): string {
+  const rows = targets.map((each) => {
+    const record = records.get(`load-${each.name}`)
+    const outcome = record === undefined ? null : each.outcome(record, records)
+    const verdict = outcome === null ? '' : outcome.met === null ? '' : outcome.met ? '**met**: ' : '**missed**: '
+    return `| ${each.work} | ${each.target} | ${verdict}${outcome?.text ?? 'not measured yet'} | [${each.name}](#${each.name}) |`
+  })
+  return ['| work | target | what came out | run |', '| --- | --- | --- | --- |', ...rows].join('\n')
+}
+
+function drawn(pictures: ReadonlyMap<string, string>): string {
+  return [...pictures.keys()].map((name) => `![${name.replace(/^load-|\.svg$/g, '')}](../bench/results/${name})`).join('\n\n')
+}
+
+function detail(records: ReadonlyMap<string, LoadRecord>): string {
+  const sections = targets.map(({ name, options }) => {
+    const command = `npm run bench -- ${options} --json bench/results/load-${name}.json`
+    const record = records.get(`load-${name}`)
+    return [`### ${name}`, `\`\`\`sh\n${command}\n\`\`\``, ...(record === undefined ? ['Not measured yet.'] : recordLines(record))].join(
+      '\n\n',
+    )
+  })
+  return ['## Each run', ...sections].join('\n\n')
+}
+
+function recordLines({ date, commit, uncommitted_files: changed, machine, figures }: LoadRecord): string[] {
+  const versions = Object.entries(figures.versions).map(([label, version]) => `${label}: ${version}`)
+  const rows = figures.measured.flatMap(({ work, connections, sides }) =>
+    sides.map((side) => {
+      const { p50, p99, p999 } = side.latency_ms
+      const errors = Object.entries(side.errors).map(([status, count]) => `${count}x ${status}`)
+      const cells = [work, connections, side.label, Math.round(side.per_second), p50.toFixed(2), p99.toFixed(2), p999.toFixed(2)]
+      const costs = [side.serving_cpu_us ?? '', side.all_cpu_us ?? '', side.generator_cores, errors.join(', ') || 'none']
+      return `| ${[...cells, ...costs].join(' | ')} |`
+    }),
+  )
+  const where = `${date.slice(0, 10)}, commit ${commit.slice(0, 10)}${changed === 0 ? '' : ` with ${changed} changed files`}, ${machine.cores} cores, Node ${machine.node}`
+  const disk = `fdatasync p50 ${figures.fdatasync_ms.p50.toFixed(2)}, p99 ${figures.fdatasync_ms.p99.toFixed(2)} ms`
+  return [
+    `${where}; ${versions.join('; ')}; ${figures.settings.secrets} secrets of ${figures.settings.size_bytes} bytes; ${figures.settings.turns} turns of ${figures.settings.seconds} s; ${disk}.`,
+    [
+      '| work | connections | server | answers/s | p50 ms | p99 ms | p99.9 ms | CPU us, serving | CPU us, all | generator cores | errors |',
+      '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+      ...rows,
+    ].join('\n'),
+  ]
+}
+
+function picturesOf(records: ReadonlyMap<string, LoadRecord>): Map<string, string> {
+  const pictures = new Map<string, string>()
+  for (const [name, { figures }] of records) {
+    const several = new Set(figures.measured.map((one) => one.connections)).size > 1
+    pictures.set(
+      `${name}.svg`,
+      several
+        ? byConnections(name, figures.measured)
+        : barChart(`${name.replace(/^load-/, '')}: answers a second`, barsOf(figures.measured)),
+    )
+  }
+  for (const [name, xName, pattern] of [
+    ['load-growth-secrets', 'secrets', /^load-secrets-/],
+    ['load-growth-others', 'policies and tokens of others', /^load-others-/],
+  ] as const) {
+    const chosen = [...records].filter(([each]) => pattern.test(each)).map(([, record]) => record)
+    if (chosen.length > 1) pictures.set(`${name}.svg`, curveChart(`${xName}: answers a second`, xName, growthCurves(chosen)))
+  }
+  return pictures
+}
+
+function barsOf(measured: LoadRecord['figures']['measured']): Bar[] {
+  return measured.flatMap(({ work, connections, sides }) =>
+    sides.map((side) => ({
+      label: `${work}, ${connections}`,
+      series: side.label,
+      value: side.per_second,
+      lowest: Math.min(...side.per_second_turns),
+      highest: Math.max(...side.per_second_turns),
+    })),
+  )
+}
+
+function byConnections(name: string, measured: LoadRecord['figures']['measured']): string {
+  const curves = new Map<string, [number, number][]>()
+  for (const { work, connections, sides } of measured) {
+    for (const side of sides) {
+      const key = `${work}, ${side.label}`
+      curves.set(key, [...(curves.get(key) ?? []), [connections, side.per_second]])
+    }
+  }
+  return curveChart(
+    `${name.replace(/^load-/, '')}: answers a second by connections`,
+    'connections',
+    [...curves].map(([series, points]) => ({ series, points })),
+  )
+}
+
+function growthCurves(records: readonly LoadRecord[]): Curve[] {
+  const works = [...new Set(records.flatMap(({ figures }) => figures.measured.map((one) => one.work)))]
+  return works.map((work) => ({
+    series: work,
+    points: records.flatMap(({ figures }) => {
+      const found = figures.measured.find((one) => one.work === work)?.sides[0]
+      const size = figures.settings.others > 0 ? figures.settings.others : figures.settings.secrets
+      return found === undefined ? [] : [[size, found.per_second] as const]
+    }),
+  }))
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { text, pictures } = makePage(readRecords())
+  writeFileSync(join(root, 'docs', 'performance.md'), text)
+  for (const [name, svg] of pictures) writeFileSync(join(results, name), svg)
+  console.log(`docs/performance.md and ${pictures.size} pictures`)
+}
