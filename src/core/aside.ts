@@ -6,6 +6,7 @@
  * not the hash, and what was read before the work is read again after it.
  */
 import { assert } from '#base/assert.ts'
+import { Attached } from '#base/attached.ts'
 
 /** Kinds of work that one request may set aside. */
 const asidesMax = 16
@@ -44,18 +45,27 @@ export class Asides {
   }
 }
 
-/** By the context of a handler, or what else is called in its place (a lease's `LeaseCall`). */
-const asidesOf = new WeakMap<object, Asides>()
+/** The context of a handler, or what else is called in its place (a lease's `LeaseCall`). */
+class WithAsides extends Attached {
+  readonly #asides: Asides
+  constructor(context: object, asides: Asides) {
+    super(context)
+    this.#asides = asides
+  }
+  static of(context: object): Asides | undefined {
+    return #asides in context ? (context as WithAsides).#asides : undefined
+  }
+}
 
-/** For the core only. */
+/** For the core only; once a context. */
 export function bindAsides(context: object, asides: Asides): void {
-  asidesOf.set(context, asides)
+  new WithAsides(context, asides)
 }
 
 /** For the core only: `to` is called on behalf of the request of `from`. */
 export function shareAsides(from: object, to: object): void {
-  const asides = asidesOf.get(from)
-  if (asides !== undefined) asidesOf.set(to, asides)
+  const asides = WithAsides.of(from)
+  if (asides !== undefined) bindAsides(to, asides)
 }
 
 /**
@@ -64,7 +74,7 @@ export function shareAsides(from: object, to: object): void {
  * @throws what `work` throws.
  */
 export async function aside<T>(context: object, key: string, work: () => Promise<T>): Promise<T> {
-  const asides = asidesOf.get(context)
+  const asides = WithAsides.of(context)
   if (asides === undefined) return work()
   const result = asides.find(key)
   if (result === undefined) throw new NeedsAside(key, work)

@@ -38,12 +38,14 @@ export const fullPath = (mount: Pick<MountEntry, 'table' | 'path'>): string => (
 
 export function mountTable(entries: readonly MountEntry[]): MountTable {
   const byPrefix = new Map(entries.map((entry) => [fullPath(entry), entry]))
+  const depthMax = entries.reduce((most, entry) => Math.max(most, depthOf(fullPath(entry))), 0)
   return {
     entries,
     find: (table, path) => byPrefix.get(fullPath({ table, path })) ?? null,
     route(path) {
       const text = path.endsWith('/') ? path : `${path}/`
-      for (let end = text.lastIndexOf('/'); end > 0; end = text.lastIndexOf('/', end - 1)) {
+      // Nothing is mounted deeper than `depthMax`: the rest of a long path need not be looked for.
+      for (let end = slashAt(text, depthMax); end > 0; end = text.lastIndexOf('/', end - 1)) {
         const prefix = text.slice(0, end + 1)
         const mount = byPrefix.get(prefix)
         if (mount) return { mount, prefix, rest: path.length > prefix.length ? path.slice(prefix.length) : '' }
@@ -51,6 +53,19 @@ export function mountTable(entries: readonly MountEntry[]): MountTable {
       return null
     },
   }
+}
+
+const depthOf = (prefix: string): number => prefix.split('/').length - 1
+
+/** Where the `count`-th slash of `text` is, or its last one where there are fewer; -1 for 0. */
+function slashAt(text: string, count: number): number {
+  let at = -1
+  for (let i = 0; i < count; i += 1) {
+    const next = text.indexOf('/', at + 1)
+    if (next < 0) break
+    at = next
+  }
+  return at
 }
 
 interface StoredTable {

@@ -2,6 +2,7 @@
  * What only the engines of the house may reach (sys, auth/token, wrapping): the whole view or transaction of a request.
  * Other engines see `context.storage`, their own corner, and never this: a rule of the linter can name the two importers.
  */
+import { Attached } from '#base/attached.ts'
 import { HoldfastError } from '#base/errors.ts'
 import type { ReadView, Transaction } from '#barrier/types.ts'
 import type { Namespace } from '#namespaces/record.ts'
@@ -31,17 +32,26 @@ export interface RequestScope {
   readonly engineOf: (mount: MountEntry) => EngineDef | null
 }
 
-const scopes = new WeakMap<HandlerContext, RequestScope>()
+class Scoped extends Attached {
+  readonly #scope: RequestScope
+  constructor(context: HandlerContext, scope: RequestScope) {
+    super(context)
+    this.#scope = scope
+  }
+  static of(context: HandlerContext): RequestScope | null {
+    return #scope in context ? (context as unknown as Scoped).#scope : null
+  }
+}
 
-/** For the core only. */
+/** For the core only; once a context. */
 export function bindScope(context: HandlerContext, scope: RequestScope): void {
-  scopes.set(context, scope)
+  new Scoped(context, scope)
 }
 
 /** @throws ERR_INTERNAL on local and outside paths, which have no view. */
 export function scopeOf(context: HandlerContext): RequestScope {
-  const scope = scopes.get(context)
-  if (!scope) throw new HoldfastError('ERR_INTERNAL', 'expected a path with a view, got a local or outside one')
+  const scope = Scoped.of(context)
+  if (scope === null) throw new HoldfastError('ERR_INTERNAL', 'expected a path with a view, got a local or outside one')
   return scope
 }
 

@@ -97,6 +97,8 @@ export class BodyReader implements Swept {
   }
 
   readonly #onClose = (): void => {
+    // Each request closes, most with their body read: an error made for nobody is dear, for its stack.
+    if (this.#done === null) return this.#leave()
     this.cancel(new HoldfastError('ERR_BAD_REQUEST', 'error reading data: the connection was closed'))
   }
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { createNamespaceStore } from '#namespaces/store.ts'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
@@ -7,7 +8,7 @@ import { systemRandom } from '#base/random.ts'
 import { LeaderJobs, type LeaderJob } from '#core/jobs.ts'
 import { errorResponse } from '#core/errors.ts'
 import { envelopeText } from '#core/envelope.ts'
-import { checkMountPath, mountTable, newMount } from '#core/mounts.ts'
+import { checkMountPath, fullPath, mountTable, newMount } from '#core/mounts.ts'
 import { MountReader } from '#core/mounts.ts'
 import { EngineRegistry } from '#core/router.ts'
 import { holdfastVersion } from '#core/version.ts'
@@ -68,6 +69,27 @@ describe('mounts', () => {
 
   test.each(['kvx/a', 'team/a', 'token/create', 'auth', ''])('%j lies in none', (path) => {
     expect(table.route(path)).toBeNull()
+  })
+
+  test('the way to a mount is its slow twin: of all mounts, the longest whose prefix begins the path', () => {
+    const segment = fc.constantFrom('a', 'b', 'auth', '')
+    const path = fc.array(segment, { maxLength: 5 }).map((parts) => parts.join('/'))
+    const mountPath = fc.array(fc.constantFrom('a', 'b', 'auth'), { minLength: 1, maxLength: 3 }).map((parts) => `${parts.join('/')}/`)
+    const mounted = fc.uniqueArray(fc.record({ path: mountPath, table: fc.constantFrom('secret' as const, 'auth' as const) }), {
+      selector: fullPath,
+      maxLength: 5,
+    })
+    fc.assert(
+      fc.property(mounted, path, (mounts, asked) => {
+        const some = mountTable(mounts.map((mount) => newMount(systemRandom, { ...mount, type: 'kv' })))
+        const fitting = some.entries.map(fullPath).filter((prefix) => `${asked}/`.startsWith(prefix))
+        const [longest] = fitting.toSorted((x, y) => y.length - x.length)
+        const route = some.route(asked)
+        expect(route?.prefix).toBe(longest)
+        if (route !== null) expect(`${route.prefix}${route.rest}`.replace(/\/$/, '')).toBe(asked.replace(/\/$/, ''))
+      }),
+      { numRuns: 2_000 },
+    )
   })
 
   test.each(['', '/', 'a//b', '..', 'a/../b'])('%j is no path to mount at', (path) => {
