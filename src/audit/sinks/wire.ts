@@ -1,6 +1,6 @@
 /** One connection to a collector: opened with the first write, closed when a write fails or is late, and opened again by the next one. */
 import { createSocket, type Socket as Datagrams } from 'node:dgram'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
@@ -86,7 +86,9 @@ class StreamWire implements Wire {
     if (kind === 'unix') return connectTcp({ path: address })
     const { host, port } = hostPort(address)
     if (kind === 'tcp') return connectTcp({ host, port, noDelay: true })
-    return connectTls({ host, port, minVersion: 'TLSv1.2', ...(ca === null ? {} : { ca }), servername: serverName ?? host })
+    // An address is no name that may be asked for (RFC 6066); the certificate is checked against it all the same.
+    const name = serverName ?? (isIP(host) === 0 ? host : null)
+    return connectTls({ host, port, minVersion: 'TLSv1.2', ...(ca === null ? {} : { ca }), ...(name === null ? {} : { servername: name }) })
   }
 
   #drop(socket: Socket): void {

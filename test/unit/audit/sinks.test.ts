@@ -1,9 +1,12 @@
 import { createSocket } from 'node:dgram'
-import { readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createHttp } from 'node:http'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { createServer as createTls } from 'node:tls'
 import { systemClock, type Clock } from '#base/clock.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
@@ -13,7 +16,8 @@ import type { DeviceSettings, HttpSettings } from '#audit/sinks/settings.ts'
 import { noEvidence, readEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
 import { AuditLab } from '#test/support/audit-lab.ts'
-import { afterEach, describe, expect, test } from 'vitest'
+import { OpenSsl } from '#test/support/openssl.ts'
+import { afterAll, afterEach, describe, expect, test } from 'vitest'
 import { none, record } from './helpers.ts'
 
 const cleanups: (() => void)[] = []
@@ -45,7 +49,7 @@ async function brokerOf(device: DeviceSettings, more: Partial<SinkDeps> = {}) {
 }
 
 /** A collector that keeps what it is sent. */
-async function collector(port = 0): Promise<{ port: number; text: () => string; sockets: Socket[]; server: Server }> {
+async function collector(port: number | string = 0): Promise<{ port: number; text: () => string; sockets: Socket[]; server: Server }> {
   let text = ''
   const sockets: Socket[] = []
   const server = createServer((socket) => {
@@ -53,7 +57,9 @@ async function collector(port = 0): Promise<{ port: number; text: () => string; 
     socket.on('error', () => {})
     socket.on('data', (chunk) => (text += chunk.toString()))
   })
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  await new Promise<void>((resolve) =>
+    typeof port === 'string' ? server.listen(port, resolve) : server.listen(port, '127.0.0.1', resolve),
+  )
   cleanups.push(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
@@ -156,6 +162,91 @@ describe('streams', () => {
     const data = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`k${i}`, 'v']))
     await expect(broker.record(record('big', { response: { data } }), none)).rejects.toThrow('internal error')
     await broker.close()
+  })
+
+  test('a stream socket of this machine takes lines, and syslog’s messages', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-unix-'))
+    cleanups.push(() => rmSync(folder, { recursive: true }))
+    for (const type of ['socket', 'syslog'] as const) {
+      const path = join(folder, type)
+      const there = await collector(path)
+      const options =
+        type === 'socket'
+          ? { ...peer, address: path, socket_type: 'unix' as const }
+          : { ...peer, address: `unix://${path}`, facility: 'auth', tag: 'x' }
+      const { broker, write } = await brokerOf({ type, options } as DeviceSettings)
+      await write('a')
+      await until(() => there.text().includes('"path":"a"'))
+      expect(broker.status()['d']!.healthy).toBe(true)
+      await broker.close()
+    }
+  })
+
+  test('a socket over UDP: a line each, and a name that leads nowhere is a failed record', async () => {
+    const socket = createSocket('udp4')
+    const got: string[] = []
+    socket.on('message', (message) => got.push(message.toString()))
+    await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
+    cleanups.push(() => socket.close())
+    const of = (address: string) => brokerOf({ type: 'socket', options: { ...peer, address, socket_type: 'udp' } })
+    const { broker, write } = await of(`127.0.0.1:${socket.address().port}`)
+    await Promise.all(['a', 'b'].map(write))
+    await until(() => got.length === 2)
+    expect(got.map((line) => JSON.parse(line).request.path)).toEqual(['a', 'b'])
+    await broker.close()
+    const nowhere = await of('host.invalid:514')
+    await expect(nowhere.write('a')).rejects.toThrow('internal error')
+    await nowhere.broker.close()
+    const unaddressed = await of('127.0.0.1')
+    await expect(unaddressed.write('a')).rejects.toThrow('internal error')
+    await unaddressed.broker.close()
+  })
+
+  describe('TLS', () => {
+    const openssl = new OpenSsl()
+    afterAll(() => openssl.dispose())
+    const ca = openssl.make('ca', null, { ca: true })
+    openssl.make('other', null, { ca: true })
+    const leaf = openssl.make('collector', ca, { extensions: ['subjectAltName=DNS:collector.test'] })
+
+    async function tlsCollector() {
+      let text = ''
+      const server = createTls({ key: leaf.key, cert: leaf.pem }, (socket) =>
+        socket.on('data', (chunk) => (text += chunk.toString())).on('error', () => {}),
+      )
+      server.on('tlsClientError', () => {})
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      cleanups.push(() => server.close())
+      return { address: `127.0.0.1:${(server.address() as AddressInfo).port}`, text: () => text }
+    }
+
+    const settings = (type: 'socket' | 'syslog', address: string, authority: string, serverName: string | null): DeviceSettings => {
+      const tls = { ...peer, tls_ca_cert_file: join(openssl.dir, `${authority}.pem`), tls_server_name: serverName }
+      return type === 'socket'
+        ? { type, options: { ...tls, address, socket_type: 'tls' } }
+        : { type, options: { ...tls, address: `tls://${address}`, facility: 'auth', tag: 'x' } }
+    }
+
+    test.each(['socket', 'syslog'] as const)(
+      '%s: a collector is believed by its authority and its name, and no other is told anything',
+      async (type) => {
+        const there = await tlsCollector()
+        for (const [authority, serverName] of [
+          ['other', 'collector.test'],
+          ['ca', 'elsewhere.test'],
+          ['ca', null],
+        ] as const) {
+          const refused = await brokerOf(settings(type, there.address, authority, serverName))
+          await expect(refused.write('a')).rejects.toThrow('internal error')
+          await refused.broker.close()
+        }
+        expect(there.text()).toBe('')
+        const { broker, write } = await brokerOf(settings(type, there.address, 'ca', 'collector.test'))
+        await write('b')
+        await until(() => there.text().includes('"path":"b"'))
+        await broker.close()
+      },
+    )
   })
 
   test.each([
