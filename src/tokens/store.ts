@@ -6,6 +6,7 @@
  *   parent/HASH/CHILD   one for each child; CHILD is its HASH, or HASH.NAMESPACE where it lies in another (below this one)
  *   dead/HASH           revoked, with children that are still to be deleted
  *   parent/mount-UUID, dead/mount-UUID   the same for a login method's mount and the tokens of its logins: so unmounting ends them at once
+ *   gone/UUID           that mount again, for good: its batch tokens lie nowhere, and are as long-lived as somebody once tuned it
  *
  * Intuition: a token is good only while its whole line of parents is. So revoking one kills all below it in the same Raft entry, however
  * many they are: deleting them is housekeeping, done in bounded steps. (The peers walk the tree at once: a large one takes long, and a
@@ -148,6 +149,7 @@ function childOf(parentNamespaceId: string, name: string): { readonly idHash: st
 
 /** A login method's mount among the parents of tokens. */
 const mountName = (mountUuid: string): string => `mount-${mountUuid}`
+const goneMount = (mountUuid: string): string => `gone/${mountUuid}`
 
 /** When it is to be deleted, in the index; null: never. */
 const dueMs = (entry: TokenEntry): number | null => (entry.numUses === usedUp ? 0 : entry.expireTimeMs)
@@ -231,7 +233,10 @@ export function createTokenStore({
   /** Good by itself, and its login's mount is still there. */
   async function isGood(view: ReadView, entry: TokenEntry): Promise<boolean> {
     if (!isAlive(entry, view.nowMs)) return false
-    return !entry.login || (await view.get(sectionOf(entry.namespaceId), `dead/${mountName(entry.login.mountUuid)}`)) === null
+    if (!entry.login) return true
+    // The mark of those that lie here goes with the last of them. By it alone a batch token would be good again ten seconds after its mount was disabled.
+    const mark = entry.type === 'batch' ? goneMount(entry.login.mountUuid) : `dead/${mountName(entry.login.mountUuid)}`
+    return (await view.get(sectionOf(entry.namespaceId), mark)) === null
   }
 
   /** The entry and the number of its parents; null when it or one of them is not good. */
@@ -507,7 +512,10 @@ export function createTokenStore({
       return { entries: [entry], more: false }
     },
 
-    mountGone: (transaction, mountUuid, namespace) => transaction.put(sectionOf(namespace), `dead/${mountName(mountUuid)}`, one),
+    mountGone(transaction, mountUuid, namespace) {
+      transaction.put(sectionOf(namespace), `dead/${mountName(mountUuid)}`, one)
+      transaction.put(sectionOf(namespace), goneMount(mountUuid), one)
+    },
 
     async dropNamespaceStep(transaction, namespace, tokensMax = revokedPerStepMax) {
       const section = sectionOf(namespace)
@@ -518,7 +526,7 @@ export function createTokenStore({
         if (entry) unlink(transaction, entry)
       }
       if (hashes.length > 0) return true
-      for (const folder of ['accessor', 'parent', 'dead']) {
+      for (const folder of ['accessor', 'parent', 'dead', 'gone']) {
         for (const name of await transaction.list(section, folder, { limit: tokensMax })) {
           if (!name.endsWith('/')) transaction.delete(section, `${folder}/${name}`)
           else await transaction.deleteTree(section, `${folder}/${name.slice(0, -1)}`, keysOfNamespaceMax)

@@ -184,6 +184,15 @@ describe('logins', () => {
     const { client_token: token } = (await login()).auth
     await node.remove('sys/auth/userpass')
     expect(await works(token)).toBe(false)
+    // And when all service tokens of the mount were deleted, which is what its mark is there for: nothing else says that a batch token is no longer good.
+    node.core.startJobs()
+    for (let turn = 0; turn < 60; turn += 1) {
+      house.clock.advance(1_000)
+      for (let i = 0; i < 10; i += 1) await new Promise((resolve) => setImmediate(resolve))
+      if (turn % 10 === 0) expect([turn, await works(token)]).toEqual([turn, false])
+    }
+    await node.core.stopJobs()
+    expect(await works(token)).toBe(false)
   })
 
   test('are as the mount is tuned where the account leaves it open', async () => {
