@@ -1,4 +1,7 @@
-/** Shell completion, generated from the table of commands. Each script is whole: it calls nothing back. */
+/**
+ * Shell completion, generated from the table of commands. Commands and flags stand in the script; names of the server's are asked for by `holdfast complete`,
+ * which offers only what no shell takes for more than a word. Never by compgen -W, which would run what stands in a name.
+ */
 import { allFlags, children } from './help.ts'
 import type { Command } from './types.ts'
 
@@ -55,7 +58,11 @@ _holdfast() {
 ${walk}
   if [[ $current == -* ]]; then COMPREPLY=($(compgen -W "$flags" -- "$current"))
   elif [[ -n $names ]]; then COMPREPLY=($(compgen -W "$names" -- "$current"))
-  else COMPREPLY=($(compgen -f -- "$current")); fi
+  else
+    mapfile -t COMPREPLY < <("\${COMP_WORDS[0]}" complete -- "\${typed[@]}" "$current" 2>/dev/null)
+    if ((\${#COMPREPLY[@]} == 0)); then COMPREPLY=($(compgen -f -- "$current"))
+    elif [[ \${COMPREPLY[0]} == */ ]]; then compopt -o nospace 2>/dev/null; fi
+  fi
 }
 complete -o bashdefault -F _holdfast holdfast
 `
@@ -77,7 +84,12 @@ _holdfast() {
 ${walk.replace("local words=''", "local at=''").replaceAll('"$words"', '"$at"').replace('words="${words:+$words }$word"', 'at="${at:+$at }$word"')}
   if [[ $current == -* ]]; then compadd -- \${=flags}
   elif [[ -n $names ]]; then compadd -- \${=names}
-  else _files; fi
+  else
+    local -a found
+    found=("\${(@f)$("\${words[1]}" complete -- "\${typed[@]}" "$current" 2>/dev/null)}")
+    if [[ -n \${found[1]} ]]; then compadd -S '' -- "\${found[@]}"
+    else _files; fi
+  fi
 }
 compdef _holdfast holdfast
 `
@@ -88,6 +100,7 @@ function fish(commands: readonly Command[]): string {
     const at = `-n '__holdfast_at "${words}"'`
     return [
       ...(names.length === 0 ? [] : [`complete -c holdfast -f ${at} -a '${names.join(' ')}'`]),
+      ...(names.length === 0 ? [`complete -c holdfast ${at} -a '(__holdfast_values)'`] : []),
       ...flags.map((flag) => `complete -c holdfast ${at} -o ${flag.slice(1)}`),
     ]
   })
@@ -105,6 +118,10 @@ function __holdfast_at
     set at $next
   end
   test "$at" = "$argv[1]"
+end
+function __holdfast_values
+  set -l typed (commandline -opc)
+  $typed[1] complete -- $typed[2..-1] (commandline -ct) 2>/dev/null
 end
 ${lines.join('\n')}
 `

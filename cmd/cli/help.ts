@@ -36,6 +36,10 @@ export function allFlags(command: Command): Readonly<Record<string, FlagSpec>> {
   return { ...(command.local ? {} : connectionFlags), ...outputFlags, ...command.flags }
 }
 
+/** Of all commands: to know which words of a line are a flag's value before its command is known. */
+export const unionFlags = (commands: readonly Command[]): Readonly<Record<string, FlagSpec>> =>
+  Object.assign({}, ...commands.map(allFlags)) as Record<string, FlagSpec>
+
 function flagLines(flags: Readonly<Record<string, FlagSpec>>): string {
   const shown = Object.entries(flags).filter(([name]) => name !== 'h' && name !== 'ns')
   const left = shown.map(

@@ -1,6 +1,7 @@
 /** Everything of the process that a command may touch, so that a test can hand in its own. */
 import { readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
+import { StringDecoder } from 'node:string_decoder'
 import { limits } from '#base/limits.ts'
 import { RefusedError, UsageError } from './types.ts'
 
@@ -17,7 +18,7 @@ export interface Io {
   readStdin(): Promise<string>
   /** Standard input as it comes, of any length. */
   stdinBytes(): AsyncIterable<Uint8Array>
-  /** One secret: from a terminal without echo, else the first line of standard input. */
+  /** One secret: from a terminal without echo, else the next line of standard input. */
   readSecret(label: string): Promise<string>
   readFile(path: string): string
   /** The same of a file that is no text. */
@@ -60,8 +61,10 @@ async function promptHidden(label: string): Promise<string> {
   process.stdin.setRawMode(true)
   try {
     let line = ''
-    for await (const part of process.stdin) {
-      for (const letter of (part as Buffer).toString('utf8')) {
+    const decoder = new StringDecoder('utf8')
+    // Another prompt may follow: the end of this one must not end standard input.
+    for await (const part of process.stdin.iterator({ destroyOnReturn: false })) {
+      for (const letter of decoder.write(part as Buffer)) {
         if (letter === '\r' || letter === '\n') return line
         if (letter === '\u0003' || letter === '\u0004') throw new RefusedError('nothing was entered')
         if (letter === '\u007f' || letter === '\b') line = line.slice(0, -1)
@@ -72,9 +75,13 @@ async function promptHidden(label: string): Promise<string> {
     return line
   } finally {
     process.stdin.setRawMode(false)
+    process.stdin.pause()
     process.stderr.write('\n')
   }
 }
+
+/** Lines of standard input that no prompt has taken yet: who pipes a password and a code writes them below each other. */
+let piped: string[] | null = null
 
 const refuseClosed = (): never => process.exit(2)
 
@@ -95,8 +102,8 @@ export const processIo: Io = {
   stdinBytes: () => process.stdin,
   async readSecret(label) {
     if (process.stdin.isTTY) return (await promptHidden(label)).trim()
-    const [line = ''] = (await readAll()).split('\n')
-    return line.trim()
+    piped ??= (await readAll()).split('\n')
+    return (piped.shift() ?? '').trim()
   },
   readFile: readTextFile,
   readFileBytes,

@@ -31,13 +31,15 @@ export async function loginByBrowser(context: CommandContext, mount: string, fie
   const port = Number(fields['port'] ?? portDefault)
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new UsageError('port expected 0 to 65535, got something else')
   const answers = Promise.withResolvers<URLSearchParams>()
-  const server = await listen(port, answers.resolve)
+  const expected: { state: string | null } = { state: null }
+  const server = await listen(port, expected, answers.resolve)
   try {
     const begun = await begin(context, mount, {
       role: fields['role'] ?? '',
       redirect_uri: `http://localhost:${(server.address() as AddressInfo).port}${callbackPath}`,
       client_nonce: nonce,
     })
+    expected.state = new URL(begun.url).searchParams.get('state')
     context.output.note(
       begun.userCode === '' ? `Complete the login in a browser: ${begun.url}` : `Enter the code ${begun.userCode} at ${begun.url}`,
     )
@@ -56,11 +58,13 @@ async function late(): Promise<never> {
   throw new RefusedError(`no browser came back within ${waitMsMax / 60_000} minutes`)
 }
 
-/** On loopback alone: nobody else may hand us a code. */
-async function listen(port: number, came: (answer: URLSearchParams) => void): Promise<Server> {
+/** On loopback alone: nobody else may hand us a code. Nor may a page of elsewhere that sends the browser here, and does not know the state of this login. */
+async function listen(port: number, expected: { readonly state: string | null }, came: (answer: URLSearchParams) => void): Promise<Server> {
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '/', 'http://localhost')
-    const ours = request.method === 'GET' && url.pathname === callbackPath && url.searchParams.has('state')
+    const state = url.searchParams.get('state')
+    const meant = state !== null && (expected.state === null || state === expected.state)
+    const ours = request.method === 'GET' && url.pathname === callbackPath && meant
     response.writeHead(ours ? 200 : 404, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' })
     response.end(ours ? 'Back in the terminal: this page can be closed.\n' : 'nothing here\n')
     if (ours) came(url.searchParams)

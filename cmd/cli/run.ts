@@ -5,13 +5,13 @@ import { systemRandom } from '#base/random.ts'
 import type { Client } from '#client/client.ts'
 import type { Call } from '#client/types.ts'
 import { findCommand, parseArgs, type Found, type Parsed } from './args.ts'
-import { allFlags, commandHelp, groupHelp } from './help.ts'
+import { allFlags, commandHelp, groupHelp, unionFlags } from './help.ts'
 import type { Io } from './io.ts'
 import { mountQuestion } from './kv-paths.ts'
 import { Output } from './output.ts'
 import { clientOptions, fromEnvironment, noTokenHint, outputFormat } from './settings.ts'
 import { nearest } from '#base/suggest.ts'
-import { exitCodes, RefusedError, UsageError, type Command, type FlagSpec } from './types.ts'
+import { exitCodes, RefusedError, UsageError, type Command } from './types.ts'
 
 /** Ends the command early with nothing more to say (-output-curl-string). */
 export class Finished extends Error {}
@@ -27,9 +27,6 @@ export async function runCli(argv: readonly string[], commands: readonly Command
     return report(error, io)
   }
 }
-
-const unionFlags = (commands: readonly Command[]): Readonly<Record<string, FlagSpec>> =>
-  Object.assign({}, ...commands.map(allFlags)) as Record<string, FlagSpec>
 
 function showGroup(
   words: readonly string[],
@@ -151,6 +148,8 @@ function report(error: unknown, io: Io): number {
   if (error instanceof RefusedError) return print(error.message, error.hint, exitCodes.refused)
   if (isHoldfastError(error))
     return print(error.message, error.hint ?? hintFor(error), isUsage(error) ? exitCodes.usage : exitCodes.refused)
+  // Of the machine: a disk that is full, a folder that may not be written. Its message names what was tried, and no content.
+  if (error instanceof Error && 'syscall' in error) return print(error.message, undefined, exitCodes.refused)
   throw error
 }
 

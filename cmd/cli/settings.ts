@@ -1,5 +1,5 @@
 /** Flags that every command has, the environment behind them, and the token file. */
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addressList, defaultAddress, environmentAuthorities, environmentValue, isTrue, namespaceOf } from '#client/environment.ts'
 import type { ClientOptions, TlsOptions } from '#client/types.ts'
@@ -42,6 +42,11 @@ export const connectionFlags: Readonly<Record<string, FlagSpec>> = {
     placeholder: 'DURATION',
     description: 'Give up after so long, retries included (HOLDFAST_CLIENT_TIMEOUT; default 60s).',
   },
+  mfa: {
+    type: 'list',
+    placeholder: 'METHOD:CODE',
+    description: 'A second factor, by the id or name of its method; may be given several times (HOLDFAST_MFA).',
+  },
   header: { type: 'map', placeholder: 'NAME=VALUE', description: 'Send this header besides; may be given several times.' },
   'output-policy': { type: 'bool', description: 'Print the policy that the request needs instead of sending it.' },
   'output-curl-string': { type: 'bool', description: 'Print the request as a curl command instead of sending it.' },
@@ -72,9 +77,9 @@ export function storeToken(io: Io, token: string): void {
   const helper = tokenHelper(io)
   if (helper !== null) return helper.store(token)
   const path = tokenPath(io)
-  // Written beside and renamed: never half a token, and never readable by others, not for a moment.
-  writeFileSync(`${path}.new`, token, { mode: 0o600 })
-  chmodSync(`${path}.new`, 0o600)
+  // Written beside and renamed: never half a token, and never readable by others, not for a moment. What a crash left there may have another mode.
+  rmSync(`${path}.new`, { force: true })
+  writeFileSync(`${path}.new`, token, { mode: 0o600, flag: 'wx' })
   renameSync(`${path}.new`, path)
 }
 
@@ -114,6 +119,14 @@ function tlsOptions(flags: Flags, io: Io): TlsOptions {
   }
 }
 
+/** As the header has them; null: none. @throws UsageError, never with what was given: a code is in it. */
+function secondFactors(flags: Flags, io: Io): string | null {
+  const given = flags.list('mfa')
+  const codes = given.length > 0 ? given : (fromEnvironment(io, 'MFA') ?? '').split(',').filter((code) => code !== '')
+  if (codes.some((code) => !/^[^:,]+:[^:,]+$/.test(code))) throw new UsageError('-mfa expected METHOD:CODE, got something else')
+  return codes.length === 0 ? null : codes.join(',')
+}
+
 /** What the client is to be made with. Reads files and, for `-token=-`, standard input. @throws UsageError. */
 export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions> {
   const addresses = addressList(flags.string('address') ?? fromEnvironment(io, 'ADDR') ?? defaultAddress)
@@ -124,14 +137,15 @@ export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions
   const wrapTtl = flags.string('wrap-ttl') ?? fromEnvironment(io, 'WRAP_TTL')
   const timeout = flags.string('timeout') ?? fromEnvironment(io, 'CLIENT_TIMEOUT')
   const retries = fromEnvironment(io, 'MAX_RETRIES')
-  const headers = flags.map('header')
+  const codes = secondFactors(flags, io)
+  const headers = { ...flags.map('header'), ...(codes === null ? {} : { 'X-Vault-MFA': codes }) }
   return {
     addresses,
     tls: tlsOptions(flags, io),
     ...(token === undefined ? {} : { token }),
     ...(namespace === undefined ? {} : { namespace }),
     ...(wrapTtl === undefined ? {} : { wrapTtl }),
-    ...(headers === undefined ? {} : { headers }),
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
     ...(timeout === undefined ? {} : { timeoutMs: parseDurationMs(timeout, { what: 'timeout' }) }),
     ...(retries === undefined || !/^\d{1,2}$/.test(retries) ? {} : { retriesMax: Number(retries) }),
   }

@@ -111,9 +111,30 @@ async function checkToken(context: CommandContext): Promise<Secret> {
   return asAuth(token, data)
 }
 
+interface Constraint {
+  readonly any?: readonly { readonly id?: string; readonly name?: string; readonly type?: string; readonly uses_passcode?: boolean }[]
+}
+
+/** A login that waits for second factors: their codes are asked for, one method of each constraint. @throws RefusedError. */
+async function withSecondFactors(context: CommandContext, secret: Secret): Promise<Secret> {
+  const requirement = secret.auth?.['mfa_requirement'] as
+    | { readonly mfa_request_id?: string; readonly mfa_constraints?: Readonly<Record<string, Constraint>> }
+    | null
+    | undefined
+  if (requirement === null || requirement === undefined || secret.auth?.['client_token'] !== '') return secret
+  const payload: Record<string, string[]> = {}
+  for (const { any = [] } of Object.values(requirement.mfa_constraints ?? {})) {
+    const method = any.find(({ id, uses_passcode }) => id !== undefined && uses_passcode !== false)
+    if (method?.id === undefined) throw new RefusedError('the login waits for a second factor of a kind that this command does not know')
+    payload[method.id] ??= [await context.io.readSecret(`Code of ${method.name ?? method.type ?? method.id} (will be hidden)`)]
+  }
+  const body = { mfa_request_id: requirement.mfa_request_id, mfa_payload: payload }
+  return (await call(context, { method: 'POST', path: 'sys/mfa/validate', body, token: null })) ?? secret
+}
+
 async function login(context: CommandContext): Promise<void> {
   const method = context.flags.string('method') ?? 'token'
-  const secret = method === 'token' ? await checkToken(context) : await loginBy(context, method)
+  const secret = method === 'token' ? await checkToken(context) : await withSecondFactors(context, await loginBy(context, method))
   const token = secret.auth?.['client_token']
   // Asked for wrapped: whoever unwraps it logs in.
   if (typeof token !== 'string' || token === '') return await context.output.secret(secret)
@@ -142,7 +163,7 @@ export const loginCommands: readonly Command[] = [
       'By token unless -method says otherwise: without an argument it is asked for, or read from standard input. Other methods take their fields as ' +
       'KEY=VALUE (userpass and ldap: username, password; approle: role_id, secret_id; jwt and kubernetes: role, jwt; apikey: key; cert: name, with -client-cert and ' +
       '-client-key; oidc: role, port, skip_browser); the password, secret id or token is asked for when it is left out. With oidc the provider is opened in ' +
-      "a browser ($BROWSER, or the desktop's), which comes back to port 8250 of this machine.",
+      "a browser ($BROWSER, or the desktop's), which comes back to port 8250 of this machine. Where a second factor is needed its code is asked for, unless -mfa has it.",
     examples: [
       'holdfast login',
       'holdfast login - < token-file',

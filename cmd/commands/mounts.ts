@@ -1,7 +1,8 @@
 /** secrets enable, disable, list, tune, move; auth enable, disable, list, tune: the same verbs on two tables. */
+import { sleep, systemClock } from '#base/clock.ts'
 import { call, firstArg, given, printWritten, readData, trimSlashes } from '../cli/common.ts'
 import { shortDuration } from '../cli/table.ts'
-import type { Command, CommandContext, FlagSpec } from '../cli/types.ts'
+import { RefusedError, type Command, type CommandContext, type FlagSpec } from '../cli/types.ts'
 
 interface Table {
   readonly word: 'secrets' | 'auth'
@@ -187,6 +188,21 @@ const commandsOf = (table: Table, type: string, path: string): Command[] => [
   },
 ]
 
+const movePollMs = 500
+
+/** What the mount has lent is taken back first: waited for, until somebody presses Ctrl-C. @throws RefusedError when it was not moved. */
+async function moved(context: CommandContext, id: string): Promise<void> {
+  if (id === '' || (await context.client()).options.wrapTtl !== undefined) return
+  for (let waited = 0; ; waited += 1) {
+    const data = await readData(context, `sys/remount/status/${id}`)
+    const { status, reason } = (data['migration_info'] ?? {}) as { readonly status?: string; readonly reason?: string }
+    if (status === 'failure') throw new RefusedError(`the mount was not moved: ${reason ?? 'no reason was told'}`)
+    if (status !== 'in-progress') return
+    if (waited === 0) context.output.note(`taking back what it has lent; holdfast read sys/remount/status/${id} tells how far it is`)
+    await sleep(systemClock, movePollMs)
+  }
+}
+
 /** Login methods are moved by the same route, as auth/PATH. */
 const moveOf = (table: Table, example: string): Command => ({
   path: [table.word, 'move'],
@@ -199,7 +215,8 @@ const moveOf = (table: Table, example: string): Command => ({
     const [from = '', to = ''] = context.args.map(trimSlashes)
     const full = (path: string): string => (table === auth ? `auth/${path}` : path)
     const secret = await call(context, { method: 'POST', path: 'sys/remount', body: { from: full(from), to: full(to) } })
-    // It is done when it is answered; the id in the answer is for programs of the field, which ask on.
+    const id = secret?.data?.['migration_id']
+    await moved(context, typeof id === 'string' ? id : '')
     if (context.output.format === 'table') context.output.say(`Success! Moved the ${table.noun} ${from}/ to: ${to}/`)
     else await context.output.secret(secret ?? {})
   },

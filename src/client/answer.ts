@@ -8,6 +8,9 @@ export function accepted(answer: RawAnswer, asked: Failure): Secret | null {
   const failure = { method: asked.method, url: `${answer.address}/v1/${asked.url.replace(/^\/+/, '')}` }
   const errors = answer.json?.['errors']
   const hint = answer.json?.['hint']
-  const words = Array.isArray(errors) ? errors.map(String) : []
+  const { warnings } = answer.json ?? {}
+  // What is not there for a reason is told as a warning: a path of version 1 on an engine of version 2.
+  const told = Array.isArray(errors) && errors.length > 0 ? errors : warnings
+  const words = Array.isArray(told) ? told.map(String) : []
   throw new ApiError(failure, answer.status, words, typeof hint === 'string' ? hint : undefined, answer.json?.data)
 }

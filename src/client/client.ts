@@ -8,7 +8,7 @@
  */
 import { Agent } from 'undici'
 import { assert } from '#base/assert.ts'
-import { sleep, type Clock } from '#base/clock.ts'
+import type { Clock } from '#base/clock.ts'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { randomUuid, type RandomSource } from '#base/random.ts'
 import { accepted } from './answer.ts'
@@ -209,7 +209,7 @@ export class Client implements AsyncDisposable {
     const rounds = sending.call.retry === false ? 0 : (this.options.retriesMax ?? clientDefaults.retriesMax)
     let outcome = await this.#round(sending, signal)
     for (let round = 0; round < rounds && this.#worthWaiting(sending, outcome, signal); round++) {
-      await Promise.race([sleep(this.tools.clock, this.#backoffMs(round, outcome)), aborted(signal)])
+      await waited(this.tools.clock, this.#backoffMs(round, outcome), signal)
       if (signal.aborted) break
       outcome = await this.#round(sending, signal)
     }
@@ -324,8 +324,16 @@ function finish(outcome: Outcome, prepared: Prepared): RawAnswer {
   throw new UnreachableError(failure, outcome.error.message, outcome.error.sent && !harmless, outcome.error.cause)
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+/** `delayMs`, or until the signal. Leaves nothing behind: a timer of a Retry-After of an hour would hold the process that long. */
+function waited(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    if (signal.aborted) return resolve()
+    const end = (): void => {
+      timer.cancel()
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = clock.setTimer(delayMs, end)
+    signal.addEventListener('abort', end, { once: true })
   })
 }

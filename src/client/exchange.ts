@@ -35,8 +35,12 @@ function codesOf(error: unknown): string[] {
   return [...code, ...inner, ...codesOf(error.cause)]
 }
 
-/** Certificates are refused during the handshake, before the request is written. */
-const handshakeCode = /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL_/
+/**
+ * Certificates and versions are refused during the handshake, before the request is written. Not all that TLS can fail with: a record that does not
+ * open comes on a connection that has carried requests.
+ */
+const handshakeCode =
+  /CERT|SELF_SIGNED|UNABLE_TO_|ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST|UNSUPPORTED|NO_|UNKNOWN_PROTOCOL|TLSV1_ALERT_(PROTOCOL|INSUFFICIENT|UNKNOWN_CA|NO_)|SSLV3_ALERT_HANDSHAKE|TLSV13_ALERT)/
 
 /** A request whose body may be a stream. */
 type Sendable = Omit<Prepared, 'body'> & { readonly body: string | Readable | null }

@@ -1,5 +1,6 @@
 /** The house's own jobs: deleting tokens and policies that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
 import type { Barrier, NamespaceKeys } from '#barrier/types.ts'
+import { silentLogger, type Logger } from '#base/logger.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
@@ -8,6 +9,7 @@ import type { TokenStore } from '#tokens/store.ts'
 import type { LeaderJob } from './jobs.ts'
 import type { Leasing } from './leasing.ts'
 import { MountReader } from './mounts.ts'
+import { moveJob } from './remount.ts'
 import { namespaceRemovalJob, type NamespaceDrain } from './namespace-removal.ts'
 import { NamespaceRounds } from './namespace-rounds.ts'
 import { clearRevoked } from './revoked.ts'
@@ -32,13 +34,16 @@ interface HouseServices {
   /** Absent: there are none. */
   readonly quotas?: QuotaStore
   /** Absent: nothing is lent. */
-  readonly leasing?: Pick<Leasing, 'drainNamespace'>
+  readonly leasing?: Pick<Leasing, 'drainNamespace' | 'store' | 'revokeBelow'>
   /** Absent where nothing is sealed (doubles in tests). */
   readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed' | 'renewNamesStep'>
+  /** Absent: nothing is said. */
+  readonly log?: Logger
 }
 
 /** Jobs for `CoreDeps.jobs`. */
-export function houseJobs({ barrier, tokens, namespaces, identity, policies, quotas, leasing, keys }: HouseServices): readonly LeaderJob[] {
+export function houseJobs(services: HouseServices): readonly LeaderJob[] {
+  const { barrier, tokens, namespaces, identity, policies, quotas, leasing, keys, log = silentLogger } = services
   const mounts = new MountReader()
   const repeat = async (step: () => Promise<boolean>): Promise<void> => {
     for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step())) return
@@ -56,6 +61,7 @@ export function houseJobs({ barrier, tokens, namespaces, identity, policies, quo
     everywhere('tidy identity', sweepEveryMs, (id) => barrier.transact((transaction) => identity.tidyStep(transaction, id))),
     everywhere('tidy policies', tidyEveryMs, (id) => barrier.transact((transaction) => policies.tidyStep(transaction, id))),
     ...(keys === undefined ? [] : [destroyedJob(keys), renewalJob(keys)]),
+    ...(leasing === undefined ? [] : [moveJob({ barrier, namespaces, leasing, log })]),
     namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]

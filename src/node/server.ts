@@ -59,6 +59,7 @@ import { forgetSealed, forgetWithNamespaces } from './forgetting.ts'
 import { Forwarding, forwardKind } from './forwarding.ts'
 import { Granter } from './granting.ts'
 import { hardenProcess } from './hardening.ts'
+import { hostInfo } from './host-info.ts'
 import { nodeIdOf } from './identity-name.ts'
 import { namespaceKeyKind, NamespaceKeyService } from './namespace-keys.ts'
 import { joinOptionsOf } from './retry-join.ts'
@@ -72,7 +73,7 @@ import { leaseCounterOf, QuotaSync, quotaKind } from './quota-sync.ts'
 import { auditRecovery } from './recovery.ts'
 import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
-import { hostInfo, metricsText, sanitizedConfig } from './reports.ts'
+import { metricsText, sanitizedConfig } from './reports.ts'
 import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
 import { watchSignals } from './signals.ts'
 import { answerForwarded, forwardTraced, openTracing, TracedReplica, tracingMetrics, type Tracing } from './tracing.ts'
@@ -456,12 +457,15 @@ function assemble(
       })) + auditMetrics(audit, anchors.status()),
     logs: logger,
     inFlight: () => core.inFlight(),
-    hostInfo: () => hostInfo(clock.nowMs()),
+    hostInfo: () => hostInfo(clock.nowMs(), config.raft.path),
     sanitizedConfig: () => sanitizedConfig(config),
     clock,
     random,
   }
-  const withRequests = { ...services, metricsText: async () => `${await services.metricsText()}${requests.text()}${tracingMetrics(tracing)}` }
+  const withRequests = {
+    ...services,
+    metricsText: async () => `${await services.metricsText()}${requests.text()}${tracingMetrics(tracing)}`,
+  }
   const core: Core = createCore({
     barrier: leasing.barrier,
     leasing,
@@ -486,6 +490,7 @@ function assemble(
         quotas: quotaStore,
         leasing,
         keys: barrier.namespaces,
+        log,
       }),
       schedules.job,
     ],

@@ -26,6 +26,7 @@ export async function runCommand(line: string | readonly string[], options: RunO
   let out = ''
   let err = ''
   const stdin = options.stdin ?? ''
+  const lines = stdin.split('\n')
   const io: Io = {
     env: { ...(options.address === undefined ? {} : { HOLDFAST_ADDR: options.address }), HOLDFAST_MAX_RETRIES: '0', ...options.env },
     home: options.home ?? '/nonexistent',
@@ -38,7 +39,7 @@ export async function runCommand(line: string | readonly string[], options: RunO
     stdinBytes: async function* () {
       yield Buffer.from(stdin, 'latin1')
     },
-    readSecret: () => Promise.resolve((stdin.split('\n')[0] ?? '').trim()),
+    readSecret: () => Promise.resolve((lines.shift() ?? '').trim()),
     readFile: readTextFile,
     readFileBytes,
   }

@@ -171,7 +171,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       metricsText: () => 'holdfast_up 1\n',
       logs: createProcessLogger('info', replica.nodeId, () => {}),
       inFlight: () => house[position]?.core.inFlight() ?? [],
-      hostInfo: () => ({ cpus: 2 }),
+      hostInfo: async () => ({ cpu: [{ cpu: 0 }] }),
       sanitizedConfig: () => ({ api_addr: 'http://127.0.0.1:8200' }),
       clock,
       random: systemRandom,

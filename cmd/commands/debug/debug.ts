@@ -110,13 +110,14 @@ async function logOf(bundle: Bundle, { name, client }: Node, durationMs: number,
   const over = new AbortController()
   const timer = client.tools.clock.setTimer(durationMs, () => over.abort())
   let text = ''
+  const decoder = new TextDecoder()
   try {
     const query = { log_level: level, log_format: 'json' }
     const { body } = await client
       .with({ timeoutMs: durationMs + askMsMax })
       .download({ method: 'GET', path: 'sys/monitor', query, signal: over.signal })
     for await (const piece of body) {
-      text += Buffer.from(piece).toString('utf8')
+      text += decoder.decode(piece, { stream: true })
       if (text.length > logBytesMax) break
     }
   } catch {

@@ -1,5 +1,5 @@
 /** kv import and kv export: secrets from and to .env, JSON and YAML. */
-import { openSync, closeSync, writeSync, fsyncSync } from 'node:fs'
+import { closeSync, fchmodSync, fsyncSync, openSync, writeFileSync } from 'node:fs'
 import type { Client } from '#client/client.ts'
 import { bulkFormats, formatOfName, formatSecrets, parseSecrets, type BulkFormat } from '../../cli/bulk-formats.ts'
 import { paintOf } from '../../cli/colors.ts'
@@ -119,7 +119,9 @@ function writePrivate(path: string, text: string, force: boolean): void {
     throw new UsageError(`expected to write ${path}, got ${code ?? 'an error'}`, code === 'EEXIST' ? '-force replaces it' : undefined)
   }
   try {
-    writeSync(file, text)
+    // A file that was there keeps its mode: one that others may read must not be theirs to read from now on.
+    fchmodSync(file, 0o600)
+    writeFileSync(file, text)
     fsyncSync(file)
   } finally {
     closeSync(file)

@@ -270,6 +270,8 @@ async function restore(context: CommandContext): Promise<void> {
     context.output.warnings(secret)
   } finally {
     progress.end()
+    // The dispatcher closes the one that was asked first; another one's kept connections would hold the process for seconds.
+    await client.close()
   }
 }
 

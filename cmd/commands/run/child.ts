@@ -40,6 +40,8 @@ export class Child {
         ),
       )
     })
+    // A signal that may not be sent (the program has become another user) is an event as well: it must not end this process, which holds what was lent.
+    started.on('error', () => {})
     return child
   }
 

@@ -19,7 +19,7 @@ type OnChange = (typeof onChange)[number]
 const changedCode = 75
 const intervalMsMin = 100
 /** Variables by which we were told where the secrets are and who asks. */
-const ours = /^(HOLDFAST|VAULT|BAO)_(TOKEN|ADDR|NAMESPACE|OTHER_TOKEN|OTHER_ADDR|CLIENT_KEY|WRAP_TTL|TOKEN_HELPER)$/
+const ours = /^(HOLDFAST|VAULT|BAO)_(TOKEN|ADDR|NAMESPACE|OTHER_TOKEN|OTHER_ADDR|CLIENT_KEY|WRAP_TTL|TOKEN_HELPER|MFA)$/
 
 interface Options {
   readonly bindings: readonly Binding[]

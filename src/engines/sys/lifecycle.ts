@@ -336,7 +336,7 @@ function nodePaths(services: SystemServices): PathDef[] {
   })
   const metricsFields = { format: { ...inQuery('string', "Prometheus' text, or one JSON object."), enum: ['', 'prometheus', 'json'] } }
   return [
-    path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(services.hostInfo())) }),
+    path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(await services.hostInfo())) }),
     path('in-flight-req', 'Requests that this node is answering now.', seldomFlags, {
       read: reads('Requests in flight', async () => {
         const entries = services.inFlight().map((request) => [

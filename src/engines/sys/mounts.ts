@@ -2,13 +2,13 @@
 import { HoldfastError } from '#base/errors.ts'
 import { parseDurationSeconds } from '#base/duration.ts'
 import { limits } from '#base/limits.ts'
-import { randomUuid } from '#base/random.ts'
 import { aside } from '#core/aside.ts'
 import { readFields } from '#core/fields.ts'
 import type { Leasing } from '#core/leasing.ts'
-import { checkMountPath, fullPath, mountSection, newMount, writeMounts } from '#core/mounts.ts'
+import { checkMountPath, fullPath, newMount, writeMounts } from '#core/mounts.ts'
+import { beginMove, readMove } from '#core/remount.ts'
 import { scopeOf, transactionOf } from '#core/scope.ts'
-import { encodeStored, parseStored, transactionStorage } from '#core/storage.ts'
+import { transactionStorage } from '#core/storage.ts'
 import { scheduleSweep } from '#core/sweep.ts'
 import type { EngineDef, HandlerContext, LogicalResponse, MountConfig, MountEntry, PathDef } from '#core/types.ts'
 import { answer, field, inPath, optional, path, reads, text, writes } from './table.ts'
@@ -294,11 +294,6 @@ function pick<T>(fields: Readonly<Record<string, unknown>>, names: readonly stri
   return Object.fromEntries(names.filter((name) => fields[name] !== undefined).map((name) => [name, fields[name]])) as T
 }
 
-interface Migration {
-  readonly source: string
-  readonly target: string
-}
-
 function remountPaths(services: SystemServices): PathDef[] {
   const fields = {
     from: field('string', 'Where it is mounted now.', { required: true, example: 'secret' }),
@@ -312,6 +307,8 @@ function remountPaths(services: SystemServices): PathDef[] {
       {
         update: writes('Move', (context) => remount(services, context)),
       },
+      'What the mount has lent is taken back first, since it is known by the old name: then the move goes on in the background, and remount/status tells how far ' +
+        'it is. Where nothing is lent it is done when it is answered. Within one namespace.',
     ),
     path(
       'remount/status/:migration_id',
@@ -320,10 +317,11 @@ function remountPaths(services: SystemServices): PathDef[] {
       {
         read: reads('Status', async (context) => {
           const id = text(context, 'migration_id')
-          const stored = await scopeOf(context).view.get(mountSection(context.mount.namespaceId), `migrations/${id}`)
-          if (stored === null) return null
-          const { source, target } = parseStored<Migration>(stored, 'a migration')
-          return answer({ migration_id: id, migration_info: { source_mount: source, target_mount: target, status: 'success' } })
+          const move = await readMove(scopeOf(context).view, context.mount.namespaceId, id)
+          if (move === null) return null
+          const { source, target, status, reason } = move
+          const info = { source_mount: source, target_mount: target, status, ...(reason === '' ? {} : { reason }) }
+          return answer({ migration_id: id, migration_info: info })
         }),
       },
     ),
@@ -344,19 +342,11 @@ async function remount(services: SystemServices, context: HandlerContext): Promi
   const below = (mountPath: string): string => (table === 'auth' ? mountPath.slice('auth/'.length) : mountPath)
   const mount = mounts.find(table, `${below(from)}/`)
   if (!mount) throw new HoldfastError('ERR_BAD_REQUEST', `no matching mount at "${from}/"`)
-  const path = checkMountPath(mounts, table, below(to))
-  await checkNoNamespace(services, context, table, path)
-  const transaction = transactionOf(context)
-  writeMounts(
-    transaction,
-    mount.namespaceId,
-    mounts.entries.map((entry) => (entry === mount ? { ...mount, path } : entry)),
-  )
-  const id = randomUuid(context.random)
-  transaction.put(
-    mountSection(mount.namespaceId),
-    `migrations/${id}`,
-    encodeStored({ source: `${from}/`, target: `${to}/` } satisfies Migration),
-  )
+  const id = await beginMove(transactionOf(context), services, context.random, {
+    mount,
+    mounts,
+    source: `${from}/`,
+    target: `${to}/`,
+  })
   return answer({ migration_id: id })
 }

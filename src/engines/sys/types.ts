@@ -180,7 +180,7 @@ export interface SystemServices {
   readonly logs: LogControl
   readonly inFlight: () => readonly InFlightRequest[]
   /** What the host is, for `sys/host-info`; nothing secret. */
-  readonly hostInfo: () => Readonly<Record<string, unknown>>
+  readonly hostInfo: () => Promise<Readonly<Record<string, unknown>>>
   /** The configuration without its secrets. */
   readonly sanitizedConfig: () => Readonly<Record<string, unknown>>
   readonly clock: Clock

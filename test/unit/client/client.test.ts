@@ -169,3 +169,33 @@ test('describe shows the request without sending it', async () => {
   await using client = clientOf({ addresses: ['http://h:1'], token: 's.t' })
   expect(client.describe({ method: 'POST', path: 'a', body: { k: 1 } })).toMatchObject({ url: 'http://h:1/v1/a', body: '{"k":1}' })
 })
+
+test('a call that gives up leaves no timer behind, whatever a server said of when to come back', async () => {
+  let running = 0
+  const clock: typeof systemClock = {
+    ...systemClock,
+    setTimer(delayMs, fire) {
+      running += 1
+      let over = false
+      const end = (): void => {
+        if (!over) running -= 1
+        over = true
+      }
+      const timer = systemClock.setTimer(delayMs, () => {
+        end()
+        fire()
+      })
+      return {
+        cancel: () => {
+          end()
+          timer.cancel()
+        },
+      }
+    },
+  }
+  await using stub = await StubServer.start(() => ({ status: 429, json: { errors: ['slow'] }, headers: { 'retry-after': '3600' } }))
+  const client = new Client({ addresses: [stub.address], timeoutMs: 200 }, { clock, random: systemRandom })
+  expect((await client.raw({ method: 'GET', path: 'a' })).status).toBe(429)
+  expect(running).toBe(0)
+  await client.close()
+})

@@ -128,6 +128,36 @@ describe('login', () => {
     await runCommand('logout', { home })
     expect(existsSync(path)).toBe(false)
   })
+  test('a login that waits for a second factor asks for its code; -mfa sends it with the login, and is never repeated in an error', async () => {
+    const requirement = {
+      mfa_request_id: 'request-1',
+      mfa_constraints: { staff: { any: [{ id: 'method-1', type: 'totp', uses_passcode: true, name: 'phone' }] } },
+    }
+    const replies = {
+      'POST auth/userpass/login/ada': { json: { auth: { client_token: '', mfa_requirement: requirement } } },
+      'POST sys/mfa/validate': {
+        json: { auth: { client_token: 's.two', accessor: 'acc', lease_duration: 60, renewable: true, policies: [] } },
+      },
+    }
+    const line = 'login -no-store -token-only -method=userpass username=ada'
+    const asked = await against(replies, line, { stdin: 'password\n123456\n' })
+    expect([asked.code, asked.out.trim()]).toEqual([0, 's.two'])
+    expect(asked.last).toMatchObject({ body: { mfa_request_id: 'request-1', mfa_payload: { 'method-1': ['123456'] } } })
+    expect(asked.last?.headers['x-vault-token']).toBeUndefined()
+    const sent = await against(replies, `${line} -mfa=phone:123456 -mfa=other:654321`, { stdin: 'password\n1\n' })
+    expect(sent.asked[0]?.headers['x-vault-mfa']).toBe('phone:123456,other:654321')
+    const environment = await against(replies, line, { stdin: 'password\n1\n', env: { VAULT_MFA: 'phone:111111' } })
+    expect(environment.asked[0]?.headers['x-vault-mfa']).toBe('phone:111111')
+    const wrong = await against(replies, `${line} -mfa=123456`)
+    expect([wrong.code, wrong.asked]).toEqual([1, []])
+    expect(wrong.err).not.toContain('123456')
+  })
+  test('a second factor of a kind that is not known is said, and nothing is kept', async () => {
+    const mfa_requirement = { mfa_request_id: 'r', mfa_constraints: { staff: { any: [{ id: 'm', type: 'duo', uses_passcode: false }] } } }
+    const reply = { json: { auth: { client_token: '', mfa_requirement } } }
+    const ran = await against({ 'POST auth/userpass/login/ada': reply }, 'login -method=userpass username=ada', { stdin: 'p\n' })
+    expect([ran.code, existsSync(join(home, '.holdfast-token'))]).toEqual([2, false])
+  })
   test('-no-store checks and keeps nothing', async () => {
     const ran = await against(self, 'login -no-store -', { stdin: 's.x' })
     expect([ran.out, existsSync(join(home, '.holdfast-token'))]).toEqual([expect.stringContaining('it is not kept'), false])
@@ -600,4 +630,61 @@ test('help: for all, for a family, for one; asked for it is no error', async () 
 test('version', async () => {
   expect((await runCommand('version')).out).toMatch(/^Holdfast v\d+\.\d+\.\d+\n$/)
   expect((await runCommand('--version')).out).toMatch(/^Holdfast v/)
+})
+
+describe('secrets move', () => {
+  const started = { json: { data: { migration_id: 'm1' } } }
+  const info = (status: string, reason?: string): Reply => ({ json: { data: { migration_info: { status, reason } } } })
+  test('waits while what was lent is taken back', async () => {
+    let asked = 0
+    await using stub = await StubServer.start(({ method }) =>
+      method === 'POST' ? started : info((asked += 1) < 2 ? 'in-progress' : 'success'),
+    )
+    const ran = await runCommand('secrets move db other', { address: stub.address })
+    expect([ran.code, ran.out]).toEqual([0, 'Success! Moved the secrets engine db/ to: other/\n'])
+    expect(ran.err).toContain('taking back what it has lent')
+    expect(stub.last.path).toBe('sys/remount/status/m1')
+  })
+  test('says why a mount was not moved, with code 2', async () => {
+    const replies = { 'POST sys/remount': started, 'GET sys/remount/status/m1': info('failure', 'the database is away') }
+    const ran = await against(replies, 'secrets move db other')
+    expect([ran.code, ran.err]).toEqual([2, 'error: the mount was not moved: the database is away\n'])
+  })
+})
+
+describe('what lies on the disk of whoever types', () => {
+  test('kv export -force leaves nothing readable that others could read before', async () => {
+    const path = join(home, 'export.json')
+    writeFileSync(path, 'old', { mode: 0o644 })
+    const replies = { mount: mountReply('2'), 'GET secret/data/a': { json: { data: { data: { k: 'v' }, metadata } } } }
+    const refused = await against(replies, ['kv', 'export', `-output=${path}`, 'secret/a'])
+    expect([refused.code, readFileSync(path, 'utf8')]).toEqual([1, 'old'])
+    const ran = await against(replies, ['kv', 'export', '-force', `-output=${path}`, 'secret/a'])
+    expect([ran.code, JSON.parse(readFileSync(path, 'utf8')), statSync(path).mode & 0o777]).toEqual([0, { k: 'v' }, 0o600])
+  })
+  test('a token is not written into what a crash left behind for others to read', async () => {
+    const left = join(home, '.holdfast-token.new')
+    writeFileSync(left, 'half', { mode: 0o644 })
+    const self = {
+      'GET auth/token/lookup-self': { json: { data: { accessor: 'acc', ttl: 60, renewable: true, policies: [], meta: null } } },
+    }
+    expect((await against(self, 'login', { stdin: 's.mine\n' })).code).toBe(0)
+    expect([existsSync(left), statSync(join(home, '.holdfast-token')).mode & 0o777]).toEqual([false, 0o600])
+  })
+  test('a machine that refuses is told in a line, with code 2', async () => {
+    const ran = await against({}, ['operator', 'raft', 'snapshot', 'inspect', home])
+    expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('expected a file, got a folder')])
+    const self = {
+      'GET auth/token/lookup-self': { json: { data: { accessor: 'acc', ttl: 60, renewable: true, policies: [], meta: null } } },
+    }
+    const nowhere = await against(self, ['login', '-'], { stdin: 's.x', home: '/nonexistent' })
+    expect([nowhere.code, nowhere.err]).toEqual([2, expect.stringMatching(/^error: ENOENT/)])
+    expect(nowhere.err).not.toContain('s.x')
+  })
+})
+
+test('what is missing for a reason that the server tells as a warning is told with it', async () => {
+  const warnings = ['Invalid path for a versioned K/V secrets engine: in version 2 it is secret/data/x.']
+  const ran = await against({ 'GET secret/x': { status: 404, json: { data: null, warnings } } }, 'read secret/x')
+  expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('in version 2 it is secret/data/x')])
 })

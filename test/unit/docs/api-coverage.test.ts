@@ -26,6 +26,7 @@ function tablesByEngine(): Map<string, readonly PathDef[]> {
     if (engine.type === 'kv') for (const version of ['1', '2']) tables.set(`secret:kv:${version}`, engine.paths(mount(version)))
     else tables.set(`${engine.kind}:${engine.type}`, engine.paths(mount('')))
   }
+  for (const [name, defs] of tables) tables.set(name, defs.filter(({ unpublished }) => unpublished !== true))
   return tables
 }
 

@@ -88,7 +88,7 @@ GET POST mounts/:path/tune
 GET auth
 GET POST DELETE auth/:path
 GET POST auth/:path/tune
-POST remount | differs | done when it is answered: only the name changes, so that \`status\` is "success" at once; within one namespace
+POST remount | differs | where nothing is lent it is done when it is answered; what is lent is taken back first, by a job; within one namespace
 GET remount/status/:id
 GET plugins/catalog
 LIST plugins/catalog/:type
