@@ -16,7 +16,7 @@ export default defineConfig({
     include: ['test/e2e/**/*.test.ts', 'test/compat/**/*.test.ts', 'test/chaos/**/*.test.ts'],
     exclude: [...without.map((name) => `test/e2e/seals/${name}.test.ts`), ...(full ? [] : ['test/e2e/full/**'])],
     experimental: { viteModuleRunner: false },
-    setupFiles: process.env['HOLDFAST_AUDIT_KEEP'] === undefined ? [] : ['test/support/keep-audit.ts'],
+    setupFiles: process.env['AUDIT_KEEP'] === undefined ? [] : ['test/support/keep-audit.ts'],
     pool: 'forks',
     fileParallelism: false,
     testTimeout: 240_000,

@@ -7,7 +7,7 @@
 import { execFileSync } from 'node:child_process'
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { LocalCluster } from '#cmd/dev/local-cluster.ts'
@@ -157,7 +157,15 @@ async function load(what: string, ms = loadMs): Promise<void> {
   await Promise.all(pending)
   const found = await health()
   const notTaken = found === null ? 'all' : changed(before?.failures ?? {}, found.failures)
-  rows.push({ what, notTaken, statuses, slowestMs: Math.round(slowestMs), term: found?.term ?? null, error: errors.slice(0, 200) })
+  rows.push({
+    what,
+    notTaken,
+    statuses,
+    slowestMs: Math.round(slowestMs),
+    term: found?.term ?? null,
+    machineLoad: loadavg()[0],
+    error: errors.slice(0, 200),
+  })
   console.log(rows.at(-1))
 }
 

@@ -2,7 +2,7 @@
  * Looks for secrets in all audit files that the end-to-end tests left (test/support/keep-audit.ts): every token, key, password and value of a secret that went
  * between them and their servers, as it is, in hex and base64. A mark that is planted in a copy of one of these files must be found by the same search.
  *
- *   HOLDFAST_AUDIT_KEEP=/tmp/kept npm run e2e
+ *   AUDIT_KEEP=/tmp/kept npm run e2e
  *   node test/audit/search.ts /tmp/kept [OUT.json]
  */
 import { appendFileSync, copyFileSync, globSync, readFileSync, rmSync } from 'node:fs'
@@ -33,7 +33,7 @@ copyFileSync(files[0] ?? '', copy)
 appendFileSync(copy, `{"time":"x","request":{"path":"secret/${planted}"}}\n`)
 const plantedHits = [...searcher.findInFile(copy).keys()]
 rmSync(copy)
-keepFigures(out, 'audit-search', 'HOLDFAST_AUDIT_KEEP=FOLDER npm run e2e; node test/audit/search.ts FOLDER', {
+keepFigures(out, 'audit-search', 'AUDIT_KEEP=FOLDER npm run e2e; node test/audit/search.ts FOLDER', {
   files: files.length,
   bytes,
   lines: files.reduce((sum, file) => sum + readFileSync(file, 'latin1').split('\n').length - 1, 0),

@@ -40,7 +40,7 @@ function linesOf(file: string, bytes: Buffer): Line[] {
       // What we wrote, and no other way of writing the same.
       if (!text.endsWith(`"chain":${JSON.stringify(chain)}}`)) chain = null
       if (!/^[0-9a-f-]{36}$/.test(chain.boot) || !(chain.seq >= 1)) chain = null
-      if (chain?.mac !== null && !/^\d+:[0-9a-f]{64}$/.test(chain?.mac ?? '')) chain = null
+      if (chain?.mac !== null && !/^[1-9]\d*:[0-9a-f]{64}$/.test(chain?.mac ?? '')) chain = null
       if (chain?.prev !== null && !/^[0-9a-f]{64}$/.test(chain?.prev ?? '')) chain = null
     } catch {
       chain = null

@@ -1,5 +1,5 @@
 /**
- * With HOLDFAST_AUDIT_KEEP=FOLDER, the end-to-end tests leave there every audit file that their servers wrote, and every secret that went between them and the
+ * With AUDIT_KEEP=FOLDER, the end-to-end tests leave there every audit file that their servers wrote, and every secret that went between them and the
  * tests: what test/audit/search.ts looks for in these files. A setup file of vitest (vitest.e2e.config.ts); nothing happens without the variable.
  */
 import { randomUUID } from 'node:crypto'
@@ -108,7 +108,7 @@ function takeOver(folder: string, to: string): void {
   }
 }
 
-const keep = process.env['HOLDFAST_AUDIT_KEEP'] ?? ''
+const keep = process.env['AUDIT_KEEP'] ?? ''
 if (keep !== '') {
   fs.mkdirSync(keep, { recursive: true })
   const kept: Kept = { names: new Set(), secrets: new Set() }

@@ -100,7 +100,7 @@ function linked(scans: readonly Scanned[]): Scanned[][] {
     else next.set(prev, [...(next.get(prev) ?? []), scanned])
   }
   const taken = new Set<Scanned>()
-  const chains = roots.map((root) => {
+  const chainFrom = (root: Scanned): Scanned[] => {
     const chain: Scanned[] = []
     for (let at: Scanned | undefined = root; at !== undefined && !taken.has(at);) {
       chain.push(at)
@@ -108,10 +108,17 @@ function linked(scans: readonly Scanned[]): Scanned[][] {
       at = at.head === null ? undefined : next.get(at.head)?.find((scanned) => !taken.has(scanned))
     }
     return chain
-  })
-  // Two files that begin after the same line, or a circle that somebody made: each by itself.
-  return [...chains, ...scans.filter((scanned) => !taken.has(scanned)).map((scanned) => [scanned])]
+  }
+  const chains = roots.map(chainFrom)
+  // Two files that begin after the same line; or a circle: a file's last line was moved behind all others. Then the file after that one is where it begins.
+  const moved = new Set(scans.filter(endsInFinding).map(({ head }) => head))
+  const follows = (scanned: Scanned): boolean => moved.has(scanned.first?.prev ?? null)
+  for (const scanned of [...scans.filter(follows), ...scans]) if (!taken.has(scanned)) chains.push(chainFrom(scanned))
+  return chains
 }
+
+/** Something is wrong with the last line, or with where it stands. */
+const endsInFinding = ({ findings, lines, torn }: Scanned): boolean => findings.some(({ line }) => line === lines - (torn ? 1 : 0))
 
 /** What must stand before a chain of files, and does not. */
 function beginningOf(chain: readonly Scanned[], scans: readonly Scanned[], evidence: Evidence, part: boolean): Finding[] {
@@ -123,7 +130,12 @@ function beginningOf(chain: readonly Scanned[], scans: readonly Scanned[], evide
     { kind, file: root.file, line: 1, afterSeq: null, text, ...of },
   ]
   if (first.prev === null && first.seq === 1) return []
-  const before = lastBefore(first, root, scans)
+  // What stands behind it and claims to stand before it was moved there.
+  const before = lastBefore(
+    first,
+    root,
+    scans.filter((scanned) => scanned.head !== first.prev || !chain.includes(scanned)),
+  )
   if (before?.last) {
     const { file, lines, last, torn } = before
     if (last.seq + 1 === first.seq) {

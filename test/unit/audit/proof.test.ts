@@ -126,6 +126,25 @@ describe('what was', () => {
     expect((await verdictOf(lab, { files: files.slice(1, 2), part: true })).verdict).toBe('whole')
   })
 
+  test('a file’s last line that was moved behind all others is missed where it stood, and nothing is said of the files between', async () => {
+    const lab = await newLab().start()
+    for (const at of [1, 2, 3]) {
+      await lab.write(4)
+      await lab.anchor()
+      renameSync(lab.path, `${lab.path}.${at}`)
+      await lab.broker.reopen()
+    }
+    await lab.stop()
+    const [first, second, third] = [1, 2, 3].map((at) => `${lab.path}.${at}`) as [string, string, string]
+    const lines = linesOf(first)
+    rewrite(third, [...linesOf(third), lines.pop()!])
+    rewrite(first, lines)
+    expect(texts(await verdictOf(lab, { files: [first, second, third] })).toSorted()).toEqual([
+      `gap between ${first} and ${second}: removed after seq 3`,
+      'inserted, or moved, at line 5',
+    ])
+  })
+
   test('who rebuilds the hashes without the key is found by a closed epoch’s MAC, or by the anchor', async () => {
     const lab = await twelve()
     const { createHash } = await import('node:crypto')
