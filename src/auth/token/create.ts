@@ -143,14 +143,17 @@ function chooseType(asked: string, role: TokenRole | null): 'service' | 'batch' 
   }
 }
 
-/** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says what it gets. */
+/** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says which policies it gets. */
 function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): string[] {
   const asked = optional<string[]>(context, 'policies')
   const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
   if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
-  if (role) return rolePolicies(asked ?? [], role, withoutDefault)
+  if (role && namesPolicies(role)) return rolePolicies(asked ?? [], role, withoutDefault)
+  if (role && sanitizePolicyNames(asked ?? [], false).includes('root')) throw noRootByRole()
   if (isForeign(context, parent)) return foreignPolicies(asked ?? [], sudo, withoutDefault)
   const isRoot = parent.policies.includes('root')
+  // A role gives no root token, not even to root.
+  if (role && isRoot && (asked ?? []).length === 0) return sanitizePolicyNames([], !withoutDefault)
   if (!asked || asked.length === 0) {
     const inherited = sanitizePolicyNames(parent.policies, !withoutDefault && !isRoot)
     return withoutDefault ? inherited.filter((name) => name !== 'default') : inherited
@@ -178,6 +181,15 @@ function foreignPolicies(asked: readonly string[], sudo: boolean, withoutDefault
   return wanted
 }
 
+/**
+ * A role that is silent about policies gives none that the caller could not have given: it is there for a period, a suffix, an address. Were all of them its
+ * to give, whoever may make tokens by it would be anybody.
+ */
+const namesPolicies = (role: TokenRole): boolean =>
+  [role.allowedPolicies, role.allowedPoliciesGlob, role.disallowedPolicies, role.disallowedPoliciesGlob].some(({ length }) => length > 0)
+
+const noRootByRole = (): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
+
 function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault: boolean): string[] {
   const wanted = sanitizePolicyNames(asked.length > 0 ? asked : role.allowedPolicies, false)
   const allowed = new Set(role.allowedPolicies)
@@ -186,7 +198,7 @@ function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault:
     if (allowed.size === 0 && role.allowedPoliciesGlob.length === 0) return name !== 'root'
     return name === 'default' || allowed.has(name) || globMatches(role.allowedPoliciesGlob, name)
   }
-  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
+  if (wanted.includes('root')) throw noRootByRole()
   if (!wanted.every(isAssignablePolicy)) throw unassignable()
   const refused = wanted.filter((name) => !isAllowed(name))
   if (refused.length > 0) {

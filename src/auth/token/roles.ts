@@ -39,7 +39,10 @@ export async function readRole(storage: MountStorage, name: string): Promise<Tok
 
 const fields = {
   role_name: field('string', 'Its name.', { in: 'path' }),
-  allowed_policies: field('list', 'Policies that its tokens may have; all but root when empty.'),
+  allowed_policies: field(
+    'list',
+    'Policies that its tokens may have, whatever the caller has. With no list of policies at all: those of the caller; with disallowed ones alone: all others but root.',
+  ),
   disallowed_policies: field('list', 'Policies that they may not have.'),
   allowed_policies_glob: field('list', 'The same, with * for any text.'),
   disallowed_policies_glob: field('list', 'The same, with * for any text.'),

@@ -210,6 +210,30 @@ describe('what a role must not give', () => {
     expect((await node.write('auth/token/create/any', { policies: ['RESPONSE-wrapping'] })).status).toBe(400)
   })
 
+  test('policies that its caller has not, where it says nothing of policies', async () => {
+    await allowCreate()
+    await node.write('auth/token/roles/silent', { orphan: true, token_period: '1h' })
+    await node.write('auth/token/roles/others', { disallowed_policies: 'admin' })
+    const caller = await made({ policies: ['maker', 'app'] })
+    const by = async (name: string, body: Record<string, unknown>) => (await node.write(`auth/token/create/${name}`, body, caller)).body
+    expect((await by('silent', { policies: ['admin'] })).errors).toEqual(['child policies must be subset of parent'])
+    expect((await by('silent', { policies: ['root'] })).errors).toEqual(['root tokens may not be created from a role'])
+    expect((await by('silent', { policies: ['app'] })).auth).toMatchObject({
+      policies: ['app', 'default'],
+      orphan: true,
+      lease_duration: 3_600,
+    })
+    expect((await by('silent', {})).auth.policies).toEqual(['app', 'default', 'maker'])
+    expect((await by('others', { policies: ['admin'] })).errors[0]).toMatch(/must be subset of the role's allowed policies/)
+    expect((await by('others', { policies: ['more'] })).auth.policies).toEqual(['default', 'more'])
+    // Root may give what it likes, and by a role never root.
+    expect((await node.write('auth/token/create/silent', { policies: ['admin'] })).body.auth.policies).toEqual(['admin', 'default'])
+    expect((await node.write('auth/token/create/silent')).body.auth.policies).toEqual(['default'])
+    expect((await node.write('auth/token/create/silent', { policies: ['Root'] })).status).toBe(400)
+    await allowCreate(true)
+    expect((await by('silent', { policies: ['admin'] })).auth.policies, 'with sudo').toEqual(['admin', 'default'])
+  })
+
   test('an address that is none is refused where it is written', async () => {
     expect((await role('net', { token_bound_cidrs: '10.0.0.0/8,nowhere' })).status).toBe(400)
   })
