@@ -8,13 +8,20 @@ import { describeTokenParams, noTokenParams, readTokenParams, tokenFields } from
 import { fits, hashOf, keyTable, type ApiKey } from './keys.ts'
 import { newId, newSecret, parseKey, printKey } from './shape.ts'
 
-const metadataPairsMax = 64
+/** One less than a token may have: it also says the key's id. */
+const metadataPairsMax = 63
+const metadataKeyBytesMax = 128
+const metadataValueBytesMax = 512
+const nameBytesMax = 256
 /** How long the key before a rotation may stay good. */
 const graceSecondsMax = 2_592_000
 
 const changeFields = {
   name: field('string', 'What it is for, for people.'),
-  metadata: field('string-map', 'What is known of it: becomes metadata of its tokens. At most 64 pairs.'),
+  metadata: field(
+    'string-map',
+    'What is known of it: becomes metadata of its tokens. At most 63 pairs, keys of 128 and values of 512 bytes.',
+  ),
   ttl: field('duration', 'How long the key is good from now on; 0: until it is revoked.'),
   ...tokenFields,
 }
@@ -59,17 +66,29 @@ const bad = (message: string): HoldfastError => new HoldfastError('ERR_BAD_REQUE
 
 function read(context: HandlerContext, before: ApiKey | null): Pick<ApiKey, 'name' | 'metadata' | 'expiresMs' | 'token'> {
   const metadata = optional<Record<string, string>>(context, 'metadata') ?? before?.metadata ?? {}
-  if (Object.keys(metadata).length > metadataPairsMax || 'key_id' in metadata)
-    throw bad('metadata expected at most 64 pairs, none of them key_id')
+  checkMetadata(metadata)
+  const name = optional<string>(context, 'name') ?? before?.name ?? ''
+  if (Buffer.byteLength(name) > nameBytesMax) throw bad(`name expected at most ${nameBytesMax} bytes`)
   const ttl = optional<number>(context, 'ttl')
   if (ttl !== undefined && ttl < 0) throw bad('ttl cannot be negative')
   const expiresMs = ttl === undefined ? (before?.expiresMs ?? null) : ttl === 0 ? null : context.nowMs + ttl * 1_000
   return {
-    name: optional<string>(context, 'name') ?? before?.name ?? '',
+    name,
     metadata,
     expiresMs,
     token: readTokenParams(context, before?.token ?? noTokenParams),
   }
+}
+
+/** What could not become a token's would be found out by each login. */
+function checkMetadata(metadata: Readonly<Record<string, string>>): void {
+  const pairs = Object.entries(metadata)
+  if (pairs.length > metadataPairsMax || Object.hasOwn(metadata, 'key_id'))
+    throw bad(`metadata expected at most ${metadataPairsMax} pairs, none of them key_id`)
+  const long = pairs.some(
+    ([key, value]) => Buffer.byteLength(key) > metadataKeyBytesMax || Buffer.byteLength(value) > metadataValueBytesMax,
+  )
+  if (long) throw bad(`metadata expected keys of at most ${metadataKeyBytesMax} and values of at most ${metadataValueBytesMax} bytes`)
 }
 
 async function create(context: HandlerContext): Promise<LogicalResponse> {

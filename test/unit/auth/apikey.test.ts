@@ -86,3 +86,18 @@ test('is held to its addresses, gives no root, and takes no metadata that poses'
   expect((await login((await make({ token_policies: 'root' })).key)).body.errors).toEqual(['auth methods cannot create root tokens'])
   expect((await node.write('auth/apikey/key', { metadata: { key_id: 'x' } })).status).toBe(400)
 })
+
+test('what is kept of a key is what its tokens can have: as much as that logs in, and more is refused when it is written', async () => {
+  const pairs = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`.padEnd(128, 'k'), 'v'.repeat(512)]))
+  const { key } = await make({ name: 'n'.repeat(256), metadata: pairs(63) })
+  expect((await login(key)).status).toBe(200)
+  for (const body of [
+    { metadata: pairs(64) },
+    { metadata: { key_id: 'x' } },
+    { metadata: { a: 'v'.repeat(513) } },
+    { metadata: { ['k'.repeat(129)]: 'v' } },
+    { name: 'n'.repeat(257) },
+  ])
+    expect((await node.write('auth/apikey/key', body)).status, JSON.stringify(body).slice(0, 40)).toBe(400)
+})
