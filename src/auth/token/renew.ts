@@ -1,12 +1,20 @@
 /** Renewing tokens. */
 import { HoldfastError } from '#base/errors.ts'
 import { renewalTerms } from '#core/login.ts'
-import { transactionOf } from '#core/scope.ts'
+import { scopeOf, transactionOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import { authResponse } from '#tokens/shapes.ts'
+import type { TtlLimits } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
 import { accessorField, byAccessor, incrementField, inherited, named, optional, self, tokenField, ttlLimits } from './fields.ts'
+
+/** Of the token's own namespace. Where it is renewed may be one below, whose administrators say how long tokens live there, and not this one. */
+async function limitsOf(context: HandlerContext, { namespaceId }: TokenEntry): Promise<TtlLimits> {
+  if (namespaceId === context.mount.namespaceId) return ttlLimits(context.mount)
+  const own = (await scopeOf(context).mountsOf(namespaceId)).entries.find(({ table, type }) => table === 'auth' && type === 'token')
+  return ttlLimits(own ?? context.mount)
+}
 
 export function renewPaths({ tokens, policies, identity }: AuthServices): PathDef[] {
   const renew = async (context: HandlerContext, entry: TokenEntry, token: string): Promise<LogicalResponse> => {
@@ -15,7 +23,7 @@ export function renewPaths({ tokens, policies, identity }: AuthServices): PathDe
     const terms = await renewalTerms(context, entry)
     const renewed =
       terms === null
-        ? await tokens.renew(transactionOf(context), entry, asked, ttlLimits(context.mount))
+        ? await tokens.renew(transactionOf(context), entry, asked, await limitsOf(context, entry))
         : await tokens.renew(transactionOf(context), entry, asked || terms.ttlSeconds, terms.limits, { periodSeconds: terms.periodSeconds })
     if (terms?.groups && entry.entityId !== '') {
       const { names, mountAccessor } = terms.groups

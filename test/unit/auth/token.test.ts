@@ -260,3 +260,21 @@ test('a name is not given again while children of its last bearer are still to b
   for (let step = 0; step < 3; step += 1) await node.write('auth/token/tidy')
   expect((await node.write('auth/token/create', { id: 'chosen', policies: ['maker'] })).status).toBe(200)
 })
+
+test('a token is renewed by the limits of its own namespace, wherever that is asked for', async () => {
+  await node.write('sys/namespaces/team')
+  await node.write('team/sys/auth/token/tune', { max_lease_ttl: '100000h', default_lease_ttl: '90000h' })
+  await node.write('sys/policies/acl/team', { policy: 'path "team/*" { capabilities = ["create", "read", "update", "sudo"] }' })
+  const token = await made({ policies: ['team'], ttl: '1h' })
+  const renewed = await node.write('team/auth/token/renew-self', { increment: '90000h' }, token)
+  expect(renewed.body.auth.lease_duration).toBe(768 * 3_600)
+  const below = (await node.write('team/auth/token/create', { ttl: '1h' })).body.auth.client_token
+  const own = await node.ask({
+    operation: 'update',
+    namespace: 'team',
+    path: 'auth/token/renew-self',
+    body: { increment: '90000h' },
+    token: below,
+  })
+  expect(own.body.auth.lease_duration).toBe(90_000 * 3_600)
+})
