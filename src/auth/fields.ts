@@ -1,6 +1,6 @@
 /** Short words for the tables of login methods. */
 import type { FieldSchema, HandlerContext, LogicalResponse, MountEntry, OperationDef, PathDef } from '#core/types.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 
 type Handler = OperationDef['handler']
 
@@ -43,4 +43,4 @@ export const listNames = async (context: HandlerContext, prefix: string): Promis
 })
 
 /** Longest TTL that the mount grants, seconds. */
-export const maxTtlSeconds = (mount: MountEntry): number => mount.config.max_lease_ttl || limits.ttlSecondsMax
+export const maxTtlSeconds = (mount: MountEntry): number => mount.config.max_lease_ttl || lifetimes.maxSeconds

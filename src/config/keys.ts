@@ -23,8 +23,8 @@ export const topKeys = {
   trusted_proxies: cidrs(
     'Addresses and networks whose X-Forwarded-For and PROXY headers are believed, for every listener that does not say its own.',
   ),
-  default_lease_ttl: duration('768h', 768 * hourMs, 'Life of tokens and leases that ask for none.'),
-  max_lease_ttl: duration('768h', 768 * hourMs, 'Longest life of any; mounts may allow more or less.'),
+  default_lease_ttl: duration('768h', 768 * hourMs, 'Life of tokens and leases that ask for none. The same on every node.'),
+  max_lease_ttl: duration('768h', 768 * hourMs, 'Longest life of any; mounts may allow more or less. The same on every node.'),
   default_max_request_duration: duration('90s', limits.requestDurationMsMax, 'For listeners that do not say their own.'),
   log_level: choice(['trace', 'debug', 'info', 'notice', 'warn', 'error'], 'info', 'Changed by SIGHUP without a restart.', {
     aliases: ['VAULT_LOG_LEVEL', 'BAO_LOG_LEVEL'],
@@ -35,11 +35,9 @@ export const topKeys = {
     true,
     'A node that an operator seals becomes a fresh process under the same id, which comes up sealed: nothing of what it served is left in its memory (docs/threat-model.md). Not on Windows.',
   ),
-  raw_storage_endpoint: bool(false, 'Serves sys/raw, which reads and writes below every policy.', {
-    aliases: ['VAULT_RAW_STORAGE_ENDPOINT'],
-  }),
-  introspection_endpoint: bool(false, 'Serves sys/internal/inspect.'),
-  disable_standby_reads: bool(false, 'Forwards every read to the leader.'),
+  raw_storage_endpoint: ignored('there is no sys/raw: nothing reads or writes below the policies'),
+  introspection_endpoint: ignored('there is no sys/internal/inspect'),
+  disable_standby_reads: bool(false, 'Forwards every read to the leader, in place of answering it here.'),
   unsafe_allow_api_audit_creation: bool(false, 'Lets the API create audit devices; file devices only below audit_api_folder.'),
   audit_anchor_interval: duration(
     '10s',
@@ -184,9 +182,12 @@ export const raftKeys = {
     min: 1,
     max: 100,
   }),
-  snapshot_threshold: int(8_192, 'Entries after which the log may be cut behind a snapshot.', { min: 16, max: 100_000_000 }),
-  trailing_logs: int(10_000, 'Entries kept behind a snapshot, so that a slow follower needs no snapshot.', { min: 0, max: 100_000_000 }),
-  snapshot_interval: duration('120s', 120_000, 'How often the need for a snapshot is looked at.'),
+  snapshot_threshold: ignored('the state is kept as it is applied, and the log is cut behind it all the time: trailing_logs'),
+  trailing_logs: int(10_000, 'Entries kept behind what is applied, so that a slow follower needs no snapshot.', {
+    min: 0,
+    max: 100_000_000,
+  }),
+  snapshot_interval: ignored('the state is kept as it is applied, and the log is cut behind it all the time: trailing_logs'),
   retry_join_as_non_voter: bool(false, 'What joins by retry_join does not vote.', { aliases: ['VAULT_RAFT_RETRY_JOIN_AS_NON_VOTER'] }),
   autopilot_reconcile_interval: ignored('members are watched all the time'),
   autopilot_update_interval: ignored('members are watched all the time'),
@@ -299,8 +300,8 @@ export type UserLockoutType = (typeof userLockoutTypes)[number]
 
 export const telemetryKeys = {
   prometheus_retention_time: duration('24h', 24 * hourMs, '0 switches sys/metrics off.'),
-  disable_hostname: bool(false, 'Accepted: metrics never carry the host name.'),
-  metrics_prefix: textOr('vault', 'Prefix of the names that Vault has too.'),
+  disable_hostname: ignored('metrics never carry the host name'),
+  metrics_prefix: ignored('the names of metrics are fixed: docs/metrics.md'),
   trace_endpoint: url(
     'Where traces go, by OTLP over HTTP: "https://collector:4318", to which /v1/traces is added, or a whole URL. Absent: nothing is traced (docs/tracing.md).',
   ),

@@ -206,7 +206,8 @@ class CoreRunner implements Core {
     if (this.#deps.barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
     if (def?.local) return this.#answerHere(request)
     const asked = await this.#asked(request)
-    if (request.wrapTtlSeconds > 0 || this.#looksLikeWrite(request)) return this.#write(request, asked)
+    const forwarded = this.#deps.forwardsReads === true && !this.#leads()
+    if (request.wrapTtlSeconds > 0 || forwarded || this.#looksLikeWrite(request)) return this.#write(request, asked)
     try {
       return await (asked === null ? this.#read(request) : this.#readAsAsked(request, asked))
     } catch (error) {

@@ -68,6 +68,8 @@ export interface CoreDeps {
   readonly leasing?: Leasing
   /** Whether what reaches outside must wait: the state is another cluster's (snapshots/restored.ts). Absent: never. */
   readonly waits?: () => boolean
+  /** Whether this node hands every read to the leader, too. Absent: it answers them itself. */
+  readonly forwardsReads?: boolean
   /** Absent: a request that asks for wrapping is refused. */
   readonly wrapping?: Wrapping
   readonly audit: Pick<AuditBroker, 'record'>

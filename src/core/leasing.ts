@@ -6,7 +6,7 @@
  */
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { formatDuration } from '#base/duration.ts'
@@ -527,9 +527,9 @@ function ownerOf(token: TokenEntry, namespaceId: string): { tokenHash: string; t
 
 /** Within the mount's maximum, the system's where it sets none. */
 function leaseTtl(mount: MountEntry, askedSeconds: number, maxSeconds: number) {
-  const mountMax = mount.config.max_lease_ttl || limits.ttlSecondsMax
+  const mountMax = mount.config.max_lease_ttl || lifetimes.maxSeconds
   const max = maxSeconds > 0 ? Math.min(maxSeconds, mountMax) : mountMax
-  const asked = askedSeconds > 0 ? askedSeconds : mount.config.default_lease_ttl || Math.min(limits.ttlSecondsDefault, max)
+  const asked = askedSeconds > 0 ? askedSeconds : mount.config.default_lease_ttl || Math.min(lifetimes.defaultSeconds, max)
   const warnings =
     asked > max
       ? [`TTL of "${formatDuration(asked)}" exceeded the effective max_ttl of "${formatDuration(max)}"; TTL value is capped accordingly`]

@@ -1,6 +1,6 @@
 /** From a method's word that somebody is who it claims to be, to a token: one module for every method, in the login's own transaction. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import type { Transaction } from '#barrier/types.ts'
 import type { LoginAlias } from '#identity/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
@@ -179,9 +179,9 @@ function tokenTypeOf(mount: MountEntry, { type }: TokenParams): 'service' | 'bat
 
 /** The mount's TTLs, the system's where it sets none, within the account's maximum. */
 function loginTtlLimits(mount: MountEntry, { maxTtlSeconds }: TokenParams): TtlLimits {
-  const mountMax = mount.config.max_lease_ttl || limits.ttlSecondsMax
+  const mountMax = mount.config.max_lease_ttl || lifetimes.maxSeconds
   const max = maxTtlSeconds > 0 ? Math.min(maxTtlSeconds, mountMax) : mountMax
-  return { defaultTtlSeconds: Math.min(mount.config.default_lease_ttl || limits.ttlSecondsDefault, max), maxTtlSeconds: max }
+  return { defaultTtlSeconds: Math.min(mount.config.default_lease_ttl || lifetimes.defaultSeconds, max), maxTtlSeconds: max }
 }
 
 /** How a login's token is renewed: for `TokenStore.renew`. */

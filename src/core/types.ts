@@ -94,8 +94,8 @@ export interface PathDef {
   readonly freeForm?: boolean
 }
 
-/** Routes that a listener can open to those without a token: shares speak for them. */
-export type OpenRoutes = 'rekey' | 'generate-root'
+/** Routes that a listener can open to those without a token: where shares speak for them, or what is told is for whoever watches. */
+export type OpenRoutes = 'rekey' | 'generate-root' | 'metrics' | 'in-flight-req'
 
 /** What HTTP (or WebSocket, or whatever comes later) hands to the core. */
 export interface Request {

@@ -1,6 +1,6 @@
 /** Wraps an answer when the client asked for it with X-Vault-Wrap-TTL. */
 import { HoldfastError } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import type { Section, Transaction } from '#barrier/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import { envelopeText } from './envelope.ts'
@@ -20,8 +20,8 @@ export function checkWrappable(request: Request, def: PathDef, outside: boolean,
   if (!wrapping || outside || def.bare) {
     throw new HoldfastError('ERR_BAD_REQUEST', 'response wrapping is not supported on this path', { hint: 'leave X-Vault-Wrap-TTL out' })
   }
-  if (request.wrapTtlSeconds > limits.ttlSecondsMax) {
-    throw new HoldfastError('ERR_BAD_REQUEST', `wrap TTL expected at most ${limits.ttlSecondsMax} seconds, got ${request.wrapTtlSeconds}`)
+  if (request.wrapTtlSeconds > lifetimes.maxSeconds) {
+    throw new HoldfastError('ERR_BAD_REQUEST', `wrap TTL expected at most ${lifetimes.maxSeconds} seconds, got ${request.wrapTtlSeconds}`)
   }
 }
 

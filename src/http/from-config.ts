@@ -42,6 +42,8 @@ function openRoutesOf(config: ListenerConfig): OpenRoutes[] {
   return [
     ...(config.disable_unauthed_rekey_endpoints ? [] : (['rekey'] as const)),
     ...(config.disable_unauthed_generate_root_endpoints ? [] : (['generate-root'] as const)),
+    ...(config['telemetry.unauthenticated_metrics_access'] ? (['metrics'] as const) : []),
+    ...(config['inflight_requests_logging.unauthenticated_in_flight_requests_access'] ? (['in-flight-req'] as const) : []),
   ]
 }
 

@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os'
 import { systemClock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError, type ErrorCode } from '#base/errors.ts'
 import { releasedFormats, type FormatRange } from '#base/formats.ts'
+import { setLifetimes } from '#base/lifetimes.ts'
 import type { Logger } from '#base/logger.ts'
 import { randomUuid, systemRandom } from '#base/random.ts'
 import { inSpan } from '#base/tracing.ts'
@@ -136,6 +137,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
   const folderWarning = claimDataFolder(config.raft.path)
   const nodeId = nodeIdOf(config.raft.node_id, config.raft.path, systemRandom)
   const logger = createProcessLogger(config.log_level, nodeId)
+  setLifetimes({ defaultSeconds: config.default_lease_ttl / 1_000, maxSeconds: config.max_lease_ttl / 1_000 })
   const { log } = logger
   for (const warning of [...config.warnings, folderWarning]) if (warning !== null) log.warn({}, warning)
   try {
@@ -464,7 +466,11 @@ function assemble(
   }
   const withRequests = {
     ...services,
-    metricsText: async () => `${await services.metricsText()}${requests.text()}${tracingMetrics(tracing)}`,
+    metricsText: async () => {
+      if (config.telemetry.prometheus_retention_time === 0)
+        throw new HoldfastError('ERR_BAD_REQUEST', 'prometheus is not enabled', { hint: 'telemetry.prometheus_retention_time is 0' })
+      return `${await services.metricsText()}${requests.text()}${tracingMetrics(tracing)}`
+    },
   }
   const core: Core = createCore({
     barrier: leasing.barrier,
@@ -495,6 +501,7 @@ function assemble(
       schedules.job,
     ],
     waits: () => origin.waits(),
+    forwardsReads: config.disable_standby_reads,
     clock,
     random,
     log: logger.part('core'),

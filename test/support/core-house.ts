@@ -7,6 +7,7 @@ import { systemRandom } from '#base/random.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import { bootstrapStorage } from '#core/bootstrap.ts'
 import { createCore, type Core } from '#core/core.ts'
+import type { CoreDeps } from '#core/deps.ts'
 import { houseJobs } from '#core/house-jobs.ts'
 import { Leasing } from '#core/leasing.ts'
 import { UserLockout } from '#core/lockout.ts'
@@ -58,7 +59,12 @@ export interface HouseNode {
 let serial = 0
 
 /** `nodes` cores, the first leading. The others forward to it in memory, by the real wire's format and seal. */
-export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log: Logger = silentLogger) {
+export async function openHouse(
+  nodes = 1,
+  extra: readonly EngineDef[] = [],
+  log: Logger = silentLogger,
+  more: Pick<CoreDeps, 'forwardsReads'> = {},
+) {
   const { clock, cluster, at } = await openBarriers(nodes)
   let rootToken = ''
   const house: HouseNode[] = []
@@ -177,6 +183,7 @@ export async function openHouse(nodes = 1, extra: readonly EngineDef[] = [], log
       random: systemRandom,
     }
     const core = createCore({
+      ...more,
       barrier: leasing.barrier,
       leasing,
       replica,

@@ -1,6 +1,6 @@
 /** What the files of this folder share: fields, limits, and finding the token that a request names. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { FieldSchema, HandlerContext, MountEntry } from '#core/types.ts'
 import type { PolicyStore } from '#policies/store.ts'
@@ -20,8 +20,8 @@ export const incrementField = field('duration', 'For how long, counted from now.
 
 /** The mount's TTLs, the system's where it sets none. */
 export const ttlLimits = (mount: MountEntry): TtlLimits => ({
-  defaultTtlSeconds: mount.config.default_lease_ttl || limits.ttlSecondsDefault,
-  maxTtlSeconds: mount.config.max_lease_ttl || limits.ttlSecondsMax,
+  defaultTtlSeconds: mount.config.default_lease_ttl || lifetimes.defaultSeconds,
+  maxTtlSeconds: mount.config.max_lease_ttl || lifetimes.maxSeconds,
 })
 
 export const optional = <T>(context: HandlerContext, name: string): T | undefined => context.fields[name] as T | undefined

@@ -1,7 +1,7 @@
 /** Version 1: one free-form JSON object a path, overwritten whole. Its `ttl` is a hint to readers, answered as lease_duration. */
 import { parseDurationSeconds } from '#base/duration.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import type { HandlerContext, LogicalResponse, MountEntry, OperationDef, PathDef } from '#core/types.ts'
 import { keysResponse, listKeys, pageOf, scanKeys } from './list.ts'
 import { keyPath } from './record.ts'
@@ -23,7 +23,7 @@ async function load(context: HandlerContext): Promise<SecretData | null> {
 
 /** Seconds of the secret's own `ttl` (or `lease`), else of the mount. What can't be read as a duration counts as absent. */
 function leaseSeconds(data: SecretData, mount: MountEntry): number {
-  const fallback = mount.config.default_lease_ttl || limits.ttlSecondsDefault
+  const fallback = mount.config.default_lease_ttl || lifetimes.defaultSeconds
   const asked = data['ttl'] ?? data['lease']
   if (asked === undefined) return fallback
   try {

@@ -337,24 +337,29 @@ function nodePaths(services: SystemServices): PathDef[] {
   const metricsFields = { format: { ...inQuery('string', "Prometheus' text, or one JSON object."), enum: ['', 'prometheus', 'json'] } }
   return [
     path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(await services.hostInfo())) }),
-    path('in-flight-req', 'Requests that this node is answering now.', seldomFlags, {
-      read: reads('Requests in flight', async () => {
-        const entries = services.inFlight().map((request) => [
-          request.id,
-          {
-            start_time: formatRfc3339(request.startedMs),
-            client_remote_address: request.clientAddress,
-            request_path: `/v1/${request.path}`,
-            request_method: request.method,
-          },
-        ])
-        return answer(Object.fromEntries(entries) as Record<string, unknown>)
-      }),
-    }),
+    path(
+      'in-flight-req',
+      'Requests that this node is answering now.',
+      { ...seldomFlags, openOn: 'in-flight-req' },
+      {
+        read: reads('Requests in flight', async () => {
+          const entries = services.inFlight().map((request) => [
+            request.id,
+            {
+              start_time: formatRfc3339(request.startedMs),
+              client_remote_address: request.clientAddress,
+              request_path: `/v1/${request.path}`,
+              request_method: request.method,
+            },
+          ])
+          return answer(Object.fromEntries(entries) as Record<string, unknown>)
+        }),
+      },
+    ),
     path(
       'metrics',
       'Metrics of this node.',
-      { ...seldomFlags, fields: metricsFields },
+      { ...seldomFlags, openOn: 'metrics', fields: metricsFields },
       {
         read: reads('Metrics', async (context) => {
           const prometheus = await services.metricsText()

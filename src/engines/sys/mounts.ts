@@ -1,7 +1,7 @@
 /** Secrets engines and login methods: listing, mounting, tuning, moving, removing. One set of handlers for both tables. */
 import { HoldfastError } from '#base/errors.ts'
 import { parseDurationSeconds } from '#base/duration.ts'
-import { limits } from '#base/limits.ts'
+import { lifetimes } from '#base/lifetimes.ts'
 import { aside } from '#core/aside.ts'
 import { readFields } from '#core/fields.ts'
 import type { Leasing } from '#core/leasing.ts'
@@ -138,9 +138,9 @@ function describeTuning(services: SystemServices, mount: MountEntry): Record<str
   const lockout = tuned === undefined ? null : services.lockout.settings(mount)
   return {
     ...rest,
-    default_lease_ttl: defaultTtl || limits.ttlSecondsDefault,
+    default_lease_ttl: defaultTtl || lifetimes.defaultSeconds,
     description: mount.description,
-    max_lease_ttl: maxTtl || limits.ttlSecondsMax,
+    max_lease_ttl: maxTtl || lifetimes.maxSeconds,
     ...(mount.options ? { options: mount.options } : {}),
     ...(mount.table === 'auth' ? { token_type: mount.config.token_type ?? 'default-service' } : {}),
     ...(lockout === null ? {} : describeLockout(lockout)),
@@ -280,7 +280,7 @@ function tunedConfig(config: MountConfig, fields: Readonly<Record<string, unknow
       'token_type',
     ]),
   }
-  const max = tuned.max_lease_ttl || limits.ttlSecondsMax
+  const max = tuned.max_lease_ttl || lifetimes.maxSeconds
   if (tuned.default_lease_ttl > max) {
     throw new HoldfastError(
       'ERR_BAD_REQUEST',

@@ -71,7 +71,8 @@ function text(metrics: readonly Metric[]): string {
 To see them: \`holdfast read -format=raw sys/metrics\`, or \`GET /v1/sys/metrics\` with a token whose policies have \`read\` on \`sys/metrics\`. Each node answers for itself,
 in Prometheus' text format; with \`?format=json\` as one JSON object.
 
-To scrape them, give Prometheus such a token (a periodic one, which it cannot renew itself: choose a period longer than its restarts), and each node as a target:
+To scrape them, give Prometheus such a token (a periodic one, which it cannot renew itself: choose a period longer than its restarts), and each node as a target. A
+listener on an address of its own may do without a token: \`telemetry { unauthenticated_metrics_access = true }\` in its block.
 
 \`\`\`yaml
 scrape_configs:
