@@ -420,7 +420,7 @@ export class Exchange implements InFlightRequest {
   #leave(): void {
     this.#reader?.release()
     this.#reader = null
-    if (this.#registered) this.#host.inFlight.remove(this.id)
+    if (this.#registered) this.#host.inFlight.remove(this)
     this.#registered = false
     if (this.#context === null) return
     this.#context.state.answered = true

@@ -22,7 +22,8 @@ export interface InFlightRequest extends InFlightInfo {
 }
 
 export class InFlightRegistry {
-  readonly #requests = new Map<string, InFlightRequest>()
+  /** The requests themselves: by their ids, which are put together of pieces, each would first be made one text and hashed. */
+  readonly #requests = new Set<InFlightRequest>()
   readonly requestsMax: number
   #served = 0
   #refused = 0
@@ -49,12 +50,12 @@ export class InFlightRegistry {
       this.#refused += 1
       return false
     }
-    this.#requests.set(request.id, request)
+    this.#requests.add(request)
     return true
   }
 
-  remove(id: string): void {
-    if (!this.#requests.delete(id)) return
+  remove(request: InFlightRequest): void {
+    if (!this.#requests.delete(request)) return
     this.#served += 1
     if (this.#requests.size > 0 || this.#waiters.length === 0) return
     const waiters = this.#waiters
@@ -64,7 +65,7 @@ export class InFlightRegistry {
 
   /** A copy, oldest first. */
   list(): InFlightInfo[] {
-    return [...this.#requests.values()].map(({ id, method, path, clientAddress, startedMs, startedMonotonicMs }) => ({
+    return [...this.#requests].map(({ id, method, path, clientAddress, startedMs, startedMonotonicMs }) => ({
       id,
       method,
       path,
@@ -84,7 +85,7 @@ export class InFlightRegistry {
 
   /** Aborts and expires what is due. */
   sweep(nowMonotonicMs: number): void {
-    for (const request of this.#requests.values()) {
+    for (const request of this.#requests) {
       if (nowMonotonicMs >= request.abortAtMs) request.abort()
       if (nowMonotonicMs >= request.expireAtMs) request.expire()
     }
