@@ -309,6 +309,17 @@ describe('ldap, of OpenLDAP', () => {
     await root('POST', 'auth/ldap/groups/ops', { policies: 'ops' })
   })
 
+  test('by another attribute than the one that names it, which renewing looks at too; of several nobody is meant', async () => {
+    await config({ userfilter: '(mail={{.Username}})' })
+    const { client_token, policies } = (await login('bob@example.com', 'bobs')).body.auth
+    // It is in groups that nothing here can be called by, too.
+    expect(policies).toContain('only-bob')
+    expect((await ask(1, 'POST', 'auth/token/renew-self', {}, client_token)).status).toBe(200)
+    await config({ userfilter: '(|(objectClass=inetOrgPerson)(uid={{.Username}}))' })
+    expect(await login('bob', 'bobs')).toEqual({ status: 400, body: wrong })
+    await config({ userfilter: '({{.UserAttr}}={{.Username}})' })
+  })
+
   test('StartTLS, and no word where the certificate is not the authority’s', async () => {
     await config({ url: `ldap://127.0.0.1:${slapd.port}`, starttls: true })
     expect((await login('alice', 'right')).status).toBe(200)

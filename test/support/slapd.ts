@@ -34,7 +34,7 @@ objectClass: simpleSecurityObject
 cn: reader
 userPassword: read me
 
-${person('Alice', 'right', 'uid: alias-of-alice\n')}${person('bob', 'bobs')}${person('gone', 'gones')}dn: cn=elsewhere,ou=people,${base}
+${person('Alice', 'right', 'uid: alias-of-alice\n')}${person('bob', 'bobs', 'mail: bob@example.com\n')}${person('gone', 'gones')}dn: cn=elsewhere,ou=people,${base}
 objectClass: referral
 objectClass: extensibleObject
 cn: elsewhere
@@ -49,6 +49,16 @@ dn: cn=Eng\\, all,ou=groups,${base}
 objectClass: groupOfNames
 cn: Eng, all
 member: uid=Alice,ou=people,${base}
+member: uid=bob,ou=people,${base}
+
+dn: cn=a//b,ou=groups,${base}
+objectClass: groupOfNames
+cn: a//b
+member: uid=bob,ou=people,${base}
+
+dn: cn=..,ou=groups,${base}
+objectClass: groupOfNames
+cn: ..
 member: uid=bob,ou=people,${base}
 `
 

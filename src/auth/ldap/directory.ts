@@ -14,6 +14,7 @@ import {
   InvalidCredentialsError,
   InvalidDNSyntaxError,
   NoSuchObjectError,
+  SizeLimitExceededError,
   type Entry,
   type SearchOptions,
 } from 'ldapts'
@@ -232,8 +233,11 @@ export function fillFilter(filter: string, values: Readonly<Record<'UserAttr' | 
 async function findUser(client: Client, { config, passwords, username }: DirectoryQuestion): Promise<{ dn: string; name: string } | null> {
   await bindAsMount(client, config, passwords)
   const filter = fillFilter(config.userFilter, { UserAttr: config.userAttr, Username: username, UserDN: '' })
-  const found = await search(client, config.userDn, filter, config.userAttr, 2)
-  // Of two nobody can say who is meant.
+  // Of two nobody can say who is meant; of more the directory says that there are too many.
+  const found = await search(client, config.userDn, filter, config.userAttr, 2).catch((error: unknown) => {
+    if (error instanceof SizeLimitExceededError) return []
+    throw error
+  })
   if (found.length !== 1) return null
   const [entry] = found
   return { dn: entry!.dn, name: valuesOf(entry!, config.userAttr)[0] ?? username }

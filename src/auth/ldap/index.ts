@@ -81,7 +81,8 @@ async function login(outside: Outside, context: HandlerContext): Promise<Logical
       displayName: name,
       metadata: { username: name },
       token: { ...config.token, policies: [...config.token.policies, ...policies] },
-      internal: { username: user.name, name },
+      // As it was typed: by that the search has found it, whatever attribute it looks at.
+      internal: { username, name },
     },
   }
 }
@@ -94,12 +95,16 @@ interface Granted {
   readonly policies: readonly string[]
 }
 
+/** Whether anything can lie here by that name: directories have groups called "." and "R//D", whose members are to be let in all the same. */
+const nameable = (name: string): boolean =>
+  name.length <= nameCharsMax && !name.includes('/') && !/^\.{0,2}$/.test(name) && name.isWellFormed()
+
 /** Groups of the directory and of the mount, and the policies of all of them. */
 async function granted(storage: MountStorage, config: LdapConfig, name: string, user: DirectoryUser): Promise<Granted> {
-  const own = await userTable.read(storage, name)
+  const own = nameable(name) ? await userTable.read(storage, name) : null
   const groups = [...new Set([...user.groups, ...(own?.groups ?? [])])].toSorted()
   const policies = new Set(own?.policies)
-  for (const group of groups) {
+  for (const group of groups.filter(nameable)) {
     const record = await groupTable.read(storage, spelled(group, config.caseSensitiveNames))
     for (const policy of record?.policies ?? []) policies.add(policy)
   }
@@ -116,7 +121,9 @@ async function renewLogin(outside: Outside, { storage, token, internal, context 
   const { username = '', name = '' } = internal
   const passwords = await bindPasswords(storage, config)
   const user = await aside(context, `look up by ${stampOf(config)}`, () => lookUser(outside, { config, passwords, username }))
-  if (user === null) throw bad('the user no longer exists in the directory, not renewing')
+  // Found by another name than it had, it is another user, or has been renamed: both log in anew.
+  const called = user === null ? '' : spelled(config.usernameAsAlias ? username : user.name, config.caseSensitiveNames)
+  if (user === null || called !== name) throw bad('the user no longer exists in the directory, not renewing')
   const { groups, policies } = await granted(storage, config, name, user)
   return renewed(config, token.policies, { groups, policies })
 }
