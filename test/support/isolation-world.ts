@@ -194,6 +194,7 @@ async function mountAll(make: Maker): Promise<void> {
   await make.mount('mounts', 'transit', { type: 'transit' })
   await make.mount('auth', 'userpass', { type: 'userpass', config: { user_lockout_config: { lockout_threshold: 1_000 } } })
   await make.mount('auth', 'approle', { type: 'approle' })
+  await make.mount('auth', 'apikey', { type: 'apikey' })
 }
 
 async function transit(make: Maker, facts: Record<string, string>): Promise<void> {
@@ -209,6 +210,9 @@ async function users(make: Maker, facts: Record<string, string>, canary: string)
   const secretId = (await make.write('auth/approle/role/r/secret-id', { metadata: JSON.stringify({ note: canary }) })).data
   facts['secretId'] = secretId.secret_id
   facts['secretIdAccessor'] = secretId.secret_id_accessor
+  const apiKey = (await make.write('auth/apikey/key', { token_policies: ['pol'], metadata: { note: canary } })).data
+  facts['apiKey'] = apiKey.key
+  facts['apiKeyId'] = apiKey.id
   const auths = (await make.read('sys/auth')).data
   facts['userpassAccessor'] = auths['userpass/'].accessor
   facts['approleAccessor'] = auths['approle/'].accessor
@@ -490,6 +494,9 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'userpass users/:username update': setting('token_policies', ['pol']),
   'userpass users/:username/password': setting('password', 'something else'),
   'userpass users/:username/policies': setting('token_policies', ['pol']),
+  'apikey login': ({ facts }) => ({ body: { key: facts['apiKey'] }, token: null, credentials: true }),
+  'apikey key/:id': ({ facts }) => ({ params: { id: facts['apiKeyId']! }, body: { name: 'changed' } }),
+  'apikey key/:id/rotate': ({ facts }) => ({ params: { id: facts['apiKeyId']! } }),
   'approle login': ({ facts }) => ({ body: { role_id: facts['roleId'], secret_id: facts['secretId'] }, token: null, credentials: true }),
   'approle role/:role_name create': () => ({ params: { role_name: fresh('r') }, body: { token_policies: ['pol'] } }),
   'approle role/:role_name update': setting('token_policies', ['all']),
