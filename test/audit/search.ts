@@ -22,7 +22,7 @@ for (const path of globSync(join(folder, '*.secrets.json'))) {
 // A test may write a value that is the name of something too: a record is for names.
 const isName = (secret: string): boolean => names.has(secret)
 const needles = [...secrets].filter((secret) => !isName(secret))
-const planted = `planted-${'mark'.repeat(4)}`
+const planted = `what-is-put-there-${'is-found'.repeat(2)}`
 const searcher = new Searcher(
   [planted, ...needles].map((secret, at) => textMark(`secret ${at} (${secret.slice(0, 3)}..., ${secret.length} characters)`, secret)),
 )
