@@ -3,8 +3,10 @@
  * So what `kv export` writes, `kv import` reads.
  */
 import { parseEnv } from 'node:util'
+import { isExactNumber, parseExactJson } from '#base/exact-json.ts'
 import type { Fields } from './kv-tree.ts'
 import { UsageError } from './types.ts'
+import { parseYaml, yamlOf } from './yaml.ts'
 
 export const bulkFormats = ['env', 'json', 'yaml'] as const
 export type BulkFormat = (typeof bulkFormats)[number]
@@ -16,7 +18,8 @@ export function formatOfName(name: string): BulkFormat | null {
   return /\.ya?ml$/.test(name) ? 'yaml' : null
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !isExactNumber(value)
 
 /** A file's secrets by path; '' is the path that was named itself. @throws UsageError that names keys, and no value. */
 export async function parseSecrets(text: string, format: BulkFormat): Promise<ReadonlyMap<string, Fields>> {
@@ -33,9 +36,7 @@ export async function parseSecrets(text: string, format: BulkFormat): Promise<Re
 async function parsedOf(text: string, format: BulkFormat): Promise<unknown> {
   if (format === 'env') return { ...parseEnv(text) }
   try {
-    if (format === 'json') return JSON.parse(text) as unknown
-    // Without its own tags and merges: a file of secrets is data.
-    return (await import('yaml')).parse(text, { maxAliasCount: 100 }) as unknown
+    return format === 'json' ? parseExactJson(text) : await parseYaml(text)
   } catch {
     // The parser's own words would quote what it failed on: a secret.
     throw new UsageError(`expected ${format.toUpperCase()}, got something that does not parse`)
@@ -46,7 +47,7 @@ async function parsedOf(text: string, format: BulkFormat): Promise<unknown> {
 export async function formatSecrets(secrets: ReadonlyMap<string, Fields>, format: BulkFormat, single: boolean): Promise<string> {
   if (format === 'env') return envOf(secrets)
   const value = single ? ([...secrets.values()][0] ?? {}) : Object.fromEntries(secrets)
-  return format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : (await import('yaml')).stringify(value)
+  return format === 'json' ? `${JSON.stringify(value, null, 2)}\n` : yamlOf(value)
 }
 
 /** A name that shells and programs take: 'db-password' becomes DB_PASSWORD. */

@@ -1,7 +1,9 @@
 /** Prints answers as a table, JSON or YAML, or one field of them. */
+import { isExactNumber } from '#base/exact-json.ts'
 import type { Secret } from '#client/types.ts'
 import type { Io } from './io.ts'
 import type { OutputFormat } from './settings.ts'
+import { yamlOf } from './yaml.ts'
 import { heading, printable, renderTable, shortDuration, valueText } from './table.ts'
 import { RefusedError } from './types.ts'
 
@@ -38,13 +40,13 @@ export class Output {
   async #structured(value: unknown): Promise<void> {
     if (this.format === 'raw') this.#io.out(`${JSON.stringify(value)}\n`)
     else if (this.format === 'json') this.#io.out(`${JSON.stringify(value, null, 2)}\n`)
-    else this.#io.out((await import('yaml')).stringify(value))
+    else this.#io.out(await yamlOf(value))
   }
 
   /** The value of -field, bare: without a newline where a program reads it, so that nothing has to be cut off. */
   async #one(value: unknown): Promise<void> {
     if (this.format !== 'table' && this.format !== 'raw') return await this.#structured(value)
-    const text = typeof value === 'object' && value !== null ? JSON.stringify(value) : valueText(value)
+    const text = typeof value === 'object' && value !== null && !isExactNumber(value) ? JSON.stringify(value) : valueText(value)
     this.#io.out(this.#io.stdoutIsTty ? `${printable(text)}\n` : text)
   }
 

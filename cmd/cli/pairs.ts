@@ -2,6 +2,7 @@
  * Data from the command line: `key=value`, `key=@file`, `key=-` (the value from standard input), `@file.json` and `-` (a whole
  * JSON object). `key=\@text` is the text "@text". A key given twice becomes a list.
  */
+import { parseExactJson } from '#base/exact-json.ts'
 import type { Io } from './io.ts'
 import { UsageError } from './types.ts'
 
@@ -24,7 +25,7 @@ export async function readPairs(words: readonly string[], io: Io): Promise<Recor
 function addObject(data: Map<string, unknown>, text: string, from: string): void {
   let parsed: unknown
   try {
-    parsed = JSON.parse(text)
+    parsed = parseExactJson(text)
   } catch {
     // The parser's own words would quote what it failed on: a secret.
     throw new UsageError(`${from} expected a JSON object, got something that is not JSON`)

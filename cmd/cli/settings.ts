@@ -141,6 +141,8 @@ export async function clientOptions(flags: Flags, io: Io): Promise<ClientOptions
   const headers = { ...flags.map('header'), ...(codes === null ? {} : { 'X-Vault-MFA': codes }) }
   return {
     addresses,
+    // What is read is printed, compared and written back: a number of 20 digits must come through.
+    exactNumbers: true,
     tls: tlsOptions(flags, io),
     ...(token === undefined ? {} : { token }),
     ...(namespace === undefined ? {} : { namespace }),

@@ -1,8 +1,10 @@
 /** Plain tables in the look that the field's people know: two columns Key and Value, or several. */
+import { isExactNumber } from '#base/exact-json.ts'
 
 /** A value as one line's text, as Go prints it: <nil>, [a b], map[k:v]. */
 export function valueText(value: unknown): string {
   if (value === null || value === undefined) return '<nil>'
+  if (isExactNumber(value)) return value.rawJSON
   if (Array.isArray(value)) return `[${value.map(valueText).join(' ')}]`
   if (typeof value !== 'object') return String(value as string | number | boolean)
   const pairs = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))

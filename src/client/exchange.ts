@@ -1,6 +1,7 @@
 /** One HTTP exchange with one address, bounded in time and size. */
 import type { Readable } from 'node:stream'
 import { request as send, type Dispatcher } from 'undici'
+import { parseExactJson } from '#base/exact-json.ts'
 import { limits } from '#base/limits.ts'
 import type { Prepared } from './request.ts'
 import type { RawAnswer, Secret } from './types.ts'
@@ -55,22 +56,26 @@ export async function exchange(dispatcher: Dispatcher, address: string, prepared
       dispatcher,
       signal,
     })
-    return await readAnswer({ status: answer.statusCode, headers: answer.headers, body: answer.body, address })
+    const { statusCode: status, headers, body } = answer
+    return await readAnswer({ status, headers, body, address }, prepared.exactNumbers)
   } catch (error) {
     throw failureOf(error, signal)
   }
 }
 
 /** The whole of an answer whose head is here. @throws when it is longer than any answer, or breaks off. */
-export async function readAnswer(answer: {
-  readonly status: number
-  readonly headers: Headers
-  readonly body: AsyncIterable<Uint8Array>
-  readonly address: string
-}): Promise<RawAnswer> {
+export async function readAnswer(
+  answer: {
+    readonly status: number
+    readonly headers: Headers
+    readonly body: AsyncIterable<Uint8Array>
+    readonly address: string
+  },
+  exactNumbers = false,
+): Promise<RawAnswer> {
   const { status, headers, body, address } = answer
   const text = await readBounded(body)
-  return { status, headers: flatten(headers), text, json: parseObject(text), address }
+  return { status, headers: flatten(headers), text, json: parseObject(text, exactNumbers), address }
 }
 
 /** What an exchange ended in, as one error that says whether anything was sent. */
@@ -91,10 +96,10 @@ async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
   return Buffer.concat(parts).toString('utf8')
 }
 
-function parseObject(text: string): Secret | null {
+function parseObject(text: string, exactNumbers: boolean): Secret | null {
   if (!text.trimStart().startsWith('{')) return null
   try {
-    return JSON.parse(text) as Secret
+    return (exactNumbers ? parseExactJson(text) : JSON.parse(text)) as Secret
   } catch {
     return null // Not JSON after all (a proxy's page): the status still says what happened.
   }

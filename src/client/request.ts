@@ -8,6 +8,8 @@ export interface Prepared {
   readonly target: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string | null
+  /** As the client's option. */
+  readonly exactNumbers?: boolean
 }
 
 function encodePath(path: string): string {
@@ -36,7 +38,13 @@ export function prepare(options: ClientOptions, call: Call): Prepared {
   if (options.namespace) headers['x-vault-namespace'] = headerValue('namespace', options.namespace)
   if (wrapTtl) headers['x-vault-wrap-ttl'] = headerValue('wrap TTL', wrapTtl)
   if (body !== null) headers['content-type'] = call.method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-  return { method: call.method, target: `/v1/${encodePath(call.path)}${query === '' ? '' : `?${query}`}`, headers, body }
+  return {
+    method: call.method,
+    target: `/v1/${encodePath(call.path)}${query === '' ? '' : `?${query}`}`,
+    headers,
+    body,
+    ...(options.exactNumbers ? { exactNumbers: true } : {}),
+  }
 }
 
 function headerName(name: string): string {

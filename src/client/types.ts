@@ -37,6 +37,11 @@ export interface ClientOptions {
   readonly timeoutMs?: number
   /** Rounds over all addresses after the first, default 5; 0: none. */
   readonly retriesMax?: number
+  /**
+   * Numbers of answers that no double holds keep their digits: as objects that JSON.stringify writes out again (#base/exact-json.ts). For programs that hand answers on,
+   * or write back what they read. Needs Node 22. Default false.
+   */
+  readonly exactNumbers?: boolean
 }
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'

@@ -2,6 +2,8 @@
  * What leaves the cluster in a bundle goes through here. What is asked holds no secret by itself; this is the second lock: names that could hold one keep their name
  * only, and what looks like a token or a key is taken out of every text.
  */
+import { isExactNumber } from '#base/exact-json.ts'
+
 const secretName =
   /(^|[_-])(token|secret|password|passwd|pwd|private|credential|credentials|unseal|share|shares|recovery_keys|root_token|authorization|cookie|pin)s?$|_key$/i
 /** Not secret, though their names say so. */
@@ -26,7 +28,7 @@ const isEmpty = (value: unknown): boolean => value === null || value === '' || v
 /** A copy without what could be secret. Numbers and booleans stay whatever their name is. */
 export function redact(value: unknown, depth = 0): unknown {
   if (typeof value === 'string') return redactText(value)
-  if (typeof value !== 'object' || value === null) return value
+  if (typeof value !== 'object' || value === null || isExactNumber(value)) return value
   if (depth > depthMax) return redacted
   if (Array.isArray(value)) return value.map((one) => redact(one, depth + 1))
   return Object.fromEntries(

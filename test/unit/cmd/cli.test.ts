@@ -1,4 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { runCommand, temporaryHome, type RunOptions } from '#test/support/cli.ts'
@@ -687,4 +689,64 @@ test('what is missing for a reason that the server tells as a warning is told wi
   const warnings = ['Invalid path for a versioned K/V secrets engine: in version 2 it is secret/data/x.']
   const ran = await against({ 'GET secret/x': { status: 404, json: { data: null, warnings } } }, 'read secret/x')
   expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('in version 2 it is secret/data/x')])
+})
+
+describe('a number that no double holds', () => {
+  const long = '12345678901234567890'
+  const answer = (data: string): Reply => ({ text: `{"request_id":"r","data":${data}}` })
+  const version2 = answer(`{"data":{"id":${long},"n":5},"metadata":${JSON.stringify(metadata)}}`)
+  const replies: Readonly<Record<string, Reply>> = {
+    mount: mountReply('2'),
+    'GET secret/data/a': version2,
+    'POST secret/data/a': { json: { data: { version: 4 } } },
+    'POST secret/data/b': { json: { data: { version: 1 } } },
+  }
+
+  /** What the last request said, byte for byte. */
+  async function sent(line: string | readonly string[], options: RunOptions = {}): Promise<string> {
+    const bodies: string[] = []
+    const server = createServer((request, response) => {
+      const path = new URL(request.url ?? '', 'http://x').pathname.slice('/v1/'.length)
+      const parts: Buffer[] = []
+      request.on('data', (part: Buffer) => parts.push(part))
+      request.on('end', () => {
+        bodies.push(Buffer.concat(parts).toString())
+        const reply = path.startsWith('sys/internal/ui/mounts/') ? replies['mount'] : replies[`${request.method} ${path}`]
+        const { status = 200, json, text } = (reply ?? { status: 404, json: { errors: [] } }) as Exclude<Reply, string>
+        response.writeHead(status, { 'content-type': 'application/json' }).end(text ?? JSON.stringify(json))
+      })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    try {
+      const ran = await runCommand(line, { address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, home, ...options })
+      expect([ran.code, ran.err]).toEqual([0, ran.err.replaceAll(/error:.*/g, '')])
+      return bodies.at(-1) ?? ''
+    } finally {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
+
+  test('is shown with all its digits, in every format', async () => {
+    expect((await against(replies, 'kv get -format=json secret/a')).out).toContain(`"id": ${long}`)
+    expect((await against(replies, 'kv get -format=yaml secret/a')).out).toContain(`id: ${long}`)
+    expect((await against(replies, 'kv get -format=raw secret/a')).out).toContain(`"id":${long}`)
+    expect((await against(replies, 'kv get secret/a')).out).toMatch(new RegExp(`^id +${long}$`, 'm'))
+    expect((await against(replies, 'kv get -field=id secret/a')).out).toBe(long)
+  })
+
+  test('is written back as it was read', async () => {
+    expect(await sent('kv patch -method=rw secret/a more=x')).toBe(`{"data":{"id":${long},"n":5,"more":"x"},"options":{"cas":3}}`)
+    expect(await sent('kv rollback -version=1 secret/a')).toBe(`{"data":{"id":${long},"n":5},"options":{"cas":3}}`)
+  })
+
+  test('comes in as it was typed, and goes through export and import', async () => {
+    expect(await sent('write secret/data/a -', { stdin: `{"data":{"id":${long}}}` })).toBe(`{"data":{"id":${long}}}`)
+    for (const format of ['json', 'yaml']) {
+      const { out } = await against(replies, `kv export -to=${format} secret/a`)
+      expect(out).toContain(long)
+      expect(await sent(`kv import -from=${format} - secret/b`, { stdin: out })).toBe(`{"data":{"id":${long},"n":5},"options":{"cas":0}}`)
+    }
+    expect((await against(replies, 'kv export -to=env secret/a')).out).toBe(`id=${long}\nn=5\n`)
+  })
 })
