@@ -76,6 +76,7 @@ async function redeem(context: HandlerContext, role: Role): Promise<SecretId> {
   const { record } = found
   // The role may have been narrowed since.
   if (role.secretIdBoundCidrs.length > 0 && !withinCidrs(record.cidrs, role.secretIdBoundCidrs)) throw wrong()
+  if (role.token.boundCidrs.length > 0 && !withinCidrs(record.tokenCidrs, role.token.boundCidrs)) throw wrong()
   checkAddress(context, record.cidrs, 'through CIDR restrictions on the secret ID')
   useSecretId(context.storage, role, found, context.nowMs)
   return record

@@ -83,6 +83,17 @@ describe('a login', () => {
     expect((await secretId()).body.errors).toEqual(['bind_secret_id is not set on the role'])
   })
 
+  test('of a secret id whose tokens could be used from where the role allows none any more is refused', async () => {
+    const wide = await made({ token_bound_cidrs: '10.0.0.0/8' })
+    const plain = await made()
+    expect((await login(wide.secret_id)).status).toBe(200)
+    await role('app', { token_bound_cidrs: '10.1.0.0/16' })
+    expect((await login(wide.secret_id)).body).toEqual(wrong)
+    const { client_token } = (await login(plain.secret_id)).body.auth
+    const lookup = (clientAddress: string) => node.ask({ path: 'auth/token/lookup-self', token: client_token, clientAddress })
+    expect([(await lookup('10.1.2.3')).status, (await lookup('10.2.0.1')).status]).toEqual([200, 403])
+  })
+
   test('is held to the networks of the secret id, and its token to theirs', async () => {
     await role('app', { token_bound_cidrs: '10.0.0.0/8' })
     const { secret_id } = await made({ cidr_list: '10.1.0.0/16', token_bound_cidrs: ['10.1.2.3'], num_uses: 1 })
