@@ -113,14 +113,19 @@ if (keep !== '') {
   fs.mkdirSync(keep, { recursive: true })
   const kept: Kept = { names: new Set(), secrets: new Set() }
   watchTraffic(kept)
+  const saved = join(keep, `${randomUUID()}.secrets.json`)
+  const save = (): void => {
+    fs.writeFileSync(saved, JSON.stringify({ names: [...kept.names], secrets: [...kept.secrets] }), { mode: 0o600 })
+  }
   const remove = fs.rmSync
   fs.rmSync = (path, options) => {
-    if (options?.recursive) takeOver(String(path), keep)
+    if (options?.recursive) {
+      takeOver(String(path), keep)
+      save()
+    }
     remove(path, options)
   }
   syncBuiltinESMExports()
-  process.once('exit', () => {
-    const text = JSON.stringify({ names: [...kept.names], secrets: [...kept.secrets] })
-    fs.writeFileSync(join(keep, `${randomUUID()}.secrets.json`), text, { mode: 0o600 })
-  })
+  // A worker may be ended before it comes to that: what went before a folder was removed is saved then.
+  process.once('exit', save)
 }
