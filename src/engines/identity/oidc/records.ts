@@ -21,8 +21,8 @@ export type SignatureAlgorithm = (typeof signatureAlgorithms)[number]
 /** Named keys of a namespace: whoever asks for the key set, and anybody may, reads so many records. */
 export const keysMax = 64
 export const rolesMax = 1_024
-/** Public halves of one named key that are published at once. */
-export const publishedMax = 64
+/** Public halves of one named key that are published at once: by time there are 12 at most, and the key set of a namespace stays one that anybody may ask for. */
+export const publishedMax = 16
 
 export interface PublishedKey {
   readonly kid: string

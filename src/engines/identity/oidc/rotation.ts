@@ -41,7 +41,7 @@ const standing = (pair: KeyPair): PublishedKey => ({ kid: pair.kid, jwk: pair.pu
 
 type Rules = Pick<NamedKey, 'algorithm' | 'rotationSeconds' | 'verificationSeconds' | 'allowedClientIds'>
 
-/** A named key from its beginning, or from its next algorithm: `kept` are public halves that are still to be verified with. */
+/** A named key from its beginning, or from its next algorithm: `kept` are public halves that are still to be verified with. @throws ERR_BAD_REQUEST for too many of them. */
 export function beginKey(
   storage: MountStorage,
   name: string,
@@ -51,14 +51,23 @@ export function beginKey(
   kept: readonly PublishedKey[] = [],
 ): void {
   const { signing, next } = pairs
+  const published = [...kept, standing(signing), standing(next)]
+  checkCount(published)
   writeKey(storage, name, {
     ...rules,
     nextRotationMs: nowMs + rules.rotationSeconds * 1_000,
     signingKid: signing.kid,
     nextKid: next.kid,
-    published: [...kept, standing(signing), standing(next)],
+    published,
   })
   for (const pair of [signing, next]) writeSecret(storage, name, pair.kid, pair.privateJwk)
+}
+
+function checkCount({ length }: readonly PublishedKey[]): void {
+  if (length <= publishedMax) return
+  throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${publishedMax} keys that are still verified with, got more`, {
+    hint: 'it was rotated often within its verification_ttl: wait until some of them have ended, or rotate with a shorter verification_ttl',
+  })
 }
 
 /** What of `key` can still be verified with when it signs no more: what has never signed is let go. */
@@ -79,11 +88,7 @@ export function rotate(
 ): void {
   const next = key.published.filter(({ kid }) => kid === key.nextKid)
   const published = [...retired(key, nowMs, verificationSeconds), ...next, standing(fresh)]
-  if (published.length > publishedMax) {
-    throw new HoldfastError('ERR_BAD_REQUEST', `expected at most ${publishedMax} keys that are still verified with, got more`, {
-      hint: 'it was rotated often within its verification_ttl: wait until some of them have ended, or rotate with a shorter verification_ttl',
-    })
-  }
+  checkCount(published)
   const nextRotationMs = nowMs + key.rotationSeconds * 1_000
   writeKey(storage, name, { ...key, published, signingKid: key.nextKid, nextKid: fresh.kid, nextRotationMs })
   deleteSecret(storage, name, key.signingKid)
