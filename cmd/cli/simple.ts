@@ -42,7 +42,7 @@ function fieldsOf(context: CommandContext, flags: Readonly<Record<string, FlagSp
 
 async function run(simple: Simple, context: CommandContext): Promise<void> {
   const words = wordsOf(simple.args ?? '')
-  const path = words.reduce((api, word, at) => api.replace(`{${word}}`, trimSlashes(context.args[at] ?? '')), simple.api)
+  const path = words.reduce((api, word, at) => api.replace(`{${word}}`, () => trimSlashes(context.args[at] ?? '')), simple.api)
   const client = await context.client()
   if (simple.method === 'LIST') {
     const secret = await client.list(path)

@@ -23,6 +23,7 @@ import { createHttpListener } from '#http/listener.ts'
 import { createProcessLogger } from '#node/logger.ts'
 import { openHouse } from '#test/support/core-house.ts'
 import { lendingEngine } from '#test/support/lending-engine.ts'
+import { figureRecord } from '#test/support/figures.ts'
 import { pythonWith } from '#test/support/python.ts'
 import { startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 import { elsewhere, holders } from './holders.ts'
@@ -151,7 +152,8 @@ const secondsSo = (): number => Math.round((performance.now() - started) / 1_000
 function write(judge: Judge, more: object): void {
   if (values.json === '') return
   const command = `npm run fuzz -- --requests ${requestsWanted} --seed ${seed}${values.server ? ' --server' : ''}`
-  writeFileSync(values.json, `${JSON.stringify({ command, ...judge.result(), seconds: secondsSo(), ...more }, null, 2)}\n`)
+  const record = figureRecord('fuzz', command, { ...judge.result(), seconds: secondsSo(), ...more })
+  writeFileSync(values.json, `${JSON.stringify(record, null, 2)}\n`)
 }
 
 const target = await (values.server ? ownServer() : inThisProcess())

@@ -87,25 +87,38 @@ async function report(context: CommandContext): Promise<number | void> {
   if (csv) context.output.text(`${columns.join(',')}\r\n`)
   const rows: Row[] = []
   let count = 0
+  let begun = false
+  // What is asked for whole may be longer than memory: it is written as it is found.
   const flush = (): void => {
-    if (csv) context.output.text(rows.splice(0).map(csvLine).join(''))
+    const some = rows.splice(0)
+    if (csv) return context.output.text(some.map(csvLine).join(''))
+    if (some.length === 0) return
+    context.output.text(`${begun ? ',' : '['}\n${some.map(indented).join(',\n')}`)
+    begun = true
   }
   for await (const record of recordsOf(context.args)) {
     if (!isWanted(record, wanted)) continue
     rows.push(rowOf(record))
     count += 1
-    if (csv && rows.length >= chunkRows) flush()
+    if ((csv || json) && rows.length >= chunkRows) flush()
     if (!csv && !json && count >= rowsShownMax) break
   }
   if (csv) return flush()
+  if (json) {
+    flush()
+    return context.output.text(begun ? '\n]\n' : '[]\n')
+  }
   const shown = ['time', 'operation', 'namespace', 'path', 'who', 'address', 'status'] as const
   await context.output.table(
     [...shown],
     rows.map((row) => shown.map((column) => row[column])),
     rows,
   )
-  if (count >= rowsShownMax && !json) context.output.note(`only the first ${rowsShownMax}: narrow it down, or take -csv or -format=json`)
+  if (count >= rowsShownMax) context.output.note(`only the first ${rowsShownMax}: narrow it down, or take -csv or -format=json`)
 }
+
+/** As an element of the array that JSON.stringify would write with two spaces. */
+const indented = (row: Row): string => JSON.stringify(row, null, 2).replaceAll(/^/gm, '  ')
 
 /** A field that a spreadsheet would take for a formula is given as text. */
 const csvField = (text: string): string => {

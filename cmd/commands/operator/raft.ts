@@ -91,7 +91,7 @@ async function joinTokens(context: CommandContext): Promise<void> {
 
 async function revokeJoinToken(context: CommandContext): Promise<void> {
   const id = firstArg(context)
-  const answered = await call(context, { method: 'DELETE', path: `sys/storage/raft/join-token/${encodeURIComponent(id)}` })
+  const answered = await call(context, { method: 'DELETE', path: `sys/storage/raft/join-token/${id}` })
   await printWritten(context, answered, 'Nobody can join by this token any more.')
 }
 

@@ -166,7 +166,7 @@ describe('login', () => {
   })
   beforeEach(() => rmSync(join(home, '.holdfast-token'), { force: true }))
   describe.each([
-    ['userpass', 'username=Al/ice', 'auth/userpass/login/Al%2Fice', { password: 'typed' }],
+    ['userpass', 'username=al@ice.org', 'auth/userpass/login/al@ice.org', { password: 'typed' }],
     ['approle', 'role_id=r', 'auth/approle/login', { role_id: 'r', secret_id: 'typed' }],
   ])('by %s', (method, pair, path, sent) => {
     const made = { json: { auth: { client_token: 's.new', accessor: 'acc', lease_duration: 60, renewable: true, policies: ['p'] } } }
@@ -749,4 +749,33 @@ describe('a number that no double holds', () => {
     }
     expect((await against(replies, 'kv export -to=env secret/a')).out).toBe(`id=${long}\nn=5\n`)
   })
+})
+
+test('a name of a login has no slash: the path would be another', async () => {
+  const ran = await against({}, 'login -method=userpass username=a/b', { stdin: 'typed' })
+  expect([ran.code, ran.asked]).toEqual([1, []])
+})
+
+test('a name is put into a path as it is, whatever it means to a replacement', async () => {
+  const ran = await against({ 'DELETE sys/policies/password/a$&b': { status: 204 } }, ['password-policy', 'delete', 'a$&b'])
+  expect(ran.code).toBe(0)
+})
+
+test('an audit report as JSON is one array, however long', async () => {
+  const path = join(home, 'audit.log')
+  const record = (at: number): string =>
+    JSON.stringify({ time: '2026-08-01T10:00:00Z', type: 'response', request: { id: `r${at}`, operation: 'read', path: 'a' } })
+  writeFileSync(path, Array.from({ length: 1_203 }, (_, at) => `${record(at)}\n`).join(''))
+  const whole = await runCommand(['audit', 'report', '-format=json', path])
+  const rows = JSON.parse(whole.out) as { id: string }[]
+  expect([rows.length, rows.at(0)?.id, rows.at(-1)?.id]).toEqual([1_203, 'r0', 'r1202'])
+  expect(whole.out).toBe(`${JSON.stringify(rows, null, 2)}\n`)
+  expect((await runCommand(['audit', 'report', '-format=json', '-path=none', path])).out).toBe('[]\n')
+})
+
+test('a name of a login reaches the server as it was typed', async () => {
+  const made = { json: { auth: { client_token: 's.new', accessor: 'a', lease_duration: 60, renewable: true, policies: [] } } }
+  const line = ['login', '-method=ldap', '-no-store', '-token-only', 'username=Jürgen%20x y']
+  const ran = await against({ 'POST auth/ldap/login/Jürgen%20x y': made }, line, { stdin: 'typed' })
+  expect([ran.code, ran.out.trim()]).toEqual([0, 's.new'])
 })
