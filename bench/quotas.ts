@@ -10,7 +10,7 @@ import { EngineRegistry } from '#core/router.ts'
 import type { Request } from '#core/types.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import { Limiter } from '#quotas/limiter.ts'
-import { Matcher } from '#quotas/match.ts'
+import { Layers } from '#quotas/match.ts'
 import { QuotaStore, type Quotas } from '#quotas/store.ts'
 import type { RateQuota } from '#quotas/types.ts'
 import { recordFigures } from '#test/support/figures.ts'
@@ -40,7 +40,7 @@ function gateOf(rate: number): QuotaGate {
     ...Array.from({ length: 10 }, (_, i) => quota(`p${i}`, { mountUuid: mounts[0]!.uuid, suffix: `data/${i}/*`, rate })),
   ]
   const store = new QuotaStore()
-  const current: Quotas = { ...store.current, rateLimits: new Matcher(quotas) }
+  const current: Quotas = { ...store.current, rateLimits: new Layers(quotas) }
   const limiter = new Limiter({ cluster: () => ({ nodes: 3, inContact: true }), epochBase: 0 })
   return new QuotaGate({
     quotas: { store: { current } as QuotaStore, limiter },
