@@ -136,12 +136,18 @@ export class MfaStore {
     return randomUuid(this.#random)
   }
 
-  /** What its apps were given goes with it. @throws ERR_BAD_REQUEST while an enforcement names it. */
-  async deleteMethod(transaction: Transaction, namespace: string, id: string): Promise<void> {
+  /** Gives back where what its apps were given lies, for the caller to sweep: nothing reads it any more. @throws ERR_BAD_REQUEST while an enforcement names it. */
+  async deleteMethod(
+    transaction: Transaction,
+    namespace: string,
+    id: string,
+  ): Promise<{ readonly section: Section; readonly prefix: string } | null> {
     const holder = (await this.enforcements(transaction, namespace)).find(({ methodIds }) => methodIds.includes(id))
     if (holder !== undefined) throw bad(`methodID is still used by an enforcement configuration with name: ${holder.name}`)
     const methods = await this.methods(transaction, namespace)
+    if (!methods.some((each) => each.id === id)) return null
     writeJson(transaction, namespace, 'methods', { list: methods.filter((each) => each.id !== id) })
+    return { section: section(namespace), prefix: `secret/${id}` }
   }
 
   async enforcements(view: ReadView, namespace: string): Promise<readonly Enforcement[]> {

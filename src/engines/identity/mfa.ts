@@ -1,6 +1,7 @@
 /** Routes of second factors: methods, which logins need one, and what an app is given. */
 import { HoldfastError } from '#base/errors.ts'
 import { scopeOf } from '#core/scope.ts'
+import { scheduleSweep } from '#core/sweep.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import type { Enforcement, TotpMethod } from '#identity/mfa.ts'
 import { field, inPath, optional, path, reads, text, writes } from '../sys/table.ts'
@@ -111,7 +112,8 @@ export function mfaPaths(services: IdentityServices): PathDef[] {
         read: reads('Read', show),
         update: writes('Change', (context) => save(context, text(context, 'method_id'))),
         delete: writes('Delete', async (context) => {
-          await mfa.deleteMethod(writing(context), namespaceOf(context), text(context, 'method_id'))
+          const left = await mfa.deleteMethod(writing(context), namespaceOf(context), text(context, 'method_id'))
+          if (left !== null) scheduleSweep(writing(context), left.section, left.prefix)
           return null
         }),
       },

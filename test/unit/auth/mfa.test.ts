@@ -1,5 +1,6 @@
 import { TOTP, URI } from 'otpauth'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { sweepStep } from '#core/sweep.ts'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
 
 let house: Awaited<ReturnType<typeof openHouse>>
@@ -218,4 +219,14 @@ test('who has a token can get a secret for itself, once', async () => {
   const { url } = (await generate()).body.data
   expect(url).toMatch(/^otpauth:\/\/totp\/Holdfast:/)
   expect((await node.write('identity/mfa/method/totp/generate', { method_id: method })).status).toBe(400)
+})
+
+test('what the apps of a method were given goes with it', async () => {
+  const secrets = () =>
+    house.at(0).read({ kind: 'linearizable' }, (view) => view.list({ namespace: 'root', mount: 'sys/mfa' }, `secret/${method}`))
+  expect(await secrets()).toEqual([entity])
+  expect((await node.remove(`identity/mfa/method/totp/${method}`)).status).toBe(204)
+  while (await house.at(0).transact((transaction) => sweepStep(transaction)));
+  expect(await secrets()).toEqual([])
+  expect((await node.remove(`identity/mfa/method/totp/${method}`)).status, 'nothing is there').toBe(204)
 })
