@@ -18,6 +18,9 @@ const agent = new Agent({ bodyTimeout: 30_000, headersTimeout: 30_000 })
 beforeAll(async () => {
   running = await startCluster()
   await mountKv(running.cluster, 'secret')
+  const { api, rootToken, nodes } = running.cluster
+  for (const type of ['apikey', 'ldap'])
+    await api.call(nodes[0]!.apiAddress, 'POST', `sys/auth/${type}`, { token: rootToken, body: { type } })
   address = (await waitForLeader(running.cluster)).apiAddress
 })
 afterAll(async () => {
@@ -180,6 +183,64 @@ const tries: readonly Try[] = [
     token: null,
     expect: 400,
     says: /hex or base64/,
+  },
+  {
+    input: 'API key that is none',
+    method: 'POST',
+    path: '/v1/auth/apikey/login',
+    body: '{"key":"hfk_x"}',
+    token: null,
+    expect: 400,
+    says: /invalid API key/,
+  },
+  {
+    input: 'API key with metadata that says another id',
+    method: 'POST',
+    path: '/v1/auth/apikey/key',
+    body: '{"metadata":{"key_id":"x"}}',
+    expect: 400,
+    says: /none of them key_id/,
+  },
+  {
+    input: 'login at a directory that was not configured',
+    method: 'POST',
+    path: '/v1/auth/ldap/login/bob',
+    body: '{"password":"x"}',
+    token: null,
+    expect: 400,
+    says: /ldap backend not configured/,
+  },
+  {
+    input: 'user filter of a directory without the user',
+    method: 'POST',
+    path: '/v1/auth/ldap/config',
+    body: '{"url":"ldap://127.0.0.1","userfilter":"(uid=*)"}',
+    expect: 400,
+    says: /expected \{\{\.Username\}\} in it/,
+  },
+  {
+    input: 'user of a directory whose policies are no list',
+    method: 'POST',
+    path: '/v1/auth/ldap/users/bob',
+    body: '{"policies":{"a":1}}',
+    expect: 400,
+    says: /policies/,
+  },
+  {
+    input: 'key of identity tokens that turns each second',
+    method: 'POST',
+    path: '/v1/identity/oidc/key/fast',
+    body: '{"rotation_period":1}',
+    expect: 400,
+    says: /at least one minute/,
+  },
+  {
+    input: 'template of identity tokens with a value within quotes',
+    method: 'POST',
+    path: '/v1/identity/oidc/role/app',
+    body: '{"key":"default","template":"{\\"a\\": \\"x {{identity.entity.name}}\\"}"}',
+    expect: 400,
+    says: /outside of quotes/,
   },
 ]
 
