@@ -83,6 +83,9 @@ export function readOptions(argv: readonly string[], environment: Readonly<Recor
   const nodes = oneOf('--nodes', values.nodes, ['1', '3'] as const)
   if (values.address !== undefined) refuseWithAddress(values)
   if (values.address !== undefined && values.others !== '0') throw new Error('--others expected no --address: so much is not removed again')
+  if (compare !== null && !/^(bare|openbao|etcd|tls|checkout:.+|https?:\/\/.+)$/.test(compare)) {
+    throw new Error(`--compare expected URL, bare, openbao, etcd, tls or checkout:DIR, got ${compare}`)
+  }
   const names = values.work.split(',').filter(Boolean)
   for (const name of names) oneOf('--work', name, Object.keys(works))
   if (names.length === 0) throw new Error('--work expected at least one work, got none')

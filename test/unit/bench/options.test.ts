@@ -23,6 +23,7 @@ test('what is missing or wrong is named', () => {
     [['--seconds', '0'], '--seconds expected seconds above 0'],
     [['--rate', 'fast'], '--rate expected a whole number'],
     [['--address', 'http://127.0.0.1:1', '--tls'], '--tls expected no --address'],
+    [['--compare', 'wat'], '--compare expected URL, bare, openbao, etcd, tls or checkout:DIR, got wat'],
     [['--turn', '1'], "Unknown option '--turn'"],
   ]
   for (const [argv, said] of refused) expect(() => readOptions(argv, {}), argv.join(' ')).toThrow(said)
