@@ -235,11 +235,11 @@ export function ladder(): readonly Rung[] {
     rung(
       29,
       'apply-exactly-once',
-      '16 writers over five kills of the leader; clients of the simulator repeat their writes',
+      '16 writers over kills of the leader; clients of the simulator repeat their writes',
       'unit/store/kill.test.ts::kill -9 at any moment loses nothing that was acknowledged, and applies nothing twice',
       'unit/core/once.test.ts::a repetition changes nothing and has the first answer, on every node',
       'unit/core/once.test.ts::without an id, and with another, it is another request',
-      'e2e/retries.test.ts::16 writers, each write sent until it is answered: applied once each, over five kills of the leader',
+      'e2e/retries.test.ts::16 writers, each write sent until it is answered: applied once each, over kills of the leader',
       cluster,
     ),
     rung(
