@@ -144,7 +144,7 @@ test('the command, and the metrics', async () => {
   })
   const text = await metrics.body.text()
   expect(Number(/^holdfast_quota_refused (\d+)$/m.exec(text)?.[1])).toBeGreaterThan(100)
-  expect(Number(/^holdfast_quota_buckets (\d+)$/m.exec(text)?.[1])).toBeGreaterThan(2)
+  expect(Number(/^holdfast_quota_buckets (\d+)$/m.exec(text)?.[1]), 'of the limits that were met').toBeGreaterThan(1)
 })
 
 test('the leader is lost: the limit holds through the election and after it', async () => {
