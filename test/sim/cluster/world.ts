@@ -494,6 +494,8 @@ export class World {
       full: false,
       crashIn: 0,
       latency: this.plan.diskLatency,
+      // One entry a batch, and a cluster that was behind would still be so when it is asked whether it serves.
+      batchLatency: null,
     })
     node.setClock(1, node.wallOffsetMs)
     node.boot()
