@@ -5,6 +5,7 @@
  */
 import { createRequire } from 'node:module'
 import process from 'node:process'
+import { Worker } from 'node:worker_threads'
 import type * as Pkcs11Package from 'pkcs11js'
 import type {
   OaepHash,
@@ -222,7 +223,16 @@ function answer(request: Pkcs11Request): Pkcs11Answer {
   }
 }
 
+const parentLookMs = 500
+
+/** A library that hangs holds this thread, and with it the news that the parent is gone: without another one this process would stay for ever. */
+function endWithParent(): void {
+  const look = `setInterval(() => process.ppid === ${process.ppid} || process.kill(${process.pid}, 'SIGKILL'), ${parentLookMs})`
+  new Worker(look, { eval: true }).unref()
+}
+
 process.once('message', (request) => {
+  endWithParent()
   process.send?.(answer(request as Pkcs11Request), () => process.exit(0))
 })
 process.once('disconnect', () => process.exit(0))
