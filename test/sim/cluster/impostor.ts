@@ -98,8 +98,6 @@ export class Impostor {
     if (log === null || state === null || replica === null || !this.#world.restores.active) return false
     const { applied } = state.meta
     if (replica.status().lastIndex > log.lastIndex()) return true
-    // The log begins behind the order already, and the state that it made is on its way.
-    if (log.firstIndex() > applied + 1) return true
     return (this.#look(node, () => log.entries(applied + 1, log.lastIndex() + 1, Infinity)) ?? []).some(isRestore)
   }
 
