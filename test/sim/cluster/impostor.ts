@@ -98,7 +98,9 @@ export class Impostor {
     if (log === null || state === null || replica === null || !this.#world.restores.active) return false
     const { applied } = state.meta
     if (replica.status().lastIndex > log.lastIndex()) return true
-    return (this.#look(node, () => log.entries(applied + 1, log.lastIndex() + 1, Infinity)) ?? []).some(isRestore)
+    // A log may begin behind what is applied, where the state was lost: asked for from further down it shows nothing.
+    const from = Math.max(applied + 1, log.firstIndex())
+    return (this.#look(node, () => log.entries(from, log.lastIndex() + 1, Infinity)) ?? []).some(isRestore)
   }
 
   #command({ node }: Victim): Uint8Array {

@@ -56,6 +56,11 @@ export const could: readonly Deed[] = [
     `${unproven}::finds out after a restart as well, and in what it took from a leader that left links out`,
   ),
   deed(
+    'puts an entry into the log of a node that is sealed, or that waits for the state of an order to restore',
+    'has it take the genuine one of that index and term for what it holds already: what it acknowledges from there on is as false as what the thief acknowledges himself, and may be lost',
+    `${unproven}::takes the genuine entry of the same index and term for what it holds already, and acknowledges it`,
+  ),
+  deed(
     'asks for a new certificate',
     'gets one for the key that it stole, and for no other',
     `${renewal}::no member gets a certificate for a key that is not its own`,

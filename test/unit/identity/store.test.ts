@@ -383,6 +383,11 @@ describe('against a slow model', () => {
   test('records and indexes never part, a refused change leaves nothing, and what is kept is what would be worked out anew', async () => {
     let done = 0
     let inherited = 0
+    // What is drawn leads to an entity that has a group through another often, but not surely: 25 runs had 8 of them once. What is fixed has one in each.
+    const nested: readonly Step[] = [
+      { kind: 'login', who: 0, mount: 0, groups: [] },
+      { kind: 'members', group: 1, who: [0] },
+    ]
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 30 }), async (steps) => {
         house = await openBarriers()
@@ -395,7 +400,7 @@ describe('against a slow model', () => {
         })
         await external('x0', 'm0')
         await external('x1', 'm1')
-        for (const todo of steps) {
+        for (const todo of [...nested, ...steps]) {
           const before = await read((view) => indexes(view))
           const failed = await carryOut(todo).then(
             () => false,
@@ -429,7 +434,7 @@ describe('against a slow model', () => {
       { numRuns: 25 },
     )
     expect(done).toBeGreaterThan(200)
-    expect(inherited).toBeGreaterThan(10)
+    expect(inherited).toBeGreaterThanOrEqual(25)
   }, 120_000)
 
   /** Every group, asked by itself whether it has the entity, itself or by one of its member groups. */

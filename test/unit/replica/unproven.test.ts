@@ -227,6 +227,26 @@ describe('a sealed node', () => {
     await expect(siege.victim.readIndex(100)).rejects.toMatchObject({ code: 'ERR_UNPROVEN' })
   })
 
+  // What docs/internals/stolen-identity.md owns up to: raft knows an entry by index and term.
+  test('takes the genuine entry of the same index and term for what it holds already, and acknowledges it', async () => {
+    const siege = await besieged(['b'], true)
+    const { victim, thief } = siege
+    const place = thief.lastIndex + 1
+    const holds = (): readonly Entry[] => cluster.logs.get(victim.nodeId)?.entries(place, place + 1, 1_000_000) ?? []
+    const forged = command('x', 'forged')
+    append(siege, [{ type: EntryType.command, data: forged }])
+    await expect.poll(() => holds().length).toBe(1)
+    append(siege, [
+      {
+        type: EntryType.command,
+        data: signed('the key of the cluster', command('x', 'genuine'), { index: place, term: thief.term }, new Uint8Array(32)),
+      },
+    ])
+    append({ ...siege, thief: { ...thief, lastIndex: place, lastTerm: thief.term } }, [{ type: EntryType.empty, data: new Uint8Array(0) }])
+    await expect.poll(() => victim.status().lastIndex).toBe(place + 1)
+    expect(Buffer.compare(holds()[0]?.data ?? forged.subarray(1), forged)).toBe(0)
+  })
+
   test('finds out after a restart as well, and in what it took from a leader that left links out', async () => {
     const siege = await besieged(['b'], true)
     const { index, term } = { index: siege.thief.lastIndex + 1, term: siege.thief.term }
