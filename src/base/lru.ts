@@ -1,6 +1,10 @@
-/** A map bounded by the summed weight of its entries; the least recently used leave first.  */
+/**
+ * A map bounded by the summed weight of its entries. What was not used since it last came up for eviction leaves first (a clock, or second chance):
+ * close to the least recently used, and a hit writes one flag. Moving each hit to the end of the Map cost four times the look-up itself, and a
+ * Map from which as much is deleted as is set is copied over and over.
+ */
 export class BoundedLru<K, V> {
-  readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>()
+  readonly #entries = new Map<K, { readonly value: V; readonly weight: number; used: boolean }>()
   readonly #weightMax: number
   readonly #entryWeightMax: number
   readonly #dropped: ((value: V) => void) | undefined
@@ -27,8 +31,7 @@ export class BoundedLru<K, V> {
   get(key: K): V | undefined {
     const entry = this.#entries.get(key)
     if (entry === undefined) return undefined
-    this.#entries.delete(key) // A Map keeps insertion order: moved to its end, this is the last to be evicted.
-    this.#entries.set(key, entry)
+    entry.used = true
     return entry.value
   }
 
@@ -44,12 +47,21 @@ export class BoundedLru<K, V> {
       this.#dropped?.(value)
       return
     }
-    this.#entries.set(key, { value, weight })
+    this.#entries.set(key, { value, weight, used: false })
     this.#weight += weight
+    // Ends: each round takes a flag or an entry away. The new entry itself is not asked for: it has only just come.
     while (this.#weight > this.#weightMax) {
-      const oldest = this.#entries.keys().next()
+      const oldest = this.#entries.entries().next()
       if (oldest.done === true) return
-      this.delete(oldest.value)
+      const [oldKey, entry] = oldest.value
+      this.#entries.delete(oldKey)
+      if (entry.used || oldKey === key) {
+        entry.used = false
+        this.#entries.set(oldKey, entry)
+      } else {
+        this.#weight -= entry.weight
+        this.#dropped?.(entry.value)
+      }
     }
   }
 

@@ -1,0 +1,84 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { BoundedLru } from '#base/lru.ts'
+
+interface Held {
+  readonly key: string
+  readonly value: number
+  readonly weight: number
+  used: boolean
+}
+
+/** Slow twin: a list whose first is asked first; who was used since then goes to the back. */
+class SlowClock {
+  list: Held[] = []
+  readonly gone: number[] = []
+
+  get(key: string): number | undefined {
+    const held = this.list.find((each) => each.key === key)
+    if (held) held.used = true
+    return held?.value
+  }
+
+  set(key: string, value: number, weight: number): void {
+    this.remove(key)
+    if (weight > entryWeightMax) return void this.gone.push(value)
+    this.list.push({ key, value, weight, used: false })
+    while (this.list.reduce((sum, each) => sum + each.weight, 0) > weightMax) {
+      const [first, ...rest] = this.list
+      if (first!.used || first!.key === key) this.list = [...rest, { ...first!, used: false }]
+      else {
+        this.list = rest
+        this.gone.push(first!.value)
+      }
+    }
+  }
+
+  remove(key: string): void {
+    this.gone.push(...this.list.filter((each) => each.key === key).map((each) => each.value))
+    this.list = this.list.filter((each) => each.key !== key)
+  }
+}
+
+const [weightMax, entryWeightMax] = [8, 4]
+const step = fc.record({
+  what: fc.constantFrom('get', 'set', 'set', 'delete', 'peek'),
+  key: fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'),
+  weight: fc.integer({ min: 0, max: 5 }),
+})
+
+test('a bounded cache is its slow twin: what it gives, what it holds, what leaves and in which order', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const dropped: number[] = []
+      const [fast, slow] = [
+        new BoundedLru<string, number>({ weightMax, entryWeightMax, dropped: (value) => dropped.push(value) }),
+        new SlowClock(),
+      ]
+      for (const [i, { what, key, weight }] of steps.entries()) {
+        if (what === 'set') {
+          fast.set(key, i, weight)
+          slow.set(key, i, weight)
+        } else if (what === 'delete') {
+          fast.delete(key)
+          slow.remove(key)
+        } else if (what === 'peek') expect(fast.peek(key)).toBe(slow.list.find((each) => each.key === key)?.value)
+        else expect(fast.get(key)).toBe(slow.get(key))
+        expect([...fast.keys()]).toEqual(slow.list.map((each) => each.key))
+        expect(fast.weight).toBe(slow.list.reduce((sum, each) => sum + each.weight, 0))
+        expect(dropped).toEqual(slow.gone)
+      }
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test('what is used stays, though it came first', () => {
+  const cache = new BoundedLru<number, number>({ weightMax: 3, entryWeightMax: 1 })
+  for (const key of [1, 2, 3]) cache.set(key, key)
+  cache.get(1)
+  cache.set(4, 4)
+  expect([...cache.keys()].toSorted()).toEqual([1, 3, 4])
+  cache.clear()
+  expect([cache.size, cache.weight]).toEqual([0, 0])
+})
