@@ -1,3 +1,6 @@
+/** Second chances that one insertion gives, so that none walks a whole cache of which everything was used: then the next leaves all the same. */
+const chancesMax = 32
+
 /**
  * A map bounded by the summed weight of its entries. What was not used since it last came up for eviction leaves first (a clock, or second chance):
  * close to the least recently used, and a hit writes one flag. Moving each hit to the end of the Map cost four times the look-up itself, and a
@@ -50,12 +53,13 @@ export class BoundedLru<K, V> {
     this.#entries.set(key, { value, weight, used: false })
     this.#weight += weight
     // Ends: each round takes a flag or an entry away. The new entry itself is not asked for: it has only just come.
-    while (this.#weight > this.#weightMax) {
+    for (let chances = 0; this.#weight > this.#weightMax;) {
       const oldest = this.#entries.entries().next()
       if (oldest.done === true) return
       const [oldKey, entry] = oldest.value
       this.#entries.delete(oldKey)
-      if (entry.used || oldKey === key) {
+      if ((entry.used && chances < chancesMax) || oldKey === key) {
+        chances += 1
         entry.used = false
         this.#entries.set(oldKey, entry)
       } else {

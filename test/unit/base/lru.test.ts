@@ -82,3 +82,13 @@ test('what is used stays, though it came first', () => {
   cache.clear()
   expect([cache.size, cache.weight]).toEqual([0, 0])
 })
+
+test('an insertion into a cache of which everything is in use walks a few entries, not all', () => {
+  const cache = new BoundedLru<number, number>({ weightMax: 1000, entryWeightMax: 1 })
+  for (let key = 0; key < 1000; key += 1) cache.set(key, key)
+  for (let key = 0; key < 1000; key += 1) cache.get(key)
+  cache.set(1000, 1000)
+  expect([...cache.keys()].slice(0, 2)).toEqual([33, 34])
+  expect(cache.peek(32)).toBeUndefined()
+  expect(cache.size).toBe(1000)
+})
