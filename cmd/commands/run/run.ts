@@ -180,7 +180,10 @@ async function run(context: CommandContext): Promise<number> {
       using signals = passSignals(() => running.child)
       return await running.untilEnd(signals)
     } finally {
-      await secrets.revoke()
+      for (const path of await secrets.revoke())
+        context.io.err(
+          `warning: what ${path} lent could not be given back, and is valid until its lease ends: holdfast lease revoke -prefix ${path}\n`,
+        )
     }
   } finally {
     keeper?.stop()

@@ -29,6 +29,8 @@ const renewAt = 2 / 3
 export class RunSecrets {
   readonly #client: Client
   readonly #sources: readonly Source[]
+  /** Of what was lent and could not be given back. */
+  readonly #left = new Set<string>()
   private constructor(client: Client, sources: readonly Source[]) {
     this.#client = client
     this.#sources = sources
@@ -77,7 +79,7 @@ export class RunSecrets {
     const old = lease.id
     await readInto(this.#client, source)
     // After the new one is here: the process still has the old one, for the moment until it is started anew.
-    if (source.lease?.id !== old) await this.#revokeOne(old).catch(() => {})
+    if (source.lease?.id !== old) await this.#giveBack(source.path, old)
   }
 
   /** False: it is at its end, or gone. */
@@ -107,15 +109,18 @@ export class RunSecrets {
     )
   }
 
-  async #revokeOne(id: string): Promise<void> {
-    await this.#client.write('sys/leases/revoke', { lease_id: id }, { idempotent: true, wrapTtl: '' })
+  async #giveBack(path: string, id: string): Promise<void> {
+    try {
+      await this.#client.write('sys/leases/revoke', { lease_id: id }, { idempotent: true, wrapTtl: '' })
+    } catch {
+      this.#left.add(path)
+    }
   }
 
-  /** Gives back what was lent. Failing that, it ends by itself. */
-  async revoke(): Promise<void> {
-    await Promise.all(
-      this.#sources.map(async ({ lease }) => (lease === null ? undefined : await this.#revokeOne(lease.id).catch(() => {}))),
-    )
+  /** Gives back what was lent. Returns the paths of what could not be, now or earlier: that ends by itself, with its lease. */
+  async revoke(): Promise<readonly string[]> {
+    await Promise.all(this.#sources.map(({ path, lease }) => (lease === null ? undefined : this.#giveBack(path, lease.id))))
+    return [...this.#left]
   }
 }
 

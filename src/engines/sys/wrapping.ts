@@ -12,6 +12,12 @@ const invalid = (): HoldfastError =>
     hint: 'it has expired, was opened already (by whom? the audit says), or is of another cluster',
   })
 
+/** Whoever wraps a token's answer again still has to find its token: an accessor that the first wrapping named, and the second did not, is lost. */
+function accessorIn(response: string): { readonly wrappedAccessor?: string } {
+  const { auth } = JSON.parse(response) as { readonly auth?: { readonly accessor?: string } | null }
+  return auth?.accessor === undefined ? {} : { wrappedAccessor: auth.accessor }
+}
+
 export function wrappingPaths({ wrapping }: SystemServices): PathDef[] {
   const fields = { token: field('string', "The wrapping token; the caller's own when absent.", { sensitive: true }) }
   const section = (context: HandlerContext) => cubbyholeSection(scopeOf(context).mounts)
@@ -41,6 +47,7 @@ export function wrappingPaths({ wrapping }: SystemServices): PathDef[] {
       text: response,
       ttlSeconds: facts.creation_ttl,
       creationPath: facts.creation_path,
+      ...accessorIn(response),
     })
     return { wrapInfo }
   }

@@ -72,8 +72,20 @@ describe('what is lent', () => {
       later(410)
       await secrets.refresh()
       expect([users(secrets), revoked]).toEqual(['u2', ['db/creds/app/1']])
-      await secrets.revoke()
+      expect(await secrets.revoke()).toEqual([])
       expect(revoked).toEqual(['db/creds/app/1', 'db/creds/app/2'])
+    })
+  })
+
+  test('is named where it can not be given back, the replaced one too', async () => {
+    const { reply } = lender({ status: 400, json: { errors: ['lease is not renewable'] } })
+    const refusing = (asked: Asked): Reply =>
+      asked.path === 'sys/leases/revoke' ? { status: 403, json: { errors: ['permission denied'] } } : reply(asked)
+    await against(refusing, async ({ client, later }) => {
+      const secrets = await RunSecrets.open(client, flags, ['db/creds/app', 'db/creds/other'])
+      later(410)
+      await secrets.refresh()
+      expect(await secrets.revoke()).toEqual(['db/creds/app', 'db/creds/other'])
     })
   })
 

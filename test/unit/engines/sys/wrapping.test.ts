@@ -57,6 +57,8 @@ describe('a wrapped answer', () => {
     const { body } = await node.ask({ operation: 'update', path: 'auth/token/create', wrapTtlSeconds: 60 })
     expect(body.wrap_info.wrapped_accessor).toMatch(/^\w{24}$/)
     expect(body.auth).toBeNull()
+    const again = await node.write('sys/wrapping/rewrap', { token: body.wrap_info.token })
+    expect(again.body.wrap_info.wrapped_accessor).toBe(body.wrap_info.wrapped_accessor)
   })
 })
 
