@@ -21,22 +21,35 @@ const apart: ReadonlySet<string> = new Set([
 ])
 
 /** For these the password hash is the work, by intention some tens of milliseconds each: a part of the cases is enough. */
-const dear = /\/(login|users|password)(\/|$)/
+const dear = /^\/auth\/people\/(login|users)(\/|$)/
 
 interface Field {
   readonly 'x-vault-displaySensitive'?: boolean
 }
 
+/** Every operation of a document: 'METHOD /path'. */
+export const operationsOf = ({ paths }: Document): string[] =>
+  Object.entries(paths).flatMap(([path, item]) =>
+    ['get', 'post', 'patch', 'delete'].flatMap((method) => (method in item ? [`${method.toUpperCase()} ${path}`] : [])),
+  )
+
 export class Judge {
   document: Document = { paths: {} }
   readonly problems: Problem[] = []
-  readonly #sender: Sender
+  /** Of the server that is asked now. */
+  #sender: Sender
   readonly #counts = new Map<string, Map<number, number>>()
   #requests = 0
   #serial = 0
 
   constructor(sender: Sender) {
     this.#sender = sender
+  }
+
+  /** Asks another server from now on, which has these routes besides. */
+  goOn(sender: Sender, { paths }: Document): void {
+    this.#sender = sender
+    this.document = { ...this.document, paths: { ...this.document.paths, ...paths } }
   }
 
   async send(each: Case, who: 'root' | 'limited'): Promise<void> {
@@ -107,11 +120,8 @@ export class Judge {
     return this.#requests
   }
 
-  /** Every operation of the document: 'METHOD /path'. */
   get operations(): string[] {
-    return Object.entries(this.document.paths).flatMap(([path, item]) =>
-      ['get', 'post', 'patch', 'delete'].flatMap((method) => (method in item ? [`${method.toUpperCase()} ${path}`] : [])),
-    )
+    return operationsOf(this.document)
   }
 
   result() {

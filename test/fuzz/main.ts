@@ -7,7 +7,7 @@
  * schemathesis makes the cases from the document of a running server, good ones and bad ones; some of what they name is replaced by what is there, so that
  * handlers are reached and not only the checks before them. Every case is sent twice: with a root token, and with one that may do little. Nothing may be
  * answered with 500, no process may end, no error may tell a secret. Before that a tour sends to each route what succeeds there, and after it come routes
- * that need shares, members or an auto seal, on clusters of their own: a route that never answers 2xx fails the run. Sealing, stepping down and ending
+ * that need shares, members or an auto seal, and logins that somebody outside vouches for, on clusters of their own: a route that never answers 2xx fails the run. Sealing, stepping down and ending
  * one's own token have a cluster of their own, at the end. The file has the histogram by route, and is written anew while the run goes on.
  */
 import { spawn } from 'node:child_process'
@@ -27,9 +27,10 @@ import { figureRecord } from '#test/support/figures.ts'
 import { pythonWith } from '#test/support/python.ts'
 import { startCluster, waitForLeader, type TestCluster } from '#test/support/cluster.ts'
 import { elsewhere, holders } from './holders.ts'
-import { Judge } from './judge.ts'
+import { Judge, operationsOf } from './judge.ts'
 import { lastRun } from './last-run.ts'
-import { Sender, type Case } from './sender.ts'
+import { Logins } from './logins.ts'
+import { Sender, type Case, type Document } from './sender.ts'
 import { tour } from './tour.ts'
 
 const schemathesis = 'schemathesis==4.32.5'
@@ -49,17 +50,19 @@ const started = performance.now()
 const requestsPerReport = 4_000
 /** A part of the operations is left out of the cases, or sent seldom (judge.ts). */
 const sentOfCases = 0.9
+/** Of all requests, those to login methods that somebody outside vouches for: about their part of the operations. */
+const shareOfLogins = 0.12
 const scratch = mkdtempSync(join(tmpdir(), 'holdfast-fuzz-'))
 
 async function makeCases(document: string, casesPerOperation: number): Promise<string> {
   const python = await pythonWith(schemathesis.replace('==', '-'), [schemathesis])
-  const [from, to] = [join(scratch, 'openapi.json'), join(scratch, 'cases.jsonl')]
+  const [from, to, said] = [join(scratch, 'openapi.json'), join(scratch, 'cases.jsonl'), join(scratch, 'cases.err')]
   writeFileSync(from, document)
   const child = spawn(python, ['test/fuzz/cases.py', from, String(casesPerOperation), String(seed)], {
-    stdio: ['ignore', openSync(to, 'w'), 'ignore'],
+    stdio: ['ignore', openSync(to, 'w'), openSync(said, 'w')],
   })
   const [code] = (await once(child, 'exit')) as [number]
-  if (code !== 0) throw new Error(`expected the maker of cases to end with 0, got ${code}`)
+  if (code !== 0) throw new Error(`expected the maker of cases to end with 0, got ${code}: ${readFileSync(said, 'utf8').slice(-500)}`)
   return to
 }
 
@@ -113,16 +116,42 @@ async function fuzz(target: Target): Promise<Judge> {
   judge.document = await sender.document()
   await tour(sender, judge)
   report(judge, 'tour')
-  if (!values.tour) await allCases(sender, judge)
+  if (!values.tour) {
+    const wanted = requestsWanted * (1 - shareOfLogins)
+    await allCases({ judge, document: judge.document, requestsTo: wanted, heal: () => sender.heal() })
+  }
   judge.readLog(target.log())
   await sender.close()
   return judge
 }
 
-async function allCases(sender: Sender, judge: Judge): Promise<void> {
-  const left = Math.max(0, requestsWanted - judge.requests)
-  const casesPerOperation = Math.max(2, Math.ceil(left / 2 / sentOfCases / judge.operations.length))
-  const cases = await makeCases(JSON.stringify(judge.document), casesPerOperation)
+/** The methods that somebody outside vouches for, on a server of their own. */
+async function fuzzLogins(judge: Judge): Promise<void> {
+  const logins = await Logins.start(seed)
+  try {
+    const document = await logins.tour(judge)
+    judge.goOn(logins.sender, document)
+    report(judge, 'tour of logins')
+    if (!values.tour) await allCases({ judge, document, requestsTo: requestsWanted, heal: () => logins.ground() })
+    judge.readLog(logins.log())
+  } finally {
+    await logins.dispose()
+  }
+}
+
+interface Round {
+  readonly judge: Judge
+  /** Cases are made of these routes, until so many requests were sent in all. */
+  readonly document: Document
+  readonly requestsTo: number
+  /** Puts back what cases take away. */
+  readonly heal: () => Promise<void>
+}
+
+async function allCases({ judge, document, requestsTo, heal }: Round): Promise<void> {
+  const left = Math.max(0, requestsTo - judge.requests)
+  const casesPerOperation = Math.max(2, Math.ceil(left / 2 / sentOfCases / operationsOf(document).length))
+  const cases = await makeCases(JSON.stringify(document), casesPerOperation)
   report(judge, `${casesPerOperation} cases of each operation made`)
   for (const who of ['root', 'limited'] as const) {
     let count = 0
@@ -132,7 +161,7 @@ async function allCases(sender: Sender, judge: Judge): Promise<void> {
       if (waiting.length >= 8) await Promise.all(waiting.splice(0))
       if (++count % 800 === 0) {
         await Promise.all(waiting.splice(0))
-        await sender.heal()
+        await heal()
       }
       if (count % requestsPerReport === 0) report(judge, who)
     }
@@ -163,6 +192,7 @@ try {
 } finally {
   await target.dispose()
 }
+await fuzzLogins(judge)
 if (!values.tour) {
   await holders(judge)
   report(judge, 'shares, seals and members')

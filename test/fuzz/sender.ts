@@ -43,6 +43,8 @@ const slowMs = 5_000
 
 export interface SenderOptions {
   readonly address: string
+  /** PEM of the authority of a server over TLS. */
+  readonly ca?: string
   readonly rootToken: string
   readonly seed: number
   readonly lends: boolean
@@ -61,10 +63,15 @@ export class Sender implements Writer {
   /** Ids and names that are there, by the name of the parameter. */
   readonly known = new Map<string, Set<string>>()
 
-  constructor({ address, rootToken, seed, lends, nowMs }: SenderOptions) {
+  constructor({ address, ca, rootToken, seed, lends, nowMs }: SenderOptions) {
     this.lends = lends
     this.nowMs = nowMs
-    this.#pool = new Pool(address, { connections: 8, headersTimeout: 30_000, bodyTimeout: 30_000 })
+    this.#pool = new Pool(address, {
+      connections: 8,
+      headersTimeout: 30_000,
+      bodyTimeout: 30_000,
+      ...(ca === undefined ? {} : { connect: { ca } }),
+    })
     this.#rootToken = rootToken
     this.random = seeded(seed)
   }
