@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { LocalCluster } from '#cmd/dev/local-cluster.ts'
+import { URI, type TOTP } from 'otpauth'
 import { freePorts } from '#test/support/cluster.ts'
+import { TokenReviewServer } from '#test/support/token-review.ts'
 
 interface Login {
   auth: { client_token: string; policies: string[]; metadata: Record<string, string> }
@@ -45,6 +47,8 @@ interface NodeVault {
   }): Promise<{ data: { secret_id: string; secret_id_accessor: string } }>
   approleSecretLookup(options: { role_name: string; secret_id: string }): Promise<{ data: Record<string, unknown> }>
   approleSecretDestroy(options: { role_name: string; secret_id: string }): Promise<unknown>
+  kubernetesLogin(options: { role: string; jwt: string; mount_point?: string }): Promise<Login>
+  jwtLogin(options: { role: string; jwt: string; mount_point?: string }): Promise<Login>
   approleLogin(options: { role_id: string; secret_id: string }): Promise<Login>
   write(path: string, data: object): Promise<unknown>
   read(path: string): Promise<{ data: Record<string, unknown>; lease_duration: number }>
@@ -166,6 +170,57 @@ describe('node-vault', () => {
     await expect(stranger.approleLogin({ role_id, secret_id })).rejects.toMatchObject({ message: 'invalid role or secret ID' })
     await vault.deleteApproleRole({ role_name: 'web' })
     await vault.disableAuth({ mount_point: 'approle' })
+    await vault.disableAuth({ mount_point: 'userpass' })
+  })
+
+  test('logins by JWT, Kubernetes and API keys', async () => {
+    vault.token = root
+    const stranger = nodeVault({ endpoint: cluster.nodes[0]?.apiAddress ?? '' })
+    const kubernetes = await TokenReviewServer.start(() => Date.now())
+    await vault.enableAuth({ mount_point: 'jwt', type: 'jwt' })
+    await vault.write('auth/jwt/config', { jwt_validation_pubkeys: kubernetes.publicKeyPem() })
+    await vault.write('auth/jwt/role/web', { role_type: 'jwt', user_claim: 'sub', bound_audiences: 'vault', token_policies: 'app' })
+    const jwt = await kubernetes.issue('apps/web', { audience: ['vault'] })
+    expect((await stranger.jwtLogin({ role: 'web', jwt })).auth).toMatchObject({ policies: ['app', 'default'], metadata: { role: 'web' } })
+    await expect(stranger.jwtLogin({ role: 'web', jwt: await kubernetes.issue() })).rejects.toMatchObject({ response: { statusCode: 400 } })
+    await vault.enableAuth({ mount_point: 'kubernetes', type: 'kubernetes' })
+    await vault.write('auth/kubernetes/config', { kubernetes_host: kubernetes.web.url, token_reviewer_jwt: 'reviewer' })
+    const bound = { bound_service_account_names: 'web', bound_service_account_namespaces: 'apps', token_policies: 'app' }
+    await vault.write('auth/kubernetes/role/web', bound)
+    const pod = await stranger.kubernetesLogin({ role: 'web', jwt: await kubernetes.issue(), mount_point: 'kubernetes' })
+    expect(pod.auth.metadata).toMatchObject({ service_account_name: 'web', service_account_namespace: 'apps' })
+    await kubernetes.stop()
+    await vault.enableAuth({ mount_point: 'apikey', type: 'apikey' })
+    const made = (await vault.write('auth/apikey/key', { name: 'ci', token_policies: 'app' })) as { data: { key: string; id: string } }
+    const login = (await stranger.write('auth/apikey/login', { key: made.data.key })) as Login
+    expect(login.auth).toMatchObject({ policies: ['app', 'default'], metadata: { key_id: made.data.id } })
+    for (const mount_point of ['jwt', 'kubernetes', 'apikey']) await vault.disableAuth({ mount_point })
+  })
+
+  test('a login with a second factor', async () => {
+    vault.token = root
+    const stranger = nodeVault({ endpoint: cluster.nodes[0]?.apiAddress ?? '' })
+    await vault.enableAuth({ mount_point: 'userpass', type: 'userpass' })
+    await vault.write('auth/userpass/users/eve', { password: 's3cret', policies: 'app' })
+    const { entity_id } = (await stranger.userpassLogin({ username: 'eve', password: 's3cret' })).auth as unknown as { entity_id: string }
+    const method = (await vault.write('identity/mfa/method/totp', { issuer: 'house' })) as { data: { method_id: string } }
+    const { method_id } = method.data
+    const secret = (await vault.write('identity/mfa/method/totp/admin-generate', { method_id, entity_id })) as { data: { url: string } }
+    await vault.write('identity/mfa/login-enforcement/eve', { mfa_method_ids: [method_id], identity_entity_ids: [entity_id] })
+    const begun = (await stranger.userpassLogin({ username: 'eve', password: 's3cret' })) as unknown as {
+      auth: {
+        client_token: string
+        mfa_requirement: { mfa_request_id: string; mfa_constraints: Record<string, { any: { id: string }[] }> }
+      }
+    }
+    expect(begun.auth.client_token).toBe('')
+    const { mfa_request_id, mfa_constraints } = begun.auth.mfa_requirement
+    expect(mfa_constraints['eve']?.any[0]?.id).toBe(method_id)
+    const code = (URI.parse(secret.data.url) as TOTP).generate()
+    const validate = (passcode: string) => stranger.write('sys/mfa/validate', { mfa_request_id, mfa_payload: { [method_id]: [passcode] } })
+    await expect(validate(code === '000000' ? '111111' : '000000')).rejects.toMatchObject({ response: { statusCode: 403 } })
+    expect(((await validate(code)) as Login).auth.policies).toEqual(['app', 'default'])
+    await vault.delete('identity/mfa/login-enforcement/eve')
     await vault.disableAuth({ mount_point: 'userpass' })
   })
 })
