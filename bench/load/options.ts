@@ -100,7 +100,7 @@ export function readOptions(argv: readonly string[], environment: Readonly<Recor
     turns: wholeNumber('--turns', values.turns, 1, 100),
     rate: readRate(values.rate),
     compare: compare?.split(',') ?? null,
-    compareToken: values['compare-token'] ?? null,
+    compareToken: values['compare-token'] ?? environment['HOLDFAST_BENCH_COMPARE_TOKEN'] ?? null,
     json: values.json ?? null,
     nodes: nodes === '1' ? 1 : 3,
     via,

@@ -1,6 +1,7 @@
 /** Every subcommand. Parsing, help, did-you-mean and completion come from this table: adding one is its file and a line here. */
 import type { Command } from '../cli/types.ts'
 import { auditCommands } from './audit/index.ts'
+import { benchCommand } from './bench.ts'
 import { debugCommand } from './debug/debug.ts'
 import { genericCommands } from './generic.ts'
 import { kvBulkCommands } from './kv/bulk.ts'
@@ -13,6 +14,7 @@ import { kvVersionCommands } from './kv/versions.ts'
 import { leaseCommands } from './lease.ts'
 import { localCommands } from './local.ts'
 import { loginCommands } from './login.ts'
+import { migrateCommand } from './migrate/index.ts'
 import { monitorCommand } from './monitor.ts'
 import { mountCommands } from './mounts.ts'
 import { namespaceCommands } from './namespace.ts'
@@ -47,6 +49,7 @@ export const commands: readonly Command[] = [
   kvHistoryCommand,
   kvSearchCommand,
   ...kvBulkCommands,
+  migrateCommand,
   ...tokenCommands,
   ...leaseCommands,
   ...policyCommands,
@@ -67,5 +70,6 @@ export const commands: readonly Command[] = [
   ...wrappingCommands,
   monitorCommand,
   debugCommand,
+  benchCommand,
   ...localCommands,
 ]

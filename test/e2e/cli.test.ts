@@ -303,6 +303,19 @@ describe('the server', () => {
   })
 })
 
+test('bench loads the server that it is told, says what came out, and leaves nothing behind', async () => {
+  const file = join(dir, 'bench.json')
+  await ok(`bench -work=kv-read -connections=2 -seconds=0.2 -turns=1 -secrets=20 -json=${file}`)
+  const kept = readFileSync(file, 'utf8')
+  const { figures } = JSON.parse(kept) as { figures: { measured: { sides: { per_second: number; errors: object }[] }[] } }
+  expect(figures.measured[0]?.sides[0]).toMatchObject({ per_second: expect.toSatisfy((rate: number) => rate > 10), errors: {} })
+  expect(kept).not.toContain(token)
+  expect(await ok('secrets list')).not.toContain('bench-')
+  expect(await ok('policy list')).not.toContain('bench-')
+  expect(await hf('bench -namespace=team')).toMatchObject({ code: 1, err: expect.stringContaining('expected the root namespace') })
+  expect((await hf('bench -work=nonsense')).code).toBe(2)
+})
+
 test('the launcher ends with the command’s code', async () => {
   const code = await new Promise((ended) => {
     execFile(process.execPath, ['cmd/holdfast.mjs', 'statuss'], (error) => ended(error?.code))
