@@ -1,6 +1,6 @@
 /**
- * Routes that no caller can make succeed alone: they need shares, an auto seal, other members, or end what answers them. Each once, on two clusters of
- * their own: one of three with a static seal, and one node that is opened by a share.
+ * Routes that no caller can make succeed alone: they need shares, an auto seal, other members, or end what answers them. Each once, on clusters of
+ * their own: one of three with a static seal, nodes that are opened by a share, and one that gets another cluster's state.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -10,11 +10,6 @@ import { Agent } from 'undici'
 import { SealCluster } from '#test/support/seal-cluster.ts'
 import { found, unseal, until, type ServerProcess } from '#test/support/server-process.ts'
 import type { Judge } from './judge.ts'
-
-/** Reached by a test, and by nothing here: two clusters that follow each other would be needed. */
-export const elsewhere: Readonly<Record<string, string>> = {
-  'POST /sys/storage/raft/snapshot/confirm': "test/e2e/restore.test.ts: after another cluster's snapshot",
-}
 
 // oxlint-disable-next-line typescript/no-explicit-any -- parsed JSON of any answer
 type Parsed = any
@@ -218,7 +213,37 @@ async function ofShares(judge: Judge): Promise<void> {
   }
 }
 
+/** One cluster gets the state of another, with its shares and its root token; what that has lent waits until somebody confirms. */
+async function ofRestored(judge: Judge): Promise<void> {
+  const from = await SealCluster.prepare('fuzz-from', 1)
+  let to: SealCluster | null = null
+  const callers: Caller[] = []
+  try {
+    const theirs = await from.foundByShares(1, 1)
+    // Only now: its ports are those that nobody listens on.
+    to = await SealCluster.prepare('fuzz-to', 1)
+    const own = await to.foundByShares(1, 1)
+    const [source, before, after] = [
+      new Caller(judge, from.first, theirs.token),
+      new Caller(judge, to.first, own.token),
+      new Caller(judge, to.first, theirs.token),
+    ]
+    callers.push(source, before, after)
+    const saved = await source.go('GET', '/sys/storage/raft/snapshot')
+    await before.go('POST', '/sys/storage/raft/snapshot-force', saved.bytes)
+    await unseal(to.first, theirs, 30_000)
+    const confirmed = async (): Promise<true | null> =>
+      (await after.go('POST', '/sys/storage/raft/snapshot/confirm', {})).status === 204 ? true : null
+    await until('the restored state to be confirmed', confirmed, 30_000)
+  } finally {
+    for (const caller of callers) await caller.close()
+    await from.dispose()
+    await to?.dispose()
+  }
+}
+
 export async function holders(judge: Judge): Promise<void> {
   await ofShares(judge)
+  await ofRestored(judge)
   await ofAnAutoSeal(judge)
 }
