@@ -41,6 +41,11 @@ export async function populateExamples(node: Writer): Promise<void> {
   await node.write('identity/group', { name: 'outside', type: 'external' })
   await node.write('identity/oidc/key/ada', { algorithm: 'EdDSA' })
   await node.write('identity/oidc/role/ada', { key: 'default' })
+  await node.remove('identity/oidc/client/ada')
+  await node.write('identity/oidc/assignment/ada')
+  await node.write('identity/oidc/scope/ada')
+  await node.write('identity/oidc/client/ada')
+  await node.write('identity/oidc/provider/ada')
   await node.write('auth/people/users/ada', { password: 'correct horse' })
   const mount_accessor = (await node.read('sys/auth/people')).body.data.accessor
   const canonical = async (what: string, name: string): Promise<string> => (await node.read(`identity/${what}/name/${name}`)).body.data.id

@@ -413,10 +413,19 @@ POST oidc/introspect
 GET oidc/.well-known/keys
 GET oidc/.well-known/openid-configuration
 POST oidc/key/:name/rotate
-GET POST DELETE LIST oidc/assignment/:name | waits | the OIDC provider
-GET POST DELETE LIST oidc/scope/:name | waits | the OIDC provider
-GET POST DELETE LIST oidc/client/:name | waits | the OIDC provider
-GET POST DELETE LIST oidc/provider/:name | waits | the OIDC provider`,
+LIST oidc/assignment
+GET POST DELETE oidc/assignment/:name
+LIST oidc/scope
+GET POST DELETE oidc/scope/:name
+LIST oidc/client
+GET POST DELETE oidc/client/:name
+LIST oidc/provider
+GET POST DELETE oidc/provider/:name
+GET POST oidc/provider/:name/authorize
+POST oidc/provider/:name/token
+GET POST oidc/provider/:name/userinfo
+GET oidc/provider/:name/.well-known/openid-configuration
+GET oidc/provider/:name/.well-known/keys`,
   },
   {
     title: 'Transit',

@@ -4,27 +4,30 @@
  */
 import type { EngineDef, HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { answer, field, optional, path, reads, writes } from '../../sys/table.ts'
-import { bad, type IdentityServices } from '../common.ts'
+import type { IdentityServices } from '../common.ts'
+import { readIssuer } from './issuer.ts'
 import { keyPaths, nameField } from './keys.ts'
 import { keyFolder, publishedKeys, readConfig, readKey, signatureAlgorithms, writeConfig } from './records.ts'
 import { rolePaths } from './roles.ts'
+import { dropCodes } from './provider/codes.ts'
+import { providerRoutes } from './provider/index.ts'
 import { rotateDue } from './rotation.ts'
 import { introspect, issuerOf, issueToken } from './tokens.ts'
 
 const rotateEveryMs = 30_000
+const dropCodesEveryMs = 60_000
 /** The next key is published a whole period ahead, a minute at least. */
 const keptSecondsMax = 3_600
 const issuerWarning =
   'If "issuer" is set explicitly, all tokens must be validated against that address, including those issued by other nodes. Setting issuer to "" will restore the default behavior of using the answering node\'s api_addr as the issuer.'
 
-export const oidcJobs: NonNullable<EngineDef['jobs']> = [{ name: 'rotate keys of identity tokens', everyMs: rotateEveryMs, run: rotateDue }]
+export const oidcJobs: NonNullable<EngineDef['jobs']> = [
+  { name: 'rotate keys of identity tokens', everyMs: rotateEveryMs, run: rotateDue },
+  { name: 'drop codes of the OpenID provider', everyMs: dropCodesEveryMs, run: dropCodes },
+]
 
 async function saveConfig(context: HandlerContext): Promise<LogicalResponse> {
-  const issuer = (optional<string>(context, 'issuer') ?? '').replace(/\/$/, '')
-  const url = URL.canParse(issuer) ? new URL(issuer) : null
-  if (issuer !== '' && (url === null || !/^https?:$/.test(url.protocol) || url.origin !== issuer.toLowerCase())) {
-    throw bad('invalid issuer, which must include only a scheme, host, and optional port (e.g. https://example.com:8200)')
-  }
+  const issuer = readIssuer(optional<string>(context, 'issuer') ?? '')
   writeConfig(context.storage, { issuer })
   return { warnings: issuer === '' ? [] : [issuerWarning] }
 }
@@ -109,4 +112,5 @@ export const oidcPaths = (services: IdentityServices): PathDef[] => [
     { unauthenticated: true, bare: true },
     { read: reads('Read', keySet) },
   ),
+  ...providerRoutes(services),
 ]

@@ -15,6 +15,7 @@ import {
   type NamedKey,
   type SignatureAlgorithm,
 } from './records.ts'
+import { clients } from './provider/records.ts'
 import { beginKey, makePair, retired, rotate, type KeyPair } from './rotation.ts'
 
 const daySeconds = 86_400
@@ -78,7 +79,7 @@ async function save(context: HandlerContext): Promise<null> {
   const rules = readRules(context, before ?? fallback)
   if (before === null && (await context.storage.list(keyFolder)).length >= keysMax)
     throw bad(`expected at most ${keysMax} keys in a namespace`)
-  if (before !== null) await checkRoles(context, name, rules.verificationSeconds)
+  if (before !== null) await checkUsers(context, name, rules.verificationSeconds)
   if (before === null || before.algorithm !== rules.algorithm) {
     const pairs = await freshPairs(context, name, rules.algorithm)
     const kept = before === null ? [] : retired(before, context.nowMs, before.verificationSeconds)
@@ -116,9 +117,17 @@ function checkVerification(verificationSeconds: number, rotationSeconds: number)
   }
 }
 
-/** A token is verified for as long as it is good: no role may promise longer than its key keeps. */
-async function checkRoles(context: HandlerContext, name: string, verificationSeconds: number): Promise<void> {
+/** A token is verified for as long as it is good: no role or client may promise longer than its key keeps. */
+async function checkUsers(context: HandlerContext, name: string, verificationSeconds: number): Promise<void> {
   const longer = (await allRoles(context.storage)).filter((role) => role.key === name && role.ttlSeconds > verificationSeconds)
+  const waiting = (await clients.all(context.storage)).filter(
+    ([, client]) => client.key === name && client.idTokenSeconds > verificationSeconds,
+  )
+  if (waiting.length > 0) {
+    throw bad(
+      `unable to update key ${JSON.stringify(name)} because it is currently referenced by one or more clients with an id_token_ttl greater than ${verificationSeconds} seconds`,
+    )
+  }
   if (longer.length === 0) return
   throw bad(
     `unable to update key ${JSON.stringify(name)} because it is currently referenced by one or more roles with a token ttl greater than ${verificationSeconds} seconds`,
@@ -132,6 +141,12 @@ async function remove(context: HandlerContext): Promise<null> {
   if (holders.length > 0) {
     throw bad(
       `unable to delete key ${JSON.stringify(name)} because it is currently referenced by these roles: ${holders.slice(0, 16).join(', ')}`,
+    )
+  }
+  const apps = (await clients.all(context.storage)).filter(([, client]) => client.key === name).map(([app]) => app)
+  if (apps.length > 0) {
+    throw bad(
+      `unable to delete key ${JSON.stringify(name)} because it is currently referenced by these clients: ${apps.slice(0, 16).join(', ')}`,
     )
   }
   const key = await readKey(context.storage, name)

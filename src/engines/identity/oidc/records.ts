@@ -5,6 +5,7 @@
  *   oidc/keys/NAME            a named key: its rules, and the public halves of what it has signed with, signs with, and will sign with next
  *   oidc/secrets/NAME/KID     a private half; there are two of each named key: today's and the next
  *   oidc/roles/NAME           a role: which key, which audience, which claims
+ *   oidc/{assignments,scopes,clients,providers,codes ...}   of the OpenID provider: provider/records.ts
  *
  * The private halves lie by themselves: what anybody may ask for (the key set) never opens one.
  */
@@ -58,40 +59,42 @@ export interface OidcConfig {
   readonly issuer: string
 }
 
-async function read<T extends object>(storage: MountStorage, path: string, what: string): Promise<T | null> {
+/** A record of this folder. null: there is none. @throws ERR_UPGRADE_REQUIRED for one of another release. */
+export async function readRecord<T extends object>(storage: MountStorage, path: string, what: string): Promise<T | null> {
   const record = await storage.getJson<T & { readonly version: number }>(path)
   if (record === null) return null
   if (!checkVersion(what, formatVersion, record.version)) throw new HoldfastError('ERR_STORE_CORRUPT', `expected ${what} to have a version`)
   return record
 }
 
-const write = (storage: MountStorage, path: string, record: object): void => storage.putJson(path, { ...record, version: formatVersion })
+export const writeRecord = (storage: MountStorage, path: string, record: object): void =>
+  storage.putJson(path, { ...record, version: formatVersion })
 
 export const keyFolder = 'oidc/keys'
 export const roleFolder = 'oidc/roles'
 
 export const readConfig = async (storage: MountStorage): Promise<OidcConfig> =>
-  (await read<OidcConfig>(storage, 'oidc/config', 'the settings of identity tokens')) ?? { issuer: '' }
-export const writeConfig = (storage: MountStorage, config: OidcConfig): void => write(storage, 'oidc/config', config)
+  (await readRecord<OidcConfig>(storage, 'oidc/config', 'the settings of identity tokens')) ?? { issuer: '' }
+export const writeConfig = (storage: MountStorage, config: OidcConfig): void => writeRecord(storage, 'oidc/config', config)
 
 export const readKey = (storage: MountStorage, name: string): Promise<NamedKey | null> =>
-  read<NamedKey>(storage, `${keyFolder}/${name}`, 'a key of identity tokens')
-export const writeKey = (storage: MountStorage, name: string, key: NamedKey): void => write(storage, `${keyFolder}/${name}`, key)
+  readRecord<NamedKey>(storage, `${keyFolder}/${name}`, 'a key of identity tokens')
+export const writeKey = (storage: MountStorage, name: string, key: NamedKey): void => writeRecord(storage, `${keyFolder}/${name}`, key)
 
 export const readRole = (storage: MountStorage, name: string): Promise<OidcRole | null> =>
-  read<OidcRole>(storage, `${roleFolder}/${name}`, 'a role of identity tokens')
-export const writeRole = (storage: MountStorage, name: string, role: OidcRole): void => write(storage, `${roleFolder}/${name}`, role)
+  readRecord<OidcRole>(storage, `${roleFolder}/${name}`, 'a role of identity tokens')
+export const writeRole = (storage: MountStorage, name: string, role: OidcRole): void => writeRecord(storage, `${roleFolder}/${name}`, role)
 
 const secretPath = (name: string, kid: string): string => `oidc/secrets/${name}/${kid}`
 
 /** @throws ERR_STORE_CORRUPT: a named key always has the private halves of today's and of the next. */
 export async function readSecret(storage: MountStorage, name: string, kid: string): Promise<JWK> {
-  const found = await read<{ readonly jwk: JWK }>(storage, secretPath(name, kid), 'a private key of identity tokens')
+  const found = await readRecord<{ readonly jwk: JWK }>(storage, secretPath(name, kid), 'a private key of identity tokens')
   if (found === null) throw new HoldfastError('ERR_STORE_CORRUPT', 'expected a private key of identity tokens, got none')
   return found.jwk
 }
 export const writeSecret = (storage: MountStorage, name: string, kid: string, jwk: JWK): void =>
-  write(storage, secretPath(name, kid), { jwk })
+  writeRecord(storage, secretPath(name, kid), { jwk })
 export const deleteSecret = (storage: MountStorage, name: string, kid: string): void => storage.delete(secretPath(name, kid))
 
 /** Of every role, with its name: at most `rolesMax`. */

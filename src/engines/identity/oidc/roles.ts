@@ -38,7 +38,7 @@ async function save(context: HandlerContext): Promise<null> {
 }
 
 /** Clients may send it as base64, since it is full of quotes. */
-function templateOf(given: string): string {
+export function templateOf(given: string): string {
   const trimmed = given.trim()
   if (trimmed === '' || trimmed.startsWith('{')) return trimmed
   return /^[A-Za-z0-9+/]+={0,2}$/.test(trimmed) ? Buffer.from(trimmed, 'base64').toString() : trimmed

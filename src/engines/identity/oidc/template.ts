@@ -49,6 +49,12 @@ export function compileTemplate(template: string): (facts: TemplateFacts) => Cla
   return (facts) => build(facts) as Claims
 }
 
+/** The names of the claims that `template` gives, whoever it is filled for. @throws as `compileTemplate`. */
+export function claimNamesOf(template: string): readonly string[] {
+  if (template.trim() === '') return []
+  return Object.keys(parse(template.replaceAll(/\{\{\s*(.*?)\s*\}\}/g, 'null')) as object)
+}
+
 /** A text that stands nowhere in the template, so that no string of its own is taken for a place. */
 function markerFor(template: string): string {
   for (let serial = 0; ; serial += 1) if (!template.includes(`place-${serial}-`)) return `place-${serial}-`

@@ -1,17 +1,17 @@
 /** Tokens that say who somebody is, to services that ask no secrets store: signed, checked, and told apart. Signatures are jose's. */
-import { createLocalJWKSet, errors, importJWK, jwtVerify, SignJWT } from 'jose'
+import { jwtVerify } from 'jose'
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse } from '#core/types.ts'
 import type { ResolvedIdentity } from '#identity/types.ts'
 import { answer, text } from '../../sys/table.ts'
 import { bad, given, namespaceOf, type IdentityServices } from '../common.ts'
-import { publishedKeys, readConfig, readKey, readRole, readSecret, signatureAlgorithms, type OidcRole } from './records.ts'
+import { readConfig, readKey, readRole, signatureAlgorithms, type OidcRole } from './records.ts'
+import { reasonOf, signClaims, verifierOf } from './signing.ts'
 import { compileTemplate } from './template.ts'
 
-/** Services take tokens in a header: what is much longer they refuse. */
-const claimsBytesMax = 65_536
-const tokenCharsMax = 131_072
+/** A longer text is no token of ours, and is not looked into. */
+export const tokenCharsMax = 131_072
 
 /** Whose word a token of this namespace is: `issuer` as it is set, else the address of this node. */
 export async function issuerOf({ apiAddress }: IdentityServices, context: HandlerContext): Promise<string> {
@@ -19,6 +19,7 @@ export async function issuerOf({ apiAddress }: IdentityServices, context: Handle
   return `${issuer === '' ? apiAddress : issuer}/v1/${scopeOf(context).namespace.path}identity/oidc`
 }
 
+/** Whether what a client calls itself is among `allowed`. */
 export const mayUse = (allowed: readonly string[], clientId: string): boolean => allowed.includes('*') || allowed.includes(clientId)
 
 /** @throws ERR_BAD_REQUEST where the role or its key does not let the caller have one. */
@@ -44,22 +45,25 @@ export async function issueToken(services: IdentityServices, context: HandlerCon
     exp: issued + ttl,
     namespace: namespaceOf(context),
   }
-  if (Buffer.byteLength(JSON.stringify(claims)) > claimsBytesMax) {
-    throw bad(`expected claims of at most ${claimsBytesMax} bytes, got more: the role's template takes in too much`)
-  }
-  const secret = await importJWK(await readSecret(context.storage, role.key, key.signingKid), key.algorithm)
-  const header = { alg: key.algorithm, kid: key.signingKid }
-  const token = await new SignJWT(claims).setProtectedHeader(header).sign(secret)
+  const token = await signClaims(context.storage, role.key, key, claims)
   return answer({ token, client_id: role.clientId, ttl })
 }
 
-/** The caller's entity. One of a namespace above is nobody here: its groups and names are told to no service that trusts this namespace. */
-async function whoAsks({ identity }: IdentityServices, context: HandlerContext): Promise<ResolvedIdentity> {
+async function whoAsks(services: IdentityServices, context: HandlerContext): Promise<ResolvedIdentity> {
+  const found = await callerOf(services, context)
+  if (found === null) throw bad("no entity associated with the request's token")
+  return found
+}
+
+/**
+ * The caller's entity; null where it has none here. One of a namespace above is nobody here: its groups and names are told to no service that trusts
+ * this namespace. @throws ERR_PERMISSION_DENIED for a disabled one.
+ */
+export async function callerOf({ identity }: IdentityServices, context: HandlerContext): Promise<ResolvedIdentity | null> {
   const { token } = context
   const here = token !== null && token.entityId !== '' && token.namespaceId === namespaceOf(context)
   const found = here ? await identity.resolve(scopeOf(context).view, token.entityId, namespaceOf(context)) : null
-  if (found === null) throw bad("no entity associated with the request's token")
-  if (found.entity.disabled) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
+  if (found?.entity.disabled) throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
   return found
 }
 
@@ -72,21 +76,26 @@ export async function introspect(services: IdentityServices, context: HandlerCon
   return { bareBody: refusal === null ? { active: true } : { active: false, error: refusal } }
 }
 
+/** Whichever node has signed it. */
+const isOwnIssuer = (context: HandlerContext, issuer: string | undefined): boolean =>
+  issuer?.endsWith(`/v1/${scopeOf(context).namespace.path}identity/oidc`) === true
+
 /** null: it is good. */
 async function whyNot({ identity }: IdentityServices, context: HandlerContext): Promise<string | null> {
   const token = text(context, 'token')
   const audience = given(context, 'client_id')
   if (token === '' || token.length > tokenCharsMax) return 'expected a signed token'
   const { issuer } = await readConfig(context.storage)
-  const set = { keys: (await publishedKeys(context.storage, context.nowMs)).map(({ jwk }) => jwk) }
   try {
-    const { payload } = await jwtVerify(token, createLocalJWKSet(set), {
+    const { payload, protectedHeader } = await jwtVerify(token, await verifierOf(context.storage, context.nowMs), {
       algorithms: [...signatureAlgorithms],
       currentDate: new Date(context.nowMs),
       requiredClaims: ['iss', 'sub', 'aud', 'exp', 'iat'],
       ...(issuer === '' ? {} : { issuer: `${issuer}/v1/${scopeOf(context).namespace.path}identity/oidc` }),
       ...(audience === undefined ? {} : { audience }),
     })
+    // What the OpenID provider has signed with the same key is no token of identity: its own clients tell those.
+    if (protectedHeader.typ !== undefined || !isOwnIssuer(context, payload.iss)) return 'token is none of identity'
     const wanted = typeof payload.sub === 'string' ? payload.sub : ''
     const found = await identity.resolve(scopeOf(context).view, wanted, namespaceOf(context))
     if (found === null) return 'entity was not found'
@@ -94,12 +103,4 @@ async function whyNot({ identity }: IdentityServices, context: HandlerContext): 
   } catch (error) {
     return reasonOf(error)
   }
-}
-
-/** Why a token is not good, without a word of it. */
-function reasonOf(error: unknown): string {
-  if (error instanceof errors.JWTExpired) return 'token is expired'
-  if (error instanceof errors.JWTClaimValidationFailed) return `claim ${JSON.stringify(error.claim)} is missing or another`
-  if (error instanceof errors.JOSEError) return 'token is not signed by a key of this namespace'
-  throw error
 }
