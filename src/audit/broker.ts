@@ -7,8 +7,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { randomUuid } from '#base/random.ts'
-import { formatRecord, plainFormat } from './format.ts'
-import type { FormatMemo } from './format.ts'
+import { FormatMemo, formatRecord, plainFormat } from './format.ts'
 import { createValueHasher, deriveKey, saltLabel } from './hashing.ts'
 import type { ValueHasher } from './hashing.ts'
 import { Lane } from './lane.ts'
@@ -17,6 +16,7 @@ import type { AuditBroker, AuditRecord, AuditSink, DeviceFormat, HeaderRules, La
 
 const writeMsDefault = 5_000
 const devicesMax = 16
+const nothingToDo = Promise.resolve()
 /** One warning a device in so long: a device that is away fails with every request. */
 const warnEveryMs = 10_000
 
@@ -74,7 +74,6 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
   let headers: HeaderRules = new Map()
 
   const hasherOf = (name: string): ValueHasher => createValueHasher(deriveKey(key ?? bootKey, saltLabel(name)))
-  const newMemo = (): FormatMemo => new WeakMap()
 
   function enable({ name, sink, format = plainFormat }: AuditDevice): void {
     if (devices.has(name)) throw new HoldfastError('ERR_BAD_REQUEST', `path already in use at ${name}/`)
@@ -90,7 +89,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
       onFailure: (error) => warn(device, error),
     })
     lane.setKey(key)
-    const device: Device = { lane, format, hasher: hasherOf(name), memo: newMemo(), warnedMs: Number.NEGATIVE_INFINITY }
+    const device: Device = { lane, format, hasher: hasherOf(name), memo: new FormatMemo(), warnedMs: Number.NEGATIVE_INFINITY }
     devices.set(name, device)
   }
 
@@ -103,30 +102,39 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     options.log.warn({ device: device.lane.name, reason, code, failures: device.lane.status().failures }, 'an audit device failed')
   }
 
-  function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
-    const { prefix } = device.format
-    const text = formatRecord(record, nonHmac, device.hasher, device.memo, device.format, headers)
-    return device.lane.append(prefix === '' ? text : prefix + text)
+  function append(device: Device, record: AuditRecord, nonHmac: NonHmacKeys, done: () => void, refused: (cause: unknown) => void): void {
+    let text: string
+    try {
+      const { hasher, memo, format } = device
+      text = format.prefix + formatRecord(record, nonHmac, hasher, memo, format, headers)
+    } catch (cause) {
+      refused(cause)
+      return
+    }
+    device.lane.append(text, done, refused)
   }
 
-  /** Resolves when one of them has it. */
-  function appendToAny(record: AuditRecord, nonHmac: NonHmacKeys): Promise<void> {
-    const all: Promise<void>[] = []
-    for (const device of devices.values()) all.push(append(device, record, nonHmac))
-    return all.length === 1 ? all[0]! : Promise.any(all)
+  /** `done` is called when one of them has it, `refused` when none takes it. One promise a record is enough: this is on the way of every request. */
+  function appendToAny(record: AuditRecord, nonHmac: NonHmacKeys, done: () => void, refused: (error: HoldfastError) => void): void {
+    const causes: unknown[] = []
+    const all = [...devices.values()]
+    const refusedByOne = (cause: unknown): void => {
+      if (causes.push(cause) < all.length) return
+      refused(
+        new HoldfastError('ERR_AUDIT', 'internal error', {
+          cause: causes.length === 1 ? cause : new AggregateError(causes),
+          hint: 'no audit device took the record: see the log of this node',
+        }),
+      )
+    }
+    for (const device of all) append(device, record, nonHmac, done, refusedByOne)
   }
 
   for (const device of options.devices ?? []) enable(device)
 
   return {
-    async record(record, nonHmac) {
-      if (devices.size === 0) return
-      try {
-        await appendToAny(record, nonHmac)
-      } catch (cause) {
-        throw new HoldfastError('ERR_AUDIT', 'internal error', { cause, hint: 'no audit device took the record: see the log of this node' })
-      }
-    },
+    record: (record, nonHmac) =>
+      devices.size === 0 ? nothingToDo : new Promise((resolve, reject) => appendToAny(record, nonHmac, resolve, reject)),
 
     setKey(next) {
       for (const { lane } of devices.values()) lane.setKey(null)
@@ -135,7 +143,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
       for (const [name, device] of devices) {
         device.lane.setKey(key)
         device.hasher = hasherOf(name)
-        device.memo = newMemo()
+        device.memo = new FormatMemo()
       }
     },
 
@@ -148,7 +156,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     async recordTo(name, record) {
       const device = devices.get(name)
       if (!device) throw new HoldfastError('ERR_BAD_REQUEST', `unknown audit backend ${JSON.stringify(name)}`)
-      await append(device, record, { request: [], response: [] })
+      await new Promise<void>((resolve, reject) => append(device, record, { request: [], response: [] }, resolve, reject))
     },
     async heads() {
       const found = await Promise.allSettled([...devices.values()].map(({ lane }) => lane.head()))
@@ -160,7 +168,7 @@ export function createAuditBroker(options: BrokerOptions): ManagedAuditBroker {
     has: (name) => devices.has(name),
     setHeaders(rules) {
       headers = rules
-      for (const device of devices.values()) device.memo = newMemo()
+      for (const device of devices.values()) device.memo = new FormatMemo()
     },
     hashValue(name, value) {
       const device = devices.get(name)

@@ -10,6 +10,7 @@
  */
 import { hash } from 'node:crypto'
 import type { HmacKey } from './hmac.ts'
+import type { LineBatch } from './line-batch.ts'
 
 export interface ChainPlace {
   readonly node: string
@@ -54,18 +55,12 @@ export const writingPlace = (node: string, boot: string): WritingPlace => ({
   text: `,"chain":{"node":${JSON.stringify(node)},"boot":"${boot}","thread":0,"seq":`,
 })
 
-/** The finished line (without a newline) of a record that `formatRecord` made, and the state after it. `mac`: null for all but a flush's last. */
-export function chainLine(
-  body: string,
-  place: WritingPlace,
-  before: ChainState,
-  mac: MacKey | null,
-): { readonly line: string; readonly state: ChainState } {
+/** Puts the finished line of a record that `formatRecord` made behind those in `batch`. Gives the state after it. `mac`: null for all but a flush's last. */
+export function chainLine(body: string, place: WritingPlace, before: ChainState, mac: MacKey | null, batch: LineBatch): ChainState {
   const seq = before.seq + 1
-  const prev = before.head === null ? 'null' : `"${before.head}"`
-  const text = `${body}${place.text}${seq},"prev":${prev}`
-  const line = `${text}${macMark}${mac === null ? 'null' : `"${mac.epoch}:${mac.key.hex(text)}"`}}}`
-  return { line, state: { seq, head: lineHash(line) } }
+  const text = body + place.text + seq + (before.head === null ? ',"prev":null' : ',"prev":"' + before.head + '"')
+  const line = batch.add(text + (mac === null ? ',"mac":null}}' : `${macMark}"${mac.epoch}:${mac.key.hex(text)}"}}`))
+  return { seq, head: lineHash(line) }
 }
 
 /** No chain is longer: a node's name has at most 255 characters, of up to six bytes each. */

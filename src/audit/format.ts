@@ -2,23 +2,29 @@
  * Records as text: Vault's names and nesting, so that what parses its log parses ours.
  *
  * Everything below `data`, `query` and `headers` is hashed unless the mount lets a key through; elsewhere what is secret is named here,
- * field by field. A hashed copy of each part goes to JSON.stringify: putting all of the text together by hand cost four times as much.
+ * field by field. What comes again (a token's facts, a mount's, names of fields) is kept as text: a line is mostly put together from such pieces.
  */
 import { isExactNumber } from '#base/exact-json.ts'
 import { errorWithout } from './error-text.ts'
-import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, HeaderRules, NonHmacKeys } from './types.ts'
+import { depthMax, hashedJson, objectJson } from './hashed-json.ts'
 import type { ValueHasher } from './hashing.ts'
+import { QuotedNames } from './quoted.ts'
+import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, HeaderRules, NonHmacKeys } from './types.ts'
 
-/** Nesting beyond it is cut: the listener admits less, this is for answers. */
-const depthMax = 96
-/** A longer list is recorded as its length: hashing 100,000 names would hold up every other request for a tenth of a second. */
-const listHashedMax = 1_000
+/** What was written before, of one hasher, format and set of header rules. Holds names, and hashes of tokens; never a value. */
+export class FormatMemo {
+  readonly names = new QuotedNames()
+  /** By the object: what is said of a token comes with each of its requests. */
+  readonly objects = new WeakMap<object, string>()
+}
 
-/**
- * What was written for an object: the response's record repeats the request, and must not pay for it twice; what is said of a token comes with each of its
- * requests. Of one hasher, format and set of header rules.
- */
-export type FormatMemo = WeakMap<object, string>
+/** One device's way of writing. */
+interface Pen {
+  readonly hasher: ValueHasher
+  readonly memo: FormatMemo
+  readonly format: DeviceFormat
+  readonly rules: HeaderRules
+}
 
 /** The record as a JSON object without its closing brace, so that the chain can be appended. */
 export function formatRecord(
@@ -29,25 +35,20 @@ export function formatRecord(
   format: DeviceFormat = plainFormat,
   rules: HeaderRules = noHeaders,
 ): string {
+  if (format.logRaw) return rawRecord(record, rules)
+  const pen: Pen = { hasher, memo, format, rules }
   const { time, type, auth, request, response, error } = record
-  if (format.logRaw) {
-    const raw = { ...request, headers: headersOf(request, rules, null) }
-    return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request: raw, response, error })).slice(0, -1)
-  }
-  const secretsOf = (names: Secrets): readonly string[] => (format.hmacAccessor ? names.all : names.tokens)
-  const requestText = (): string => JSON.stringify(hashedRequest(request, nonHmac.request, hasher, secretsOf(requestSecrets), rules))
   let text = `{"time":"${time}","type":"${type}"`
-  if (auth !== null) text += `,"auth":${remembered(memo, auth, () => JSON.stringify(withHashed(auth, secretsOf(authSecrets), hasher)))}`
-  // Which fields are let through may change between two records of a request.
-  text += `,"request":${nonHmac.request.length > 0 ? requestText() : remembered(memo, request, requestText)}`
-  if (response !== undefined) text += `,"response":${JSON.stringify(hashedResponse(response, nonHmac.response, hasher, format, secretsOf))}`
-  if (error !== undefined) text += `,"error":${JSON.stringify(errorWithout(error, request, nonHmac.request, hasher))}`
+  if (auth !== null) text += ',"auth":' + remembered(memo, auth, () => withHashed(auth, authSecrets, pen))
+  text += ',"request":' + requestText(request, nonHmac.request, pen)
+  if (response !== undefined) text += ',"response":' + responseText(response, nonHmac.response, pen)
+  if (error !== undefined) text += ',"error":' + JSON.stringify(errorWithout(error, request, nonHmac.request, hasher))
   return text
 }
 
-function remembered(memo: FormatMemo, object: object, make: () => string): string {
-  let text = memo.get(object)
-  if (text === undefined) memo.set(object, (text = make()))
+function remembered({ objects }: FormatMemo, object: object, make: () => string): string {
+  let text = objects.get(object)
+  if (text === undefined) objects.set(object, (text = make()))
   return text
 }
 
@@ -61,39 +62,71 @@ interface Secrets {
 
 const authSecrets: Secrets = { tokens: ['client_token'], all: ['client_token', 'accessor'] }
 const wrapSecrets: Secrets = { tokens: ['token'], all: ['token', 'accessor', 'wrapped_accessor'] }
-const requestSecrets: Secrets = { tokens: ['client_token'], all: ['client_token', 'client_token_accessor'] }
 
-type Copy = Record<string, unknown>
-
-/** A copy whose named fields are hashed; everything else in it is in the clear. */
-function withHashed(object: object, secrets: readonly string[], hasher: ValueHasher): Copy {
-  const copy: Copy = { ...object }
-  for (const key of secrets) {
-    const value = copy[key]
-    if (typeof value === 'string') copy[key] = value === '' ? '' : hasher.hashOften(value)
-    else if (value !== undefined) copy[key] = hashed(value, hasher, 0)
-  }
-  return copy
+/** An object whose named fields are hashed; everything else in it is in the clear. */
+function withHashed(object: object, secrets: Secrets, { hasher, format, memo: { names } }: Pen): string {
+  const hidden = format.hmacAccessor ? secrets.all : secrets.tokens
+  return objectJson(object, names, (key, value) => {
+    if (!hidden.includes(key)) return JSON.stringify(value) as string | undefined
+    return typeof value === 'string' ? secretText(value, hasher) : hashedJson(value, hasher, names)
+  })
 }
 
-function hashedRequest(
-  request: AuditRequest,
-  nonHmac: readonly string[],
-  hasher: ValueHasher,
-  secrets: readonly string[],
-  rules: HeaderRules,
-): Copy {
-  const copy = withHashed(request, secrets, hasher)
-  if (request.data !== undefined) copy.data = hashedData(request.data, nonHmac, hasher)
-  if (request.query !== undefined) copy.query = hashedData(request.query, nonHmac, hasher)
-  if (request.headers !== undefined) copy.headers = headersOf(request, rules, hasher)
-  return copy
+/** A token or an accessor. */
+const secretText = (value: string, hasher: ValueHasher): string => (value === '' ? '""' : hasher.quotedOften(value))
+
+/** As the record before wrote it, if that was of this request: it must not be paid for twice. */
+function requestText(request: AuditRequest, nonHmac: readonly string[], pen: Pen): string {
+  const { written } = request
+  // Which fields are let through may change between two records of a request.
+  if (written === undefined || nonHmac.length > 0) return newRequestText(request, nonHmac, pen)
+  let text = written.get(pen.memo)
+  if (text === undefined) written.set(pen.memo, (text = newRequestText(request, nonHmac, pen)))
+  return text
 }
+
+function newRequestText(request: AuditRequest, nonHmac: readonly string[], pen: Pen): string {
+  const { hasher, memo, format } = pen
+  const { names } = memo
+  const { client_token: token, client_token_accessor: accessor, data, query } = request
+  let text = '{"id":' + JSON.stringify(request.id) + ',"operation":' + names.of(request.operation) + mountText(request, names)
+  if (token !== undefined) text += ',"client_token":' + secretText(token, hasher)
+  if (accessor !== undefined)
+    text += ',"client_token_accessor":' + (format.hmacAccessor ? secretText(accessor, hasher) : names.of(accessor))
+  text += ',"namespace":' + remembered(memo, request.namespace, () => JSON.stringify(request.namespace))
+  text += ',"path":' + JSON.stringify(request.path)
+  if (data !== undefined) text += field('data', hashedData(data, nonHmac, pen))
+  if (query !== undefined) text += field('query', hashedData(query, nonHmac, pen))
+  if (request.headers !== undefined && pen.rules.size > 0) text += field('headers', headersText(request, pen))
+  text += ',"remote_address":' + names.of(request.remote_address)
+  if (request.remote_port !== undefined) text += ',"remote_port":' + request.remote_port
+  if (request.wrap_ttl !== undefined) text += ',"wrap_ttl":' + request.wrap_ttl
+  if (request.forwarded_from !== undefined) text += ',"forwarded_from":' + names.of(request.forwarded_from)
+  if (request.retry_id !== undefined) text += ',"retry_id":' + JSON.stringify(request.retry_id)
+  if (request.forwarded_to !== undefined) text += ',"forwarded_to":' + names.of(request.forwarded_to)
+  return text + '}'
+}
+
+const field = (name: string, text: string | undefined): string => (text === undefined ? '' : `,"${name}":${text}`)
+
+function mountText(
+  { mount_type: type, mount_accessor: accessor, mount_point: point }: AuditRequest | AuditResponse,
+  names: QuotedNames,
+): string {
+  let text = ''
+  if (type !== undefined) text += ',"mount_type":' + names.of(type)
+  if (accessor !== undefined) text += ',"mount_accessor":' + names.of(accessor)
+  if (point !== undefined) text += ',"mount_point":' + names.of(point)
+  return text
+}
+
+const headersText = (request: AuditRequest, { rules, hasher }: Pen): string | undefined =>
+  JSON.stringify(headersOf(request, rules, hasher)) as string | undefined
 
 /** Those that the rules name, each as a list, as the field's tools know it; undefined when there are none. `hasher` null: in the clear. */
-function headersOf({ headers }: AuditRequest, rules: HeaderRules, hasher: ValueHasher | null): Copy | undefined {
+function headersOf({ headers }: AuditRequest, rules: HeaderRules, hasher: ValueHasher | null): Record<string, unknown> | undefined {
   if (headers === undefined || rules.size === 0) return undefined
-  let found: Copy | undefined
+  let found: Record<string, unknown> | undefined
   for (const [name, hmac] of rules) {
     if (!Object.hasOwn(headers, name)) continue
     const values = [headers[name]!].flat()
@@ -103,27 +136,32 @@ function headersOf({ headers }: AuditRequest, rules: HeaderRules, hasher: ValueH
   return found
 }
 
-function hashedResponse(
-  response: AuditResponse,
-  nonHmac: readonly string[],
-  hasher: ValueHasher,
-  format: DeviceFormat,
-  secretsOf: (names: Secrets) => readonly string[],
-): Copy {
-  const copy: Copy = { ...response }
-  if (response.auth !== undefined) copy.auth = objectOrValue(response.auth, secretsOf(authSecrets), hasher)
-  if (response.data !== undefined) copy.data = hashedData(format.elideLists ? elided(response.data) : response.data, nonHmac, hasher)
-  if (response.wrap_info !== undefined) copy.wrap_info = objectOrValue(response.wrap_info, secretsOf(wrapSecrets), hasher)
-  return copy
+function responseText(response: AuditResponse, nonHmac: readonly string[], pen: Pen): string {
+  const { status, auth, data, warnings, wrap_info: wrapInfo, replay_of: replayOf } = response
+  let text = ''
+  if (status !== undefined) text += ',"status":' + status
+  text += mountText(response, pen.memo.names)
+  if (auth !== undefined) text += field('auth', objectOrValue(auth, authSecrets, pen))
+  if (data !== undefined) text += field('data', hashedData(pen.format.elideLists ? elided(data) : data, nonHmac, pen))
+  if (warnings !== undefined) text += field('warnings', JSON.stringify(warnings))
+  if (wrapInfo !== undefined) text += field('wrap_info', objectOrValue(wrapInfo, wrapSecrets, pen))
+  if (replayOf !== undefined) text += field('replay_of', JSON.stringify(replayOf))
+  return `{${text.slice(1)}}`
 }
 
 /** A list's answer by how many names it had: `keys` and `key_info` as numbers, as the field's tools know it. */
 function elided(data: unknown): unknown {
   if (typeof data !== 'object' || data === null || !('keys' in data) || !Array.isArray(data.keys)) return data
-  const copy: Copy = { ...data, keys: data.keys.length }
+  const copy: Record<string, unknown> = { ...data, keys: data.keys.length }
   const info = copy.key_info
   if (typeof info === 'object' && info !== null) copy.key_info = Object.keys(info).length
   return copy
+}
+
+/** The whole record in the clear. */
+function rawRecord({ time, type, auth, request, response, error }: AuditRecord, rules: HeaderRules): string {
+  const raw = { ...request, headers: headersOf(request, rules, null), written: undefined }
+  return JSON.stringify(rawCopy({ time, type, auth: auth ?? undefined, request: raw, response, error })).slice(0, -1)
 }
 
 /** In the clear, but for what is no JSON. */
@@ -134,52 +172,16 @@ function rawCopy(value: unknown, depth = 0): unknown {
   if (depth >= depthMax) return '(deeper than the record goes)'
   if (Array.isArray(value)) return value.map((entry) => rawCopy(entry, depth + 1))
   if ('toJSON' in value && typeof value.toJSON === 'function') return rawCopy((value.toJSON as () => unknown)(), depth + 1)
-  return mapEntries(value, (_key, inner) => rawCopy(inner, depth + 1))
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, rawCopy(inner, depth + 1)]))
 }
 
-const objectOrValue = (value: unknown, secrets: readonly string[], hasher: ValueHasher): unknown =>
-  typeof value === 'object' && value !== null ? withHashed(value, secrets, hasher) : hashed(value, hasher, 0)
+const objectOrValue = (value: unknown, secrets: Secrets, pen: Pen): string | undefined =>
+  typeof value === 'object' && value !== null ? withHashed(value, secrets, pen) : hashedJson(value, pen.hasher, pen.memo.names)
 
 /** `data`: everything hashed but what stands under one of the keys that the mount lets through. */
-function hashedData(data: unknown, nonHmac: readonly string[], hasher: ValueHasher): unknown {
-  if (nonHmac.length === 0 || typeof data !== 'object' || data === null || Array.isArray(data)) return hashed(data, hasher, 0)
-  return mapEntries(data, (key, value) => (nonHmac.includes(key) ? value : hashed(value, hasher, 1)))
-}
-
-function mapEntries(object: object, valueOf: (key: string, value: unknown) => unknown): Copy {
-  const copy: Copy = {}
-  for (const key of Object.keys(object)) {
-    const value = valueOf(key, (object as Readonly<Record<string, unknown>>)[key])
-    // An assignment would set the copy's prototype, and the field would be missing from the record.
-    if (key === '__proto__') Object.defineProperty(copy, key, { value, enumerable: true })
-    else copy[key] = value
-  }
-  return copy
-}
-
-/** Numbers, bools and nulls in the clear, as the peers have them; whatever else is text, bytes or unknown is hashed. */
-function hashed(value: unknown, hasher: ValueHasher, depth: number): unknown {
-  switch (typeof value) {
-    case 'string':
-      return hasher.hash(value)
-    case 'boolean':
-    case 'number':
-    case 'undefined':
-      return value
-    case 'bigint':
-      return String(value)
-    case 'object':
-      return value === null ? null : hashedObject(value, hasher, depth)
-    default:
-      return null
-  }
-}
-
-function hashedObject(value: object, hasher: ValueHasher, depth: number): unknown {
-  if (value instanceof Uint8Array) return hasher.hash(value)
-  if (isExactNumber(value)) return value
-  if (depth >= depthMax) return '(deeper than the record goes)'
-  if (Array.isArray(value)) return value.length > listHashedMax ? value.length : value.map((entry) => hashed(entry, hasher, depth + 1))
-  if ('toJSON' in value && typeof value.toJSON === 'function') return hashed((value.toJSON as () => unknown)(), hasher, depth + 1)
-  return mapEntries(value, (_key, inner) => hashed(inner, hasher, depth + 1))
+function hashedData(data: unknown, nonHmac: readonly string[], { hasher, memo: { names } }: Pen): string | undefined {
+  if (nonHmac.length === 0 || typeof data !== 'object' || data === null || Array.isArray(data)) return hashedJson(data, hasher, names)
+  return objectJson(data, names, (key, value) =>
+    nonHmac.includes(key) ? (JSON.stringify(value) as string | undefined) : hashedJson(value, hasher, names, 1),
+  )
 }

@@ -14,30 +14,30 @@ const timeCharsMax = 35
 export interface ValueHasher {
   /** The hash of a value of data. */
   hash(value: string | Uint8Array): string
-  /** As `hash`, remembered: for tokens and accessors, which come again with every request. */
-  hashOften(value: string): string
+  /** As `hash`, as a JSON string. */
+  quoted(value: string | Uint8Array): string
+  /** As `quoted`, remembered: for tokens and accessors, which come again with every request. */
+  quotedOften(value: string): string
 }
 
 export function createValueHasher(salt: HmacKey): ValueHasher {
   const memo = new Map<string, string>()
-  const hashAny = (value: string | Uint8Array): string => `hmac-sha256:${salt.hex(value)}`
+  const quotedAny = (value: string | Uint8Array): string => `"hmac-sha256:${salt.hex(value)}"`
   // In every answer of kv: what is not set.
   let ofNothing: string | null = null
-  const often = (value: string): string => {
-    let hashed = memo.get(value)
-    if (hashed !== undefined) return hashed
+  const quotedOften = (value: string): string => {
+    let text = memo.get(value)
+    if (text !== undefined) return text
     // Emptied when full instead of keeping an order: an order would cost more, four times a request, than hashing again now and then.
     if (memo.size >= memoMax) memo.clear()
-    memo.set(value, (hashed = hashAny(value)))
-    return hashed
+    memo.set(value, (text = quotedAny(value)))
+    return text
   }
-  return {
-    hash(value) {
-      if (value === '') return (ofNothing ??= hashAny(''))
-      return typeof value === 'string' && isTime(value) ? often(value) : hashAny(value)
-    },
-    hashOften: often,
+  const quoted = (value: string | Uint8Array): string => {
+    if (value === '') return (ofNothing ??= quotedAny(''))
+    return typeof value === 'string' && isTime(value) ? quotedOften(value) : quotedAny(value)
   }
+  return { quoted, quotedOften, hash: (value) => quoted(value).slice(1, -1) }
 }
 
 /** When a secret was made comes with each of its answers, and nobody's secret is lost to who finds a time in memory. Looked at cheaply: most values are none. */

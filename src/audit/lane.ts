@@ -14,6 +14,7 @@ import type { ChainPlace, ChainState, MacKey, WritingPlace } from './chain.ts'
 import { epochKey } from './epochs.ts'
 import { deriveKeyBytes } from './hashing.ts'
 import { HmacKey } from './hmac.ts'
+import { LineBatch } from './line-batch.ts'
 import type { AuditSink, LaneHead, LastLine } from './types.ts'
 
 const waitingMax = 20_000
@@ -26,8 +27,8 @@ const gatherTicks = 4
 const epochMsMax = 24 * 3_600_000
 interface Waiting {
   readonly body: string
-  readonly resolve: () => void
-  readonly reject: (error: HoldfastError) => void
+  readonly done: () => void
+  readonly refused: (error: HoldfastError) => void
 }
 
 export interface LaneOptions {
@@ -78,6 +79,8 @@ export class Lane {
   #chain: ChainState | null = null
   /** Of this life; survives rotations and failed writes. */
   #seq = 0
+  /** Of the write that is under way. */
+  readonly #lines = new LineBatch()
   #waiting: Waiting[] = []
   #waitingChars = 0
   #pumping = false
@@ -131,18 +134,17 @@ export class Lane {
     this.#newMacKey()
   }
 
-  /** Resolves when the sink has the record. @throws ERR_AUDIT. */
-  append(body: string): Promise<void> {
-    if (this.#closed) return Promise.reject(this.#failure('a device that is closed'))
-    if (this.#stuck) return Promise.reject(this.#failure('a write that has not come back'))
-    if (this.#waiting.length >= waitingMax || this.#waitingChars + body.length > waitingCharsMax) {
-      return Promise.reject(this.#failure('a full queue'))
-    }
-    this.#waitingChars += body.length
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ body, resolve, reject })
+  /** Calls `done` when the sink has the record, or `refused` with ERR_AUDIT; which may be at once. */
+  append(body: string, done: () => void, refused: (error: HoldfastError) => void): void {
+    if (this.#closed) refused(this.#failure('a device that is closed'))
+    else if (this.#stuck) refused(this.#failure('a write that has not come back'))
+    else if (this.#waiting.length >= waitingMax || this.#waitingChars + body.length > waitingCharsMax) {
+      refused(this.#failure('a full queue'))
+    } else {
+      this.#waitingChars += body.length
+      this.#waiting.push({ body, done, refused })
       this.#start()
-    })
+    }
   }
 
   /** Opens the sink anew (after a rotation), between two writes; the chain goes on. */
@@ -262,7 +264,7 @@ export class Lane {
   }
 
   #refuseWaiting(why: string, cause?: unknown): void {
-    for (const { reject } of this.#waiting.splice(0)) reject(this.#failure(why, cause))
+    for (const { refused } of this.#waiting.splice(0)) refused(this.#failure(why, cause))
     this.#waitingChars = 0
   }
 
@@ -277,7 +279,7 @@ export class Lane {
       this.#healthy = false
       this.#chain = null
       this.#options.onFailure(reason)
-      for (const { reject } of batch) reject(reason)
+      for (const { refused } of batch) refused(reason)
     }
     const startMs = this.#options.clock.monotonicMs()
     await this.#guarded(() => this.#write(batch), fail).catch(fail)
@@ -285,7 +287,7 @@ export class Lane {
     this.#lastWriteMs = this.#options.clock.monotonicMs() - startMs
     this.#healthy = true
     this.#records += batch.length
-    for (const { resolve } of batch) resolve()
+    for (const { done } of batch) done()
   }
 
   /**
@@ -323,12 +325,12 @@ export class Lane {
     }
     let state = this.#chain
     const last = batch.length - 1
-    const lines = batch.map(({ body }, i) => {
-      const chained = chainLine(body, this.#place, state, i === last ? this.#mac : null)
-      state = chained.state
-      return chained.line
-    })
-    await sink.write(lines)
+    try {
+      for (let i = 0; i <= last; i += 1) state = chainLine(batch[i]!.body, this.#place, state, i === last ? this.#mac : null, this.#lines)
+      await sink.write(this.#lines)
+    } finally {
+      this.#lines.clear()
+    }
     this.#chain = state
     this.#seq = state.seq
   }

@@ -1,61 +1,64 @@
 import type { Chain } from './chain.ts'
+import type { LineBatch } from './line-batch.ts'
 /** One record before it is hashed and chained. Names are Vault's, so that SIEM pipelines parse it. */
 export interface AuditRecord {
   readonly type: 'request' | 'response' | 'forward' | 'disabled'
   readonly time: string
   readonly auth: AuditAuth | null
   readonly request: AuditRequest
-  readonly response?: AuditResponse
-  readonly error?: string
+  readonly response?: AuditResponse | undefined
+  readonly error?: string | undefined
 }
 
 export interface AuditAuth {
-  readonly client_token?: string
-  readonly accessor?: string
-  readonly display_name?: string
-  readonly policies?: readonly string[]
-  readonly token_policies?: readonly string[]
-  readonly metadata?: Readonly<Record<string, string>> | null
-  readonly entity_id?: string
-  readonly token_type?: string
-  readonly token_ttl?: number
+  readonly client_token?: string | undefined
+  readonly accessor?: string | undefined
+  readonly display_name?: string | undefined
+  readonly policies?: readonly string[] | undefined
+  readonly token_policies?: readonly string[] | undefined
+  readonly metadata?: Readonly<Record<string, string>> | null | undefined
+  readonly entity_id?: string | undefined
+  readonly token_type?: string | undefined
+  readonly token_ttl?: number | undefined
 }
 
 export interface AuditRequest {
   readonly id: string
   readonly operation: string
-  readonly mount_type?: string
-  readonly mount_accessor?: string
-  readonly mount_point?: string
-  readonly client_token?: string
-  readonly client_token_accessor?: string
+  readonly mount_type?: string | undefined
+  readonly mount_accessor?: string | undefined
+  readonly mount_point?: string | undefined
+  readonly client_token?: string | undefined
+  readonly client_token_accessor?: string | undefined
   /** Without `id` where only its path is known: in records of what was sent on to the leader. */
   readonly namespace: { readonly id?: string; readonly path?: string }
   readonly path: string
   readonly data?: unknown
   readonly query?: unknown
   readonly remote_address: string
-  readonly remote_port?: number
-  readonly wrap_ttl?: number
+  readonly remote_port?: number | undefined
+  readonly wrap_ttl?: number | undefined
   /** All of them: a record holds those that the rules name. */
-  readonly headers?: Readonly<Record<string, string | readonly string[]>>
-  readonly forwarded_from?: string
-  readonly forwarded_to?: string
+  readonly headers?: Readonly<Record<string, string | readonly string[]>> | undefined
+  readonly forwarded_from?: string | undefined
+  readonly forwarded_to?: string | undefined
   /** X-Holdfast-Request-Id. */
-  readonly retry_id?: string
+  readonly retry_id?: string | undefined
+  /** No field of a record: what devices have written for this very request, since the record of its response repeats it. */
+  readonly written?: Map<object, string>
 }
 
 export interface AuditResponse {
-  readonly status?: number
+  readonly status?: number | undefined
   readonly auth?: unknown
   readonly data?: unknown
-  readonly warnings?: readonly string[]
-  readonly mount_type?: string
-  readonly mount_accessor?: string
-  readonly mount_point?: string
+  readonly warnings?: readonly string[] | undefined
+  readonly mount_type?: string | undefined
+  readonly mount_accessor?: string | undefined
+  readonly mount_point?: string | undefined
   readonly wrap_info?: unknown
   /** Answered with what the request of this id had been answered: nothing was done now. */
-  readonly replay_of?: string
+  readonly replay_of?: string | undefined
 }
 
 /** Keys whose string values stay in the clear, by the mount's tuning. */
@@ -90,8 +93,8 @@ export interface LastLine {
 /** One device: takes finished lines, several at a time, one outstanding operation. */
 export interface AuditSink {
   readonly type: string
-  /** Resolves when the lines are written (and fsynced where the device is told so). */
-  write(lines: readonly string[]): Promise<void>
+  /** Resolves when the lines are written (and fsynced where the device is told so). They are the caller's: nothing of them is used after its end. */
+  write(lines: LineBatch): Promise<void>
   reopen(): Promise<void>
   close(): Promise<void>
   /** The last whole line that the device holds, so that the chain goes on behind it; null: none. Absent: the device can't be read. */

@@ -31,53 +31,59 @@ export const newTold = (): Told => ({ facts: null, auth: null, request: null })
 
 /** What the mount's tuning lets through, but for what the path's table calls sensitive: no tuning shows that. */
 export function nonHmacKeys(mount: MountEntry | null, def: PathDef | null): NonHmacKeys {
-  const request = mount?.config.audit_non_hmac_request_keys ?? noKeys
+  const { audit_non_hmac_request_keys: request = noKeys, audit_non_hmac_response_keys: response = noKeys } = mount?.config ?? {}
+  if (request.length === 0 && response.length === 0) return nothingShown
   const isSensitive = (key: string): boolean => def !== null && Object.hasOwn(def.fields, key) && def.fields[key]!.sensitive === true
-  return {
-    request: request.length === 0 ? request : request.filter((key) => !isSensitive(key)),
-    response: mount?.config.audit_non_hmac_response_keys ?? noKeys,
-  }
+  return { request: request.filter((key) => !isSensitive(key)), response }
 }
 
 const noKeys: readonly string[] = []
+const nothingShown: NonHmacKeys = { request: noKeys, response: noKeys }
 
 export function requestRecord(facts: AuditFacts, error: unknown): AuditRecord {
-  return {
-    type: 'request',
-    time: new Date(facts.nowMs).toISOString(),
-    ...told(facts),
-    ...(error === null ? {} : { error: errorText(error) }),
-  }
+  return recordOf('request', facts, undefined, textOf(error))
 }
 
 export function responseRecord(facts: AuditFacts, status: number, response: LogicalResponse | null, error: unknown): AuditRecord {
-  return {
-    type: 'response',
-    time: new Date(facts.nowMs).toISOString(),
-    ...told(facts),
-    response: responseOf(facts, status, response),
-    ...(error === null ? {} : { error: errorText(error) }),
-  }
+  return recordOf('response', facts, responseOf(facts, status, response), textOf(error))
+}
+
+/** Every record has all fields, absent or not: one shape of objects, and nothing copied, since these are made for every request. */
+function recordOf(
+  type: AuditRecord['type'],
+  facts: AuditFacts,
+  response: AuditResponse | undefined,
+  error: string | undefined,
+): AuditRecord {
+  const { auth, request } = told(facts)
+  return { type, time: timeText(facts.nowMs), auth, request, response, error }
+}
+
+const textOf = (error: unknown): string | undefined => (error === null ? undefined : errorText(error))
+
+let lastTime = { ms: Number.NaN, text: '' }
+
+/** Requests come in crowds: most records have the millisecond of the one before. */
+function timeText(ms: number): string {
+  if (lastTime.ms !== ms) lastTime = { ms, text: new Date(ms).toISOString() }
+  return lastTime.text
 }
 
 /** The response of a repetition: what the first one's answer says, and whose answer it is. */
 export function replayRecord(facts: AuditFacts, firstId: string, { status, body }: CoreResponse): AuditRecord {
   const answered = parseAnswer(body)
   const [error] = Array.isArray(answered.errors) ? (answered.errors as readonly unknown[]) : []
-  return {
-    type: 'response',
-    time: new Date(facts.nowMs).toISOString(),
-    ...told(facts),
-    response: {
-      status,
-      ...mountFacts(facts.mount),
-      ...(answered.auth ? { auth: answered.auth } : {}),
-      ...(answered.data ? { data: answered.data } : {}),
-      ...(answered.wrap_info ? { wrap_info: answered.wrap_info } : {}),
-      replay_of: firstId,
-    },
-    ...(typeof error === 'string' ? { error } : {}),
+  const { auth, data, wrap_info: wrapInfo } = answered
+  const response: AuditResponse = {
+    status,
+    ...mountFacts(facts.mount),
+    auth: auth || undefined,
+    data: data || undefined,
+    warnings: undefined,
+    wrap_info: wrapInfo || undefined,
+    replay_of: firstId,
   }
+  return recordOf('response', facts, response, typeof error === 'string' ? error : undefined)
 }
 
 /** What a raw answer of an engine may be: then the record has its status only. */
@@ -94,12 +100,12 @@ function parseAnswer(body: Uint8Array): Readonly<Record<string, unknown>> {
 export function forwardRecord(facts: AuditFacts, leader: string | null, status: number | null, error: unknown): AuditRecord {
   return {
     type: 'forward',
-    time: new Date(facts.nowMs).toISOString(),
+    time: timeText(facts.nowMs),
     auth: null,
     // No data: the leader records the request in full, under the same id.
-    request: { ...requestOf({ ...facts, mount: null }, false), ...(leader === null ? {} : { forwarded_to: leader }) },
-    ...(status === null ? {} : { response: { status } }),
-    ...(error === null ? {} : { error: errorText(error) }),
+    request: { ...requestOf({ ...facts, mount: null }, false), forwarded_to: leader ?? undefined },
+    response: status === null ? undefined : { status },
+    error: textOf(error),
   }
 }
 
@@ -131,7 +137,7 @@ function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
   const known = knownAuths.get(token)
   if (known !== undefined && known.clientToken === request.token && known.auth.token_ttl === ttl) return known.auth
   const auth: AuditAuth = {
-    ...(request.token === null ? {} : { client_token: request.token }),
+    client_token: request.token ?? undefined,
     accessor: token.accessor,
     display_name: token.displayName,
     policies: token.policies,
@@ -139,49 +145,77 @@ function authOf({ token, request, nowMs }: AuditFacts): AuditAuth | null {
     metadata: token.meta,
     entity_id: token.entityId,
     token_type: token.type,
-    ...(ttl === undefined ? {} : { token_ttl: ttl }),
+    token_ttl: ttl,
   }
   knownAuths.set(token, { clientToken: request.token, auth })
   return auth
 }
 
 function requestOf({ request, operation, namespace, mount, token }: AuditFacts, withData = true): AuditRequest {
+  const { mount_type, mount_accessor, mount_point } = mountFacts(mount)
   return {
     id: request.id,
     operation,
-    ...mountFacts(mount),
-    ...(request.token === null ? {} : { client_token: request.token }),
-    ...(token ? { client_token_accessor: token.accessor } : {}),
+    mount_type,
+    mount_accessor,
+    mount_point,
+    client_token: request.token ?? undefined,
+    client_token_accessor: token?.accessor,
     namespace: namespaceFacts(request, namespace),
     path: request.path,
-    ...(withData && hasKeys(request.body) ? { data: request.body } : {}),
-    ...(withData && hasKeys(request.query) ? { query: request.query } : {}),
-    ...(withData && hasKeys(request.headers) ? { headers: request.headers } : {}),
+    data: withData && hasKeys(request.body) ? request.body : undefined,
+    query: withData && hasKeys(request.query) ? request.query : undefined,
+    headers: withData && hasKeys(request.headers) ? request.headers : undefined,
     remote_address: request.clientAddress,
-    ...(request.clientPort === undefined ? {} : { remote_port: request.clientPort }),
-    ...(request.wrapTtlSeconds > 0 ? { wrap_ttl: request.wrapTtlSeconds } : {}),
-    ...(request.forwardedFrom === undefined ? {} : { forwarded_from: request.forwardedFrom }),
-    ...(request.retryId === undefined ? {} : { retry_id: request.retryId }),
+    remote_port: request.clientPort,
+    wrap_ttl: request.wrapTtlSeconds > 0 ? request.wrapTtlSeconds : undefined,
+    forwarded_from: request.forwardedFrom,
+    retry_id: request.retryId,
+    forwarded_to: undefined,
+    written: new Map(),
   }
 }
 
 function responseOf({ mount }: AuditFacts, status: number, response: LogicalResponse | null): AuditResponse {
+  const { mount_type, mount_accessor, mount_point } = mountFacts(mount)
   return {
     status,
-    ...mountFacts(mount),
-    ...(response?.auth ? { auth: response.auth } : {}),
-    ...(response?.data ? { data: response.data } : {}),
-    ...(response?.warnings?.length ? { warnings: response.warnings } : {}),
-    ...(response?.wrapInfo ? { wrap_info: response.wrapInfo } : {}),
+    mount_type,
+    mount_accessor,
+    mount_point,
+    auth: response?.auth || undefined,
+    data: response?.data || undefined,
+    warnings: response?.warnings?.length ? response.warnings : undefined,
+    wrap_info: response?.wrapInfo || undefined,
+    replay_of: undefined,
   }
 }
 
-const mountFacts = (mount: MountEntry | null): object =>
-  mount ? { mount_type: mount.type, mount_accessor: mount.accessor, mount_point: fullPath(mount) } : {}
+type MountFacts = Pick<AuditResponse, 'mount_type' | 'mount_accessor' | 'mount_point'>
 
-function namespaceFacts({ namespace: asked }: Request, found: Namespace | null): AuditRequest['namespace'] {
-  if (found !== null) return found === rootNamespace ? { id: found.id } : { id: found.id, path: found.path }
-  return asked === '' ? { id: rootNamespace.id } : { path: asked }
+const noMount: MountFacts = {}
+const knownMounts = new WeakMap<MountEntry, MountFacts>()
+
+function mountFacts(mount: MountEntry | null): MountFacts {
+  if (mount === null) return noMount
+  const known = knownMounts.get(mount)
+  if (known !== undefined) return known
+  const facts: MountFacts = { mount_type: mount.type, mount_accessor: mount.accessor, mount_point: fullPath(mount) }
+  knownMounts.set(mount, facts)
+  return facts
+}
+
+type NamespaceFacts = AuditRequest['namespace']
+
+const inRoot: NamespaceFacts = { id: rootNamespace.id }
+const knownNamespaces = new WeakMap<Namespace, NamespaceFacts>()
+
+function namespaceFacts({ namespace: asked }: Request, found: Namespace | null): NamespaceFacts {
+  if (found === rootNamespace || (found === null && asked === '')) return inRoot
+  if (found === null) return { path: asked }
+  let facts = knownNamespaces.get(found)
+  if (facts === undefined) knownNamespaces.set(found, (facts = { id: found.id, path: found.path }))
+  return facts
 }
 
 function hasKeys(value: object): boolean {

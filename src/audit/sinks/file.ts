@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import type { Clock } from '#base/clock.ts'
+import type { LineBatch } from '../line-batch.ts'
 import type { AuditSink, LastLine } from '../types.ts'
 import { Shelf, type ShelfOptions } from './shelf.ts'
 import { cutTornLine, lastLineOf } from './tail.ts'
@@ -79,8 +80,7 @@ class FileSink implements AuditSink {
     return this.#shelf?.oldest() ?? null
   }
 
-  async write(lines: readonly string[]): Promise<void> {
-    const bytes = Buffer.from(`${lines.join('\n')}\n`)
+  async write({ bytes }: LineBatch): Promise<void> {
     if (this.#isDue(bytes.length)) await this.#rotate()
     try {
       let written = 0

@@ -73,9 +73,10 @@ async function fileSink(options: FileSettings, { clock, log, nodeId, noFollow = 
 function stdoutSink(stdout: Writable): AuditSink {
   return {
     type: 'stdout',
-    write: (lines) =>
+    write: ({ bytes }) =>
       new Promise((resolve, reject) => {
-        stdout.write(`${lines.join('\n')}\n`, (error) => (error ? reject(error) : resolve()))
+        // A copy: what waits in the stream may be asked for after this was given up.
+        stdout.write(Buffer.from(bytes), (error) => (error ? reject(error) : resolve()))
       }),
     reopen: async () => {},
     close: async () => {},

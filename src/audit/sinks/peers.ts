@@ -2,6 +2,7 @@
 import { Agent, request } from 'undici'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
+import type { LineBatch } from '../line-batch.ts'
 import type { AuditSink } from '../types.ts'
 import { openWire, type Wire, type WireTarget } from './wire.ts'
 import type { HttpSettings, SocketSettings, SyslogSettings } from './settings.ts'
@@ -12,22 +13,23 @@ const answerBytesMax = 1024 * 1024
 interface LineSinkOptions {
   readonly type: string
   readonly wire: Wire
-  readonly messageOf: (line: string) => Buffer
+  /** The messages of a write; whole ones, where the wire sends datagrams. */
+  readonly messagesOf: (lines: LineBatch) => readonly Buffer[]
 }
 
 class WireSink implements AuditSink {
   readonly type: string
   readonly #wire: Wire
-  readonly #messageOf: (line: string) => Buffer
+  readonly #messagesOf: (lines: LineBatch) => readonly Buffer[]
 
-  constructor({ type, wire, messageOf }: LineSinkOptions) {
+  constructor({ type, wire, messagesOf }: LineSinkOptions) {
     this.type = type
     this.#wire = wire
-    this.#messageOf = messageOf
+    this.#messagesOf = messagesOf
   }
 
-  write(lines: readonly string[]): Promise<void> {
-    return this.#wire.send(lines.map(this.#messageOf))
+  write(lines: LineBatch): Promise<void> {
+    return this.#wire.send(this.#messagesOf(lines))
   }
   reopen(): Promise<void> {
     return this.#wire.close()
@@ -50,7 +52,10 @@ export interface PeerDeps {
 export function socketSink(settings: SocketSettings, deps: PeerDeps): AuditSink {
   const { address, socket_type: kind, write_timeout: timeoutMs } = settings
   const target: WireTarget = { kind, address, ca: deps.ca, serverName: settings.tls_server_name }
-  return new WireSink({ type: 'socket', wire: openWire(target, timeoutMs, deps.clock), messageOf: (line) => Buffer.from(`${line}\n`) })
+  const newline = Buffer.from('\n')
+  const messagesOf = (lines: LineBatch): readonly Buffer[] =>
+    kind === 'udp' ? lines.lines().map((line) => Buffer.concat([line, newline])) : [lines.bytes]
+  return new WireSink({ type: 'socket', wire: openWire(target, timeoutMs, deps.clock), messagesOf })
 }
 
 const facilities =
@@ -86,12 +91,13 @@ export function syslogSink(settings: SyslogSettings, deps: PeerDeps): AuditSink 
   const printable = (text: string, charsMax: number): string => text.replaceAll(/[^\x21-\x7e]/g, '_').slice(0, charsMax) || '-'
   const app = printable(settings.tag, tagCharsMax)
   const host = printable(deps.host, 255)
-  const messageOf = (line: string): Buffer => {
+  const messagesOf = (batch: LineBatch): Buffer[] => {
     const time = new Date(deps.clock.nowMs()).toISOString()
-    const message = Buffer.from(`<${priority}>1 ${time} ${host} ${app} ${deps.processId} audit - ${line}`)
-    return target.kind === 'udp' ? message : Buffer.concat([Buffer.from(`${message.length} `), message])
+    const header = Buffer.from(`<${priority}>1 ${time} ${host} ${app} ${deps.processId} audit - `)
+    if (target.kind === 'udp') return batch.lines().map((line) => Buffer.concat([header, line]))
+    return batch.lines().flatMap((line) => [Buffer.from(`${header.length + line.length} `), header, line])
   }
-  return new WireSink({ type: 'syslog', wire: openWire(target, settings.write_timeout, deps.clock), messageOf })
+  return new WireSink({ type: 'syslog', wire: openWire(target, settings.write_timeout, deps.clock), messagesOf })
 }
 
 /** All lines of a flush in one POST. */
@@ -105,8 +111,8 @@ export function httpSink(settings: HttpSettings, deps: PeerDeps): AuditSink {
   let agent = newAgent()
   return {
     type: 'http',
-    async write(lines) {
-      const body = bodyOf(format, lines)
+    async write(batch) {
+      const body = bodyOf(format, batch)
       const signal = AbortSignal.timeout(timeoutMs)
       const answer = await request(uri, { method: 'POST', headers, body, dispatcher: agent, signal, maxRedirections: 0 } as Parameters<
         typeof request
@@ -143,8 +149,9 @@ function headersOf({ headers, token, format }: HttpSettings): Record<string, str
   return made
 }
 
-function bodyOf(format: HttpSettings['format'], lines: readonly string[]): string {
-  if (format === 'ndjson') return `${lines.join('\n')}\n`
+function bodyOf(format: HttpSettings['format'], batch: LineBatch): string {
+  if (format === 'ndjson') return batch.bytes.toString()
+  const lines = batch.lines().map(String)
   if (format === 'elastic_bulk') return lines.map((line) => `{"create":{}}\n${line}\n`).join('')
   // The line as text: parsed and printed again by the collector, it would hash to something else.
   return lines.map((line) => JSON.stringify({ event: line, sourcetype: 'holdfast:audit' })).join('\n')

@@ -15,7 +15,10 @@ export interface WireTarget {
 }
 
 export interface Wire {
-  /** Resolves when the kernel has all of them. Rejects after the time limit; then nothing of the connection is left. */
+  /**
+   * Resolves when the kernel has all of them. Rejects after the time limit; then nothing of the connection is left. They are borrowed, and
+   * not used after its end.
+   */
   send(messages: readonly Buffer[]): Promise<void>
   close(): Promise<void>
 }

@@ -7,6 +7,7 @@ import { systemClock } from '#base/clock.ts'
 import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
+import { LineBatch } from '#audit/line-batch.ts'
 import { openFileSink } from '#audit/sinks/file.ts'
 import { firstChainOf } from '#audit/sinks/tail.ts'
 import { noEvidence } from '#audit/verify/evidence.ts'
@@ -78,7 +79,7 @@ test.each([0o600, 0o644])('a file of another user (mode %o) is told, at each ope
   chmodSync(path, mode)
   const told: unknown[] = []
   const sink = await openFileSink({ path, ownUid, onExposed: (file) => told.push(file) })
-  await sink.write(['a line'])
+  await sink.write(LineBatch.of(['a line']))
   await sink.reopen()
   await sink.close()
   expect(told).toEqual([

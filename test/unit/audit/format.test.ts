@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
-import { formatRecord, plainFormat } from '#audit/format.ts'
+import { FormatMemo, formatRecord, plainFormat } from '#audit/format.ts'
 import { createValueHasher, deriveKey, deriveKeyBytes } from '#audit/hashing.ts'
 import { HmacKey } from '#audit/hmac.ts'
 import type { AuditRecord, DeviceFormat, NonHmacKeys } from '#audit/types.ts'
@@ -15,7 +15,7 @@ const format = (of: AuditRecord, keys: NonHmacKeys = none): string =>
     of,
     keys,
     hasher,
-    new WeakMap(),
+    new FormatMemo(),
     plainFormat,
     new Map([
       ['x-a', true],
@@ -110,10 +110,10 @@ describe('a record', () => {
       ['x-b', false],
     ])
     const withRules = (format = plainFormat): Record<string, unknown> =>
-      JSON.parse(`${formatRecord(record('', { request }), none, hasher, new WeakMap(), format, rules)}}`).request
+      JSON.parse(`${formatRecord(record('', { request }), none, hasher, new FormatMemo(), format, rules)}}`).request
     expect(withRules().headers).toEqual({ 'x-a': [hasher.hash('one')], 'x-b': ['two'] })
     expect(withRules({ ...plainFormat, logRaw: true }).headers).toEqual({ 'x-a': ['one'], 'x-b': ['two'] })
-    expect(formatRecord(record('', { request }), none, hasher, new WeakMap())).not.toContain('headers')
+    expect(formatRecord(record('', { request }), none, hasher, new FormatMemo())).not.toContain('headers')
   })
 
   test('raw, with accessors, with lists by their length: as the device is told', () => {
@@ -123,7 +123,8 @@ describe('a record', () => {
         wrap_info: { token: 'hvs.w', accessor: 'wa' },
       },
     })
-    const as = (more: Partial<DeviceFormat>) => JSON.parse(`${formatRecord(of, none, hasher, new WeakMap(), { ...plainFormat, ...more })}}`)
+    const as = (more: Partial<DeviceFormat>) =>
+      JSON.parse(`${formatRecord(of, none, hasher, new FormatMemo(), { ...plainFormat, ...more })}}`)
     expect(as({ logRaw: true })).toMatchObject({
       auth: { client_token: 's.tokentokentokentokentoke', accessor: 'acc' },
       response: { data: { keys: ['a', 'b'], big: '10', bytes: 'eA==' } },
@@ -180,13 +181,58 @@ describe('a record', () => {
   })
 
   test("the same data object is hashed once, and another mount's keys do not show through", () => {
-    const memo = new WeakMap<object, string>()
+    const memo = new FormatMemo()
     const data = { a: 'secret' }
     const request = { ...record('').request, data }
     const first = formatRecord(record('', { request }), none, hasher, memo)
     expect(formatRecord(record('', { request }), none, hasher, memo)).toBe(first)
     expect(formatRecord(record('', { request }), { request: ['a'], response: [] }, hasher, memo)).toContain('"a":"secret"')
     expect(formatRecord(record('', { request }), none, hasher, memo)).toBe(first)
+  })
+
+  test('is what JSON.stringify makes of a copy with hashes, whatever is in it', () => {
+    const leaf = fc.oneof(
+      fc.string(),
+      fc.string({ unit: 'binary', maxLength: 5 }),
+      fc.double(),
+      fc.boolean(),
+      fc.constantFrom(null, undefined, -0),
+    )
+    const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 4 },
+        leaf,
+        fc.array(tie('value'), { maxLength: 3 }),
+        fc.dictionary(fc.oneof(fc.string({ unit: 'binary', maxLength: 5 }), fc.constantFrom('1', 'toJSON', 'a"\\')), tie('value'), {
+          maxKeys: 4,
+        }),
+      ),
+    }))
+    const copy = (of: unknown): unknown => {
+      if (typeof of === 'string') return hasher.hash(of)
+      if (Array.isArray(of)) return of.map(copy)
+      if (typeof of !== 'object' || of === null) return of
+      return Object.fromEntries(Object.entries(of).map(([key, inner]) => [key, copy(inner)]))
+    }
+    const text = fc.string({ unit: 'binary', maxLength: 20 })
+    fc.assert(
+      fc.property(value, value, text, text, fc.boolean(), (data, answer, path, name, shown) => {
+        const request = { ...record('').request, path, operation: name, mount_point: name, data, remote_port: 1, retry_id: path }
+        const response = { status: 200, data: { a: answer, b: answer }, warnings: [name], replay_of: path }
+        const expected = {
+          time: '2026-08-01T10:00:00.000Z',
+          type: 'request',
+          auth: { ...record('').auth, client_token: hasher.hash('s.tokentokentokentokentoke'), accessor: hasher.hash('acc') },
+          request: { ...request, client_token: hasher.hash('s.tokentokentokentokentoke'), data: copy(data) },
+          response: { ...response, data: { a: shown ? answer : copy(answer), b: copy(answer) } },
+        }
+        const line = format(record('', { request, response }), { request: [], response: shown ? ['a'] : [] })
+        expect(JSON.parse(line)).toEqual(JSON.parse(JSON.stringify(expected)))
+        // Nothing but what JSON.stringify writes: no other escapes, no spaces.
+        expect(JSON.stringify(JSON.parse(line))).toBe(line)
+      }),
+      { numRuns: 1_000 },
+    )
   })
 
   test('no string of data, query, headers, tokens or bytes is ever in the clear (CVE-2025-62513, CVE-2025-62705)', () => {

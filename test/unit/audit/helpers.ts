@@ -1,5 +1,6 @@
 import { chainOf, lineHash } from '#audit/chain.ts'
 import type { LastLine } from '#audit/types.ts'
+import type { LineBatch } from '#audit/line-batch.ts'
 import type { Clock, Timer } from '#base/clock.ts'
 import type { AuditRecord, AuditSink, NonHmacKeys } from '#audit/types.ts'
 
@@ -31,7 +32,8 @@ export class MemorySink implements AuditSink {
   next: 'ok' | 'fail' | 'half' | 'hang' = 'ok'
   #release: (() => void) | null = null
 
-  async write(lines: readonly string[]): Promise<void> {
+  async write(batch: LineBatch): Promise<void> {
+    const lines = batch.lines().map(String)
     this.writes += 1
     const mode = this.next
     this.next = 'ok'

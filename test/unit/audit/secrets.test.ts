@@ -2,7 +2,7 @@
 import { silentLogger } from '#base/logger.ts'
 import { SecretBytes } from '#base/secret.ts'
 import { createValueHasher, deriveKey } from '#audit/hashing.ts'
-import { formatRecord, plainFormat } from '#audit/format.ts'
+import { FormatMemo, formatRecord, plainFormat } from '#audit/format.ts'
 import type { AuditRecord } from '#audit/types.ts'
 import type { FieldSchema, Operation, PathDef, Request } from '#core/types.ts'
 import { seeded, type Random } from '#test/support/audit-tampers.ts'
@@ -16,7 +16,7 @@ const headerRules = new Map([
   ['authorization', true],
 ])
 const hasher = createValueHasher(deriveKey(Buffer.alloc(32, 3), 'test'))
-const lineOf = (record: AuditRecord): string => `${formatRecord(record, none, hasher, new WeakMap(), plainFormat, headerRules)}}`
+const lineOf = (record: AuditRecord): string => `${formatRecord(record, none, hasher, new FormatMemo(), plainFormat, headerRules)}}`
 
 /** Also as bytes would show: base64, hex, a list of numbers. */
 const shapes = [

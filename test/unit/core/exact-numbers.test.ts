@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
 import { createValueHasher, deriveKey } from '#audit/hashing.ts'
-import { formatRecord } from '#audit/format.ts'
+import { FormatMemo, formatRecord } from '#audit/format.ts'
 import { parseJsonObject } from '#http/json.ts'
 
 const body = (text: string): Record<string, unknown> => parseJsonObject(Buffer.from(text), true)
@@ -60,5 +60,5 @@ test('a denied value is denied in every spelling of it', async () => {
 test('stand in the audit as numbers do', () => {
   const record = { ...leader.audit[0]!, request: { ...leader.audit[0]!.request, data: body(`{"n":${long}}`) } }
   const hasher = createValueHasher(deriveKey(Buffer.alloc(32, 7), 'test'))
-  expect(formatRecord(record, { request: [], response: [] }, hasher, new WeakMap())).toContain(`"data":{"n":${long}}`)
+  expect(formatRecord(record, { request: [], response: [] }, hasher, new FormatMemo())).toContain(`"data":{"n":${long}}`)
 })
