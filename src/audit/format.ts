@@ -8,8 +8,15 @@ import { isExactNumber } from '#base/exact-json.ts'
 import { errorWithout } from './error-text.ts'
 import { depthMax, hashedJson, objectJson } from './hashed-json.ts'
 import type { ValueHasher } from './hashing.ts'
-import { QuotedNames } from './quoted.ts'
+import { inOnePiece, QuotedNames } from './quoted.ts'
 import type { AuditRecord, AuditRequest, AuditResponse, DeviceFormat, HeaderRules, NonHmacKeys } from './types.ts'
+
+const typeTexts: Readonly<Record<AuditRecord['type'], string>> = {
+  request: '","type":"request"',
+  response: '","type":"response"',
+  forward: '","type":"forward"',
+  disabled: '","type":"disabled"',
+}
 
 /** What was written before, of one hasher, format and set of header rules. Holds names, and hashes of tokens; never a value. */
 export class FormatMemo {
@@ -38,8 +45,8 @@ export function formatRecord(
   if (format.logRaw) return rawRecord(record, rules)
   const pen: Pen = { hasher, memo, format, rules }
   const { time, type, auth, request, response, error } = record
-  let text = `{"time":"${time}","type":"${type}"`
-  if (auth !== null) text += ',"auth":' + remembered(memo, auth, () => withHashed(auth, authSecrets, pen))
+  let text = '{"time":"' + time + typeTexts[type]
+  if (auth !== null) text += remembered(memo, auth, () => `,"auth":${withHashed(auth, authSecrets, pen)}`)
   text += ',"request":' + requestText(request, nonHmac.request, pen)
   if (response !== undefined) text += ',"response":' + responseText(response, nonHmac.response, pen)
   if (error !== undefined) text += ',"error":' + JSON.stringify(errorWithout(error, request, nonHmac.request, hasher))
@@ -48,7 +55,7 @@ export function formatRecord(
 
 function remembered({ objects }: FormatMemo, object: object, make: () => string): string {
   let text = objects.get(object)
-  if (text === undefined) objects.set(object, (text = make()))
+  if (text === undefined) objects.set(object, (text = inOnePiece(make())))
   return text
 }
 
@@ -89,12 +96,12 @@ function newRequestText(request: AuditRequest, nonHmac: readonly string[], pen: 
   const { hasher, memo, format } = pen
   const { names } = memo
   const { client_token: token, client_token_accessor: accessor, data, query } = request
-  let text = '{"id":' + JSON.stringify(request.id) + ',"operation":' + names.of(request.operation) + mountText(request, names)
+  let text = '{"id":' + JSON.stringify(request.id) + ',"operation":' + names.of(request.operation) + names.mount(request)
   if (token !== undefined) text += ',"client_token":' + secretText(token, hasher)
   if (accessor !== undefined)
     text += ',"client_token_accessor":' + (format.hmacAccessor ? secretText(accessor, hasher) : names.of(accessor))
-  text += ',"namespace":' + remembered(memo, request.namespace, () => JSON.stringify(request.namespace))
-  text += ',"path":' + JSON.stringify(request.path)
+  text += remembered(memo, request.namespace, () => `,"namespace":${JSON.stringify(request.namespace)},"path":`)
+  text += JSON.stringify(request.path)
   if (data !== undefined) text += field('data', hashedData(data, nonHmac, pen))
   if (query !== undefined) text += field('query', hashedData(query, nonHmac, pen))
   if (request.headers !== undefined && pen.rules.size > 0) text += field('headers', headersText(request, pen))
@@ -108,17 +115,6 @@ function newRequestText(request: AuditRequest, nonHmac: readonly string[], pen: 
 }
 
 const field = (name: string, text: string | undefined): string => (text === undefined ? '' : `,"${name}":${text}`)
-
-function mountText(
-  { mount_type: type, mount_accessor: accessor, mount_point: point }: AuditRequest | AuditResponse,
-  names: QuotedNames,
-): string {
-  let text = ''
-  if (type !== undefined) text += ',"mount_type":' + names.of(type)
-  if (accessor !== undefined) text += ',"mount_accessor":' + names.of(accessor)
-  if (point !== undefined) text += ',"mount_point":' + names.of(point)
-  return text
-}
 
 const headersText = (request: AuditRequest, { rules, hasher }: Pen): string | undefined =>
   JSON.stringify(headersOf(request, rules, hasher)) as string | undefined
@@ -140,7 +136,7 @@ function responseText(response: AuditResponse, nonHmac: readonly string[], pen: 
   const { status, auth, data, warnings, wrap_info: wrapInfo, replay_of: replayOf } = response
   let text = ''
   if (status !== undefined) text += ',"status":' + status
-  text += mountText(response, pen.memo.names)
+  text += pen.memo.names.mount(response)
   if (auth !== undefined) text += field('auth', objectOrValue(auth, authSecrets, pen))
   if (data !== undefined) text += field('data', hashedData(pen.format.elideLists ? elided(data) : data, nonHmac, pen))
   if (warnings !== undefined) text += field('warnings', JSON.stringify(warnings))

@@ -16,7 +16,9 @@ export function objectJson(object: object, names: QuotedNames, textOf: (key: str
   let text = '{'
   for (const key of Object.keys(object)) {
     const inner = textOf(key, (object as Readonly<Record<string, unknown>>)[key])
-    if (inner !== undefined) text += text.length === 1 ? names.of(key) + ':' + inner : ',' + names.of(key) + ':' + inner
+    if (inner === undefined) continue
+    const field = names.field(key)
+    text += (text.length === 1 ? field.first : field.next) + inner
   }
   return text + '}'
 }

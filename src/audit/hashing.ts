@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { HmacKey } from './hmac.ts'
+import { inOnePiece } from './quoted.ts'
 
 const memoMax = 16_384
 /** RFC 3339, with up to nanoseconds and an offset. */
@@ -30,7 +31,7 @@ export function createValueHasher(salt: HmacKey): ValueHasher {
     if (text !== undefined) return text
     // Emptied when full instead of keeping an order: an order would cost more, four times a request, than hashing again now and then.
     if (memo.size >= memoMax) memo.clear()
-    memo.set(value, (text = quotedAny(value)))
+    memo.set(value, (text = inOnePiece(quotedAny(value))))
     return text
   }
   const quoted = (value: string | Uint8Array): string => {

@@ -35,6 +35,7 @@ describe('HmacKey', () => {
         wiped.fill(0)
         return texts.every((one) => hmac.hex(one) === createHmac('sha256', bytes).update(one).digest('hex'))
       }),
+      { numRuns: 40 },
     )
   })
 
