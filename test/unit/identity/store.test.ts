@@ -433,7 +433,8 @@ describe('against a slow model', () => {
       }),
       { numRuns: 25 },
     )
-    expect(done).toBeGreaterThan(200)
+    // 264, 285 and 316 in three runs: it says that most of what is drawn is carried out, and must not fail by chance.
+    expect(done).toBeGreaterThan(150)
     expect(inherited).toBeGreaterThanOrEqual(25)
   }, 120_000)
 
