@@ -72,10 +72,11 @@ export const snapshotScheduleCommands: readonly Command[] = [
     argsMin: 1,
     argsMax: Infinity,
     description:
-      'Local files lie below snapshot_folder of the configuration, on whichever node leads. A bucket takes aws_s3_bucket, aws_s3_region and more as pairs: ' +
+      'A new one needs -interval and -storage; a change leaves what it does not say as it was. Local files lie below snapshot_folder of the configuration, on whichever node leads. A bucket takes aws_s3_bucket, aws_s3_region and more as pairs: ' +
       `holdfast path-help ${config}/x`,
     examples: [
       `holdfast ${prefix} write daily -interval=24h -retain=7 -storage=local`,
+      `holdfast ${prefix} write daily -retain=14`,
       `holdfast ${prefix} write hourly -interval=1h -retain=48 -storage=aws-s3 aws_s3_bucket=backups aws_s3_region=eu-central-1`,
     ],
     flags: {

@@ -1,18 +1,24 @@
 /** `storage/raft/autopilot/*`: how the members are, and what is done by itself about one that is dead. */
 import { HoldfastError } from '#base/errors.ts'
 import { formatDuration, parseDurationMs } from '#base/duration.ts'
+import { checkVersion } from '#base/formats.ts'
 import type { EngineDef, HandlerContext, LogicalResponse, MountStorage, PathDef } from '#core/types.ts'
 import { autopilotDefault, deadServer, failureTolerance, healthOf, type AutopilotConfig, type ServerHealth } from './autopilot-rules.ts'
 import { answer, field, optional, path, reads, writes } from './table.ts'
 import type { ClusterService, SystemServices } from './types.ts'
 
 const storedAt = 'autopilot'
+const version = 1
 const checkEveryMs = 5_000
 const minQuorumMax = 100
 const maxTrailingLogsMax = 1_000_000
 const thresholdMsMin = 1_000
 /** Below this a restart for an upgrade would look like a death, and a removed node can't come back under its id. */
 const deadThresholdMsMin = 60_000
+
+interface StoredConfig extends AutopilotConfig {
+  readonly version: number
+}
 
 export function autopilotPaths({ cluster }: SystemServices): PathDef[] {
   const flags = { rootNamespaceOnly: true }
@@ -73,7 +79,11 @@ async function configure(context: HandlerContext): Promise<LogicalResponse | nul
   const duration = (name: string, was: number, min: number): number => {
     const text = optional<string>(context, name)
     const ms = text === undefined ? was : parseDurationMs(text, { what: name })
-    if (ms < min) throw new HoldfastError('ERR_BAD_REQUEST', `${name} expected at least ${formatDuration(min / 1_000)}, got ${text}`)
+    if (ms < min)
+      throw new HoldfastError(
+        'ERR_BAD_REQUEST',
+        `${name} expected at least ${formatDuration(min / 1_000)}, got ${text === '' ? 'an empty text' : text}`,
+      )
     return ms
   }
   const count = (name: string, was: number, max: number): number => {
@@ -103,12 +113,17 @@ async function configure(context: HandlerContext): Promise<LogicalResponse | nul
       hint: 'a member must be unhealthy before it is dead',
     })
   }
-  storage.putJson(storedAt, next)
+  storage.putJson(storedAt, { version, ...next } satisfies StoredConfig)
   return null
 }
 
+/** @throws ERR_UPGRADE_REQUIRED: by rules that it half understands a leader could remove the wrong member, for good. */
 async function readConfig(storage: MountStorage): Promise<AutopilotConfig> {
-  return { ...autopilotDefault, ...(await storage.getJson<Partial<AutopilotConfig>>(storedAt)) }
+  const stored = await storage.getJson<StoredConfig>(storedAt)
+  if (stored === null) return autopilotDefault
+  if (!checkVersion("autopilot's configuration", version, stored.version))
+    throw new HoldfastError('ERR_STORE_CORRUPT', "expected autopilot's configuration to have a version")
+  return stored
 }
 
 function configAnswer(config: AutopilotConfig): Record<string, unknown> {

@@ -2,7 +2,10 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { autopilotDefault, deadServer, failureTolerance, healthOf, type ServerHealth } from '#engines/sys/autopilot-rules.ts'
 import type { ReplicaStatus } from '#replica/types.ts'
+import { autopilotJobs } from '#engines/sys/autopilot.ts'
+import type { SystemServices } from '#engines/sys/types.ts'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
+import { MemoryMountStorage } from '#test/support/engine-bench.ts'
 
 const dayMs = 24 * 3_600_000
 const config = { ...autopilotDefault, minQuorum: 3 }
@@ -92,6 +95,32 @@ test('health counts silence and lag, and the tolerance is what may still fail', 
   expect(failureTolerance(servers)).toBe(0)
   expect(failureTolerance([server('a'), server('b'), server('c')])).toBe(1)
   expect(failureTolerance(['a', 'b', 'c', 'd', 'e'].map((id) => server(id)))).toBe(2)
+})
+
+test("the job removes nobody by another release's rules, nor by a record without a version", async () => {
+  const removed: string[] = []
+  const member = (id: string) => ({ id, clusterAddress: `${id}:1`, apiAddress: '', fingerprint: '', voter: true })
+  const ids = ['a', 'b', 'c', 'd']
+  const status = { leader: 'a', commit: 1, lastIndex: 1, members: ids.map(member), peers: [] } as unknown as ReplicaStatus
+  const cluster = {
+    status: () => status,
+    silentMs: (id: string) => (id === 'd' ? 2 * dayMs : 0),
+    leadingMs: () => 9 * dayMs,
+    removeDead: async (id: string) => void removed.push(id),
+  }
+  const storage = new MemoryMountStorage()
+  const turn = async (): Promise<string[]> => {
+    for (const job of autopilotJobs({ cluster } as unknown as SystemServices)) await job.run(storage, 0)
+    return removed.splice(0)
+  }
+  expect(await turn()).toEqual(['d'])
+  storage.putJson('autopilot', { version: 1, ...config, cleanupDeadServers: false })
+  expect(await turn()).toEqual([])
+  storage.putJson('autopilot', { version: 2, ...config })
+  await expect(turn()).rejects.toMatchObject({ code: 'ERR_UPGRADE_REQUIRED' })
+  storage.putJson('autopilot', config)
+  await expect(turn()).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  expect(removed).toEqual([])
 })
 
 describe('over the API', () => {

@@ -37,6 +37,44 @@ test('a schedule is written, read, listed, changed and deleted; its status says 
   for (const path of ['config/a', 'status/a', 'status/none']) expect((await leader.read(`${at}/${path}`)).status).toBe(404)
 })
 
+test('a change leaves what it does not say as it was; of another storage type, what belongs to the place', async () => {
+  const full = {
+    ...s3,
+    retain: 7,
+    path_prefix: 'prod',
+    file_prefix: 'mine',
+    aws_s3_endpoint: 'https://s3.example',
+    aws_s3_force_path_style: true,
+  }
+  expect((await write('a', { ...full, aws_s3_enable_kms: true, aws_s3_kms_key: 'k' })).status).toBe(204)
+  const read = async () => (await leader.read(`${at}/config/a`)).body.data
+  const before = await read()
+  expect((await write('a', { interval: '12h' })).status).toBe(204)
+  // One that fell back to 1 would have the next run remove six files.
+  expect(await read()).toEqual({ ...before, interval: 43_200 })
+  expect((await write('a', { aws_s3_enable_kms: false, path_prefix: '', retain: 3 })).status).toBe(204)
+  expect(await read()).toMatchObject({ aws_s3_enable_kms: false, path_prefix: '', retain: 3, aws_s3_endpoint: 'https://s3.example' })
+  expect((await write('a', { storage_type: 'local', local_max_space: 10 })).status).toBe(204)
+  expect(await read()).toEqual({
+    interval: 43_200,
+    retain: 3,
+    path_prefix: '',
+    file_prefix: 'mine',
+    storage_type: 'local',
+    local_max_space: 10,
+  })
+  expect((await write('a', { storage_type: 'aws-s3' })).body.errors[0]).toMatch(/aws_s3_bucket expected/)
+  for (const [body, missing] of [
+    [{ storage_type: 'local' }, 'interval'],
+    [{ interval: '1h' }, 'storage_type'],
+  ] as const)
+    expect((await write('new', body)).body).toMatchObject({
+      errors: [`missing required field "${missing}"`],
+      hint: 'a new schedule needs interval and storage_type',
+    })
+  await leader.remove(`${at}/config/a`)
+})
+
 test.each<[string, Record<string, unknown>, RegExp]>([
   ['interval too short', { ...local, interval: '9s' }, /interval expected 10s to/],
   ['no interval', { ...local, interval: undefined }, /interval/],
