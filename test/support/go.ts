@@ -25,3 +25,16 @@ export async function goProgram(folder: string): Promise<string> {
   renameSync(made, cached)
   return cached
 }
+
+/** A program of somebody else's, by its package and version, from the Go module proxy: some minutes, once a clone. @throws what Go says. */
+export async function goTool(path: string, version: string): Promise<string> {
+  const name = path.split('/').at(-1) ?? ''
+  const folder = fileURLToPath(new URL(`../../node_modules/.cache/go-tool-${name}-${version}`, import.meta.url))
+  const cached = join(folder, name)
+  if (existsSync(cached)) return cached
+  const made = `${folder}.${process.pid}`
+  mkdirSync(made, { recursive: true })
+  await run(go(), ['install', '-buildvcs=false', `${path}@${version}`], { env: { ...process.env, GOBIN: made } })
+  renameSync(made, folder)
+  return cached
+}
