@@ -221,8 +221,39 @@ async function byHand(sender: Sender, judge: Judge): Promise<void> {
   await go('POST', '/sys/audit-hash/{path}', { input: 'x' }, '/sys/audit-hash/file')
 }
 
+/** Somebody signs in to an application by the OpenID provider: each step needs what the one before has answered. */
+async function signIn(sender: Sender, judge: Judge): Promise<void> {
+  await sender.heal()
+  const password = 'correct horse'
+  await sender.write('auth/people/users/signer', { password })
+  const login = await sender.request('POST', 'auth/people/login/signer', { body: { password }, token: null })
+  const { auth } = JSON.parse(login.text) as { auth: { client_token: string } }
+  const redirect_uri = 'https://app.example.com/callback'
+  await sender.write('identity/oidc/client/shop', { redirect_uris: redirect_uri, assignments: 'allow_all' })
+  const { client_id, client_secret } = (await sender.read('identity/oidc/client/shop')).body.data as Record<string, string>
+  const go = async (method: string, step: string, token: string | null, body?: object, query = ''): Promise<Record<string, string>> => {
+    const path = `identity/oidc/provider/default/${step}${query}`
+    const sent = await sender.request(method, path, { body, token })
+    judge.note(`${method} /identity/oidc/provider/{name}/${step}`, sent, { path, body })
+    return sent.text.startsWith('{') ? (JSON.parse(sent.text) as Record<string, string>) : {}
+  }
+  const asked = { client_id: client_id!, redirect_uri, response_type: 'code', scope: 'openid', state: 'st' }
+  await go('GET', 'authorize', auth.client_token, undefined, `?${new URLSearchParams(asked).toString()}`)
+  const { code } = await go('POST', 'authorize', auth.client_token, asked)
+  const { access_token = '' } = await go('POST', 'token', null, {
+    grant_type: 'authorization_code',
+    code,
+    redirect_uri,
+    client_id,
+    client_secret,
+  })
+  await go('GET', 'userinfo', access_token)
+  await go('POST', 'userinfo', access_token, {})
+}
+
 export async function tour(sender: Sender, judge: Judge): Promise<void> {
   await byExamples(sender, judge)
   await byRecipes(sender, judge)
   await byHand(sender, judge)
+  await signIn(sender, judge)
 }
