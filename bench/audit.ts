@@ -1,6 +1,6 @@
 /**
  * What the audit costs: records a second and CPU of a request's pair of records (request and response, as many requests at once as asked), through no
- * device, a file, a file with fsync, and three devices; and how fast a file is checked.
+ * device, a file, a file with fsync, and three devices; where that of a file goes, by stages; and how fast a file is checked.
  *
  *   node bench/audit.ts [SECONDS] [OUT.json]
  */
@@ -14,19 +14,14 @@ import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { openFileSink } from '#audit/sinks/file.ts'
 import { openSink } from '#audit/sinks/open.ts'
-import type { AuditRecord } from '#audit/types.ts'
-import { newTold, requestRecord, responseRecord, type AuditFacts } from '#core/audit-records.ts'
-import type { LogicalResponse, MountEntry, Request } from '#core/types.ts'
-import { rootNamespace } from '#namespaces/record.ts'
-import type { TokenEntry } from '#tokens/types.ts'
 import { noEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
 import { keepFigures } from '#test/support/figures.ts'
+import { pair } from './audit-pair.ts'
+import { measureStages } from './audit-stages.ts'
 
 const seconds = Number(process.argv[2] ?? 4)
 const atOnce = 64
-const tokensCount = 100
-const secretsCount = 10_000
 const none = { request: [], response: [] }
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-audit-bench-'))
 const deps = { clock: systemClock, log: silentLogger, nodeId: 'n1', host: 'bench', processId: 1, stdout: process.stdout }
@@ -38,70 +33,6 @@ const peer = {
   write_timeout: 2_000,
   tls_ca_cert_file: null,
   tls_server_name: null,
-}
-
-/** What a token says of itself; entries are cached, so requests of one token share one. */
-const tokens = Array.from(
-  { length: tokensCount },
-  (_, i): TokenEntry =>
-    ({
-      accessor: `accessorbenchbench${i}`,
-      displayName: 'userpass-alice',
-      policies: ['default', 'payroll'],
-      meta: { username: 'alice' },
-      entityId: '7d2e3179-f69b-450c-7179-ac8ee8bd8ca9',
-      type: 'service',
-      expireTimeMs: Date.now() + 32 * 24 * 3_600_000,
-    }) as unknown as TokenEntry,
-)
-const mount = {
-  type: 'kv',
-  accessor: 'kv_6b3a9f4e',
-  path: 'secret/',
-  namespaceId: 'root',
-  namespacePath: '',
-  config: {},
-} as unknown as MountEntry
-let serial = 0
-
-/** The two records of one read or write of a secret with two values, as the core has them made. */
-function pair(write: boolean): [() => AuditRecord, () => AuditRecord] {
-  serial += 1
-  const at = serial % secretsCount
-  const values = { data: { user: `user-${at % 1_000}`, password: `password-${at}` } }
-  const token = tokens[serial % tokensCount]!
-  const request = {
-    id: `7d2e3179-f69b-450c-7179-${String(serial).padStart(12, '0')}`,
-    operation: write ? 'update' : 'read',
-    path: `secret/data/app/${at}`,
-    body: write ? values : {},
-    query: {},
-    headers: { 'user-agent': 'bench' },
-    token: `hvs.CAESIJ0aJkQx6mCwbenchbenchbench${token.accessor}`,
-    namespace: '',
-    clientAddress: '10.0.0.7',
-    clientPort: 40_123,
-    wrapTtlSeconds: 0,
-  } as unknown as Request
-  const metadata = {
-    created_time: new Date(at * 1e8).toISOString(),
-    custom_metadata: null,
-    deletion_time: '',
-    destroyed: false,
-    version: 1,
-  }
-  const response = { data: write ? metadata : { ...values, metadata } } as LogicalResponse
-  const told = newTold()
-  const facts = (): AuditFacts => ({
-    request,
-    operation: request.operation,
-    namespace: rootNamespace,
-    mount,
-    token,
-    nowMs: Date.now(),
-    told,
-  })
-  return [() => requestRecord(facts(), null), () => responseRecord(facts(), 200, response, null)]
 }
 
 async function measure(broker: ManagedAuditBroker, write: boolean): Promise<{ requestsPerSecond: number; cpuUsPerRequest: number }> {
@@ -170,14 +101,16 @@ for (const write of [false, true]) {
     await broker.close()
   }
 }
+const stages = await measureStages(join(folder, 'stages.log'))
 const big = join(folder, 'plain.log')
 const bytes = statSync(big).size
 const startMs = performance.now()
 const verdict = await verifyFiles([big], { evidence: noEvidence })
 const tookS = (performance.now() - startMs) / 1_000
 const verify = { bytes, lines: verdict.lines, seconds: Math.round(tookS * 100) / 100, mbPerSecond: Math.round(bytes / 1e6 / tookS) }
-const result = { secondsEach: seconds, requestsAtOnce: atOnce, rows, verify }
+const result = { secondsEach: seconds, requestsAtOnce: atOnce, rows, stages, verify }
 console.table(rows)
+console.table(stages)
 keepFigures(process.argv[3], 'audit', `node bench/audit.ts ${seconds}`, result)
 collector.close()
 rmSync(folder, { recursive: true })

@@ -12,13 +12,6 @@ export class LineBatch {
   /** Where each line ends, without its newline. */
   #ends: number[] = []
 
-  /** A batch of texts. */
-  static of(lines: readonly string[]): LineBatch {
-    const batch = new LineBatch()
-    for (const line of lines) batch.add(line)
-    return batch
-  }
-
   /** Appends a line. Gives its bytes, without the newline. */
   add(line: string): Uint8Array {
     const start = this.#end
@@ -28,10 +21,6 @@ export class LineBatch {
     this.#end = end + 1
     this.#ends.push(end)
     return this.#bytes.subarray(start, end)
-  }
-
-  get count(): number {
-    return this.#ends.length
   }
 
   /** All of it, newlines included. */

@@ -79,7 +79,9 @@ test.each([0o600, 0o644])('a file of another user (mode %o) is told, at each ope
   chmodSync(path, mode)
   const told: unknown[] = []
   const sink = await openFileSink({ path, ownUid, onExposed: (file) => told.push(file) })
-  await sink.write(LineBatch.of(['a line']))
+  const lines = new LineBatch()
+  lines.add('a line')
+  await sink.write(lines)
   await sink.reopen()
   await sink.close()
   expect(told).toEqual([
