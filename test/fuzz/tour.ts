@@ -4,6 +4,7 @@
  */
 import { Maker, pathOf, populate, recipeOf, type World } from '#test/support/isolation-world.ts'
 import type { Answer, HouseNode } from '#test/support/core-house.ts'
+import { Outsides } from '#test/support/outside-doubles.ts'
 import type { Request } from '#core/types.ts'
 import type { Judge } from './judge.ts'
 import type { Document, Sender, Sent } from './sender.ts'
@@ -106,6 +107,15 @@ async function before(sender: Sender, route: string): Promise<void> {
 /** The recipes, in a namespace of their own. Noted under the root's path where the document has it. */
 async function byRecipes(sender: Sender, judge: Judge): Promise<void> {
   const node = overHttp(sender)
+  const outsides = new Outsides(() => node.nowMs())
+  try {
+    await eachRecipe(judge, node, outsides)
+  } finally {
+    await outsides.dispose()
+  }
+}
+
+async function eachRecipe(judge: Judge, node: HouseNode, outsides: Outsides): Promise<void> {
   let world: World | null = null
   for (const { template, method, mount, type, pattern, operation } of routesOf(judge.document)) {
     const route = `${method} ${template}`
@@ -113,7 +123,7 @@ async function byRecipes(sender: Sender, judge: Judge): Promise<void> {
     let recipe
     let path
     try {
-      world = await populate(node, 'tour', world)
+      world = await populate(node, outsides, 'tour', world)
       recipe = recipeOf(type, pattern, operation, world)
       path = `${mount}${pathOf(type, pattern, recipe)}`.replace(/\/$/, '')
     } catch (error) {
@@ -132,6 +142,7 @@ async function byRecipes(sender: Sender, judge: Judge): Promise<void> {
       wrapTtlSeconds: recipe.wrapTtlSeconds ?? 0,
     }
     const { status, text } = await node.ask(asked)
+    if (recipe.spends !== undefined) world.facts[recipe.spends] = ''
     judge.note(route, { status, text }, { path: asked.path, body: asked.body })
   }
   await new Maker(node, '').send('delete', 'sys/namespaces/tour')

@@ -5,6 +5,7 @@
  */
 import { URI, type TOTP } from 'otpauth'
 import type { Answer, HouseNode } from './core-house.ts'
+import { oidcClient, type OutsideParts, type Outsides } from './outside-doubles.ts'
 
 type Body = Record<string, unknown>
 
@@ -16,7 +17,8 @@ export interface World {
   readonly admin: string
   /** Kind -> token of this namespace. */
   readonly tokens: ReadonlyMap<string, string>
-  readonly facts: Readonly<Record<string, string>>
+  readonly facts: Record<string, string>
+  readonly outside: OutsideParts
 }
 
 export interface Recipe {
@@ -28,6 +30,10 @@ export interface Recipe {
   /** Of what is answered without a token the credentials decide: theirs, not the caller's, are tried in the other namespace. */
   readonly credentials?: boolean
   readonly query?: Readonly<Record<string, string>>
+  /** The connection's own, DER. */
+  readonly certificate?: Uint8Array
+  /** A fact that its success uses up: made anew by `populate`. */
+  readonly spends?: string
 }
 
 const everything =
@@ -77,11 +83,23 @@ export class Maker {
   }
 }
 
-/** Makes what is missing, so that it can be called again after anything was deleted. */
-export async function populate(node: HouseNode, path: string, before: World | null): Promise<World> {
+const askOutside: ReadonlySet<string> = new Set(['jwt', 'oidc', 'kubernetes', 'cert', 'ldap'])
+
+/**
+ * Makes what is missing, so that it can be called again after anything was deleted. `touched`: the type of the mount whose routes were called since
+ * `before`, where it was one alone: what only they change is not made again.
+ */
+export async function populate(
+  node: HouseNode,
+  outsides: Outsides,
+  path: string,
+  before: World | null,
+  touched: string | null = null,
+): Promise<World> {
   const make = new Maker(node, path)
   const canary = `canary-of-${path}`
-  const facts: Record<string, string> = {}
+  const facts: Record<string, string> = { ...before?.facts }
+  const wanted = (types: ReadonlySet<string>): boolean => before === null || touched === null || types.has(touched)
   if (before === null) await new Maker(node, '').write(`sys/namespaces/${path}`, { custom_metadata: { note: canary } })
   const { id } = (await new Maker(node, '').read(`sys/namespaces/${path}`)).data
   for (const child of ['c', 'c2'])
@@ -103,6 +121,8 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   await people(make, facts, canary)
   await factors(make, facts, before?.facts ?? {})
   await identityTokens(make, canary)
+  const outside = await outsides.of(path, canary)
+  if (wanted(askOutside)) await loginsOutside(make, facts, outside, canary)
   await make.write('sys/quotas/rate-limit/pol', { rate: 1_000_000, path: 'kv2' })
   await make.write('sys/quotas/lease-count/pol', { max_leases: 1_000_000, path: 'kv2' })
   await make.write('sys/quotas/request-limits/pol', { max_json_depth: 60, path: 'kv2' })
@@ -119,8 +139,9 @@ export async function populate(node: HouseNode, path: string, before: World | nu
   } else facts['migration'] = before.facts['migration']!
   const tokens = before?.tokens ?? (await callers(make, facts))
   const admin = tokens.get('administrator')!
+  if (wanted(new Set(['identity']))) await openidProvider(make, facts, tokens.get('login by password')!, before?.facts['code'] ?? '')
   await make.write('cubbyhole/mine', { value: canary }, { token: admin })
-  return { path, canary, id, admin, tokens, facts }
+  return { path, canary, id, admin, tokens, facts, outside }
 }
 
 /** A namespace to be deleted: that of before, unless it is. */
@@ -194,7 +215,8 @@ async function mountAll(make: Maker): Promise<void> {
   await make.mount('mounts', 'transit', { type: 'transit' })
   await make.mount('auth', 'userpass', { type: 'userpass', config: { user_lockout_config: { lockout_threshold: 1_000 } } })
   await make.mount('auth', 'approle', { type: 'approle' })
-  await make.mount('auth', 'apikey', { type: 'apikey' })
+  for (const type of ['apikey', 'jwt', 'oidc', 'kubernetes', 'cert']) await make.mount('auth', type, { type })
+  await make.mount('auth', 'ldap', { type: 'ldap', config: { user_lockout_config: { lockout_threshold: 1_000 } } })
 }
 
 async function transit(make: Maker, facts: Record<string, string>): Promise<void> {
@@ -287,6 +309,90 @@ async function identityTokens(make: Maker, canary: string): Promise<void> {
   await make.write('identity/oidc/role/told', { key: 'signing', template: JSON.stringify({ note: canary }) })
 }
 
+const redirectUri = 'https://app.example.com/callback'
+const oidcConfig = ({ provider }: OutsideParts): Body => ({
+  oidc_discovery_url: provider.issuer,
+  oidc_client_id: oidcClient,
+  oidc_client_secret: 'a client secret',
+  default_role: 'shown',
+})
+const jwtRole = { role_type: 'jwt', user_claim: 'sub', bound_audiences: [oidcClient], token_policies: ['pol'] }
+const kubernetesConfig = ({ kubernetes }: OutsideParts): Body => ({
+  kubernetes_host: kubernetes.web.url,
+  token_reviewer_jwt: 'reviewer',
+  disable_local_ca_jwt: true,
+})
+const kubernetesRole = { bound_service_account_names: ['web'], bound_service_account_namespaces: ['apps'], token_policies: ['pol'] }
+const ldapConfig = ({ directory }: OutsideParts): Body => ({
+  url: directory.url,
+  binddn: 'cn=reader,dc=example',
+  bindpass: 'any',
+  userdn: 'ou=people,dc=example',
+  userattr: 'uid',
+})
+
+/** The methods that ask somebody outside, each with a role of each kind and what lets one in. */
+async function loginsOutside(make: Maker, facts: Record<string, string>, outside: OutsideParts, canary: string): Promise<void> {
+  for (const type of ['jwt', 'oidc']) {
+    await make.write(`auth/${type}/config`, { ...oidcConfig(outside), bound_issuer: outside.provider.issuer })
+    const bound_claims = { sub: ['carol', canary] }
+    await make.write(`auth/${type}/role/shown`, { ...jwtRole, bound_claims })
+    const going = { role_type: 'oidc', user_claim: 'sub', bound_claims, token_policies: ['pol'] }
+    await make.write(`auth/${type}/role/asked`, { ...going, allowed_redirect_uris: [redirectUri] })
+    await make.write(`auth/${type}/role/device`, { ...going, callback_mode: 'device' })
+    const begin = async (body: Body): Promise<Record<string, string>> =>
+      (await make.write(`auth/${type}/oidc/auth_url`, body, { token: null })).data
+    const url = new URL((await begin({ role: 'asked', redirect_uri: redirectUri }))['auth_url'] ?? '')
+    facts[`${type}-state`] = url.searchParams.get('state') ?? ''
+    facts[`${type}-code`] = url.searchParams.get('nonce') ?? ''
+    facts[`${type}-device`] = (await begin({ role: 'device' }))['state'] ?? ''
+  }
+  facts['jwt'] = await outside.provider.sign()
+  await make.write('auth/kubernetes/config', { ...kubernetesConfig(outside), issuer: canary })
+  await make.write('auth/kubernetes/role/web', kubernetesRole)
+  facts['account'] = await outside.kubernetes.issue()
+  await make.write('auth/ldap/config', { ...ldapConfig(outside), groupfilter: `(cn=${canary})` })
+  await make.write('auth/ldap/users/bob', { policies: ['pol'], groups: [canary] })
+  await make.write('auth/ldap/groups/ops', { policies: ['pol', canary] })
+  await make.write('auth/cert/config', { disable_binding: true })
+  await make.write('auth/cert/certs/machines', { certificate: outside.authority.pem, display_name: canary, token_policies: ['pol'] })
+  await make.write('auth/cert/crls/none', { crl: outside.revoked })
+}
+
+/** Applications that people sign in to: one that is used, and one of each kind that nothing else names. */
+async function openidProvider(make: Maker, facts: Record<string, string>, person: string, code: string): Promise<void> {
+  const at = 'identity/oidc'
+  await make.write(`${at}/assignment/free`, { entity_ids: [facts['entity']] })
+  await make.write(`${at}/scope/free`, { description: make.path })
+  await make.write(`${at}/client/free`, { key: 'signing', redirect_uris: [redirectUri] })
+  await make.write(`${at}/provider/free`, { allowed_client_ids: ['x'] })
+  await make.write(`${at}/client/app`, { key: 'signing', redirect_uris: [redirectUri], assignments: ['allow_all'] })
+  const client = (await make.read(`${at}/client/app`)).data
+  facts['clientId'] = client.client_id
+  facts['clientSecret'] = client.client_secret
+  const newCode = async (): Promise<string> =>
+    (await make.write(`${at}/provider/default/authorize`, authorization(facts), { token: person })).code
+  facts['code'] = code === '' ? await newCode() : code
+  // The keys may have turned: what they had signed is good no more.
+  const path = `${at}/provider/default/userinfo`
+  if ((await make.send('read', path, {}, { token: facts['access'] ?? null })).status === 200) return
+  facts['access'] = (await make.write(`${at}/provider/default/token`, redemption(facts, await newCode()), { token: null })).access_token
+}
+
+const authorization = (facts: Readonly<Record<string, string>>): Record<string, string> => ({
+  client_id: facts['clientId']!,
+  redirect_uri: redirectUri,
+  response_type: 'code',
+  scope: 'openid',
+})
+const redemption = (facts: Readonly<Record<string, string>>, code: string): Body => ({
+  grant_type: 'authorization_code',
+  code,
+  redirect_uri: redirectUri,
+  client_id: facts['clientId'],
+  client_secret: facts['clientSecret'],
+})
+
 /** Tokens of every kind. */
 async function callers(make: Maker, facts: Record<string, string>): Promise<Map<string, string>> {
   const token = async (body: Body, at = 'create'): Promise<string> => (await make.write(`auth/token/${at}`, body)).auth.client_token
@@ -325,6 +431,11 @@ const params: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   token: { role_name: 'role1' },
   userpass: { username: 'alice' },
   approle: { role_name: 'r' },
+  jwt: { name: 'shown' },
+  oidc: { name: 'shown' },
+  kubernetes: { name: 'web' },
+  cert: { name: 'machines' },
+  ldap: { name: 'bob', username: 'bob' },
   identity: { name: 'enf' },
 }
 
@@ -333,8 +444,43 @@ const folderOf = (lease: string): string => lease.slice(0, lease.lastIndexOf('/'
 const withId = (id: string): Recipe => ({ params: { id } })
 const setting = (name: string, value: unknown) => (): Recipe => ({ body: { [name]: value } })
 
+/** The method that goes by two names. */
+const jwtRecipes = (type: 'jwt' | 'oidc'): Readonly<Record<string, (world: World) => Recipe>> => {
+  const open = { token: null, credentials: true } as const
+  const back = ({ facts }: World): Record<string, string> => ({ state: facts[`${type}-state`]!, code: facts[`${type}-code`]! })
+  return {
+    [`${type} config update`]: ({ outside }) => ({ body: oidcConfig(outside) }),
+    [`${type} role/:name create`]: () => ({ params: { name: fresh('r') }, body: jwtRole }),
+    [`${type} role/:name update`]: setting('clock_skew_leeway', 60),
+    [`${type} login`]: ({ facts }) => ({ ...open, body: { role: 'shown', jwt: facts['jwt'] } }),
+    [`${type} oidc/auth_url`]: () => ({ token: null, body: { role: 'asked', redirect_uri: redirectUri } }),
+    [`${type} oidc/callback read`]: (world) => ({ ...open, query: back(world) }),
+    [`${type} oidc/callback update`]: (world) => ({ ...open, body: back(world) }),
+    [`${type} oidc/poll`]: ({ facts }) => ({ ...open, body: { state: facts[`${type}-device`] } }),
+  }
+}
+
 /** 'TYPE PATTERN OPERATION' or 'TYPE PATTERN'. */
 const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
+  ...jwtRecipes('jwt'),
+  ...jwtRecipes('oidc'),
+  'kubernetes login': ({ facts }) => ({ body: { role: 'web', jwt: facts['account'] }, token: null, credentials: true }),
+  'kubernetes config update': ({ outside }) => ({ body: kubernetesConfig(outside) }),
+  'kubernetes role/:name create': () => ({ params: { name: fresh('r') }, body: kubernetesRole }),
+  'kubernetes role/:name update': setting('token_policies', ['pol']),
+  'cert login': ({ outside }) => ({ body: { name: 'machines' }, token: null, credentials: true, certificate: outside.client.der }),
+  'cert config update': setting('disable_binding', true),
+  'cert certs/:name create': ({ outside }) => ({ params: { name: fresh('c') }, body: { certificate: outside.authority.pem } }),
+  'cert certs/:name update': ({ outside }) => ({ body: { certificate: outside.authority.pem } }),
+  'cert crls/:name': () => ({ params: { name: 'none' } }),
+  'cert crls/:name update': ({ outside }) => ({ params: { name: fresh('l') }, body: { crl: outside.revoked } }),
+  'ldap login/:username': ({ facts }) => ({ body: { password: facts['password'] }, token: null, credentials: true }),
+  'ldap config update': ({ outside }) => ({ body: ldapConfig(outside) }),
+  'ldap users/:name create': () => ({ params: { name: fresh('u') }, body: { policies: ['pol'] } }),
+  'ldap users/:name update': setting('policies', ['pol']),
+  'ldap groups/:name': () => ({ params: { name: 'ops' } }),
+  'ldap groups/:name create': () => ({ params: { name: fresh('g') }, body: { policies: ['pol'] } }),
+  'ldap groups/:name update': () => ({ params: { name: 'ops' }, body: { policies: ['pol'] } }),
   'system mounts/:path* update': () => ({ params: { path: fresh('kv') }, body: { type: 'kv' } }),
   'system mounts/:path* delete': () => ({ params: { path: 'spare' } }),
   'system auth/:path* delete': () => ({ params: { path: 'spare' } }),
@@ -452,6 +598,32 @@ const recipes: Readonly<Record<string, (world: World) => Recipe>> = {
   'identity oidc/role/:name': () => ({ params: { name: 'told' } }),
   'identity oidc/role/:name create': () => ({ params: { name: fresh('r') }, body: { key: 'signing' } }),
   'identity oidc/token/:name': ({ tokens }) => ({ params: { name: 'told' }, token: tokens.get('login by password')! }),
+  ...Object.fromEntries(
+    ['assignment', 'scope', 'client', 'provider'].flatMap((kind) => [
+      [`identity oidc/${kind}/:name`, () => ({ params: { name: 'free' } })],
+      [`identity oidc/${kind}/:name create`, () => ({ params: { name: fresh('o') } })],
+    ]),
+  ),
+  'identity oidc/provider/:name/authorize read': ({ facts, tokens }) => ({
+    params: { name: 'default' },
+    query: authorization(facts),
+    token: tokens.get('login by password')!,
+  }),
+  'identity oidc/provider/:name/authorize update': ({ facts, tokens }) => ({
+    params: { name: 'default' },
+    body: authorization(facts),
+    token: tokens.get('login by password')!,
+  }),
+  'identity oidc/provider/:name/token': ({ facts }) => ({
+    params: { name: 'default' },
+    body: redemption(facts, facts['code']!),
+    token: null,
+    credentials: true,
+    spends: 'code',
+  }),
+  'identity oidc/provider/:name/userinfo': ({ facts }) => ({ params: { name: 'default' }, token: facts['access']! }),
+  'identity oidc/provider/:name/.well-known/openid-configuration': () => ({ params: { name: 'default' } }),
+  'identity oidc/provider/:name/.well-known/keys': () => ({ params: { name: 'default' } }),
   'identity oidc/introspect': () => ({ body: { token: 'x' } }),
   'identity lookup/entity': ({ facts }) => ({ body: { id: facts['entity'] } }),
   'identity lookup/group': ({ facts }) => ({ body: { id: facts['group'] } }),
