@@ -337,7 +337,7 @@ describe('how it is asked', () => {
     expect((await migrate('', env)).err).toContain('source and target are the same cluster and namespace')
   })
 
-  test('a source that answers pages that it does not know is read once', async () => {
+  test('a source that answers pages that it does not know is read once', { timeout: 120_000 }, async () => {
     await put(from, 'sys/mounts/secret', { type: 'kv', options: { version: '1' } })
     const names = Array.from({ length: 1_000 }, (_, at) => `k${String(at).padStart(4, '0')}`)
     const bare: Reply = { json: { data: { value: 'x' } } }
@@ -349,7 +349,7 @@ describe('how it is asked', () => {
     sourceInstead = () => undefined
   })
 
-  test('after a hundred failures in a row it gives up, and says what the last one was', async () => {
+  test('after a hundred failures in a row it gives up, and says what the last one was', { timeout: 120_000 }, async () => {
     const names = Array.from({ length: 500 }, (_, at) => `k${at}`)
     sourceInstead = ({ path, query }) =>
       path === 'secret/' && query['list'] === 'true'
