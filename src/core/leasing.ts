@@ -31,7 +31,7 @@ import type { EngineDef, LogicalResponse, MountEntry } from './types.ts'
 /** How long an engine may take for what it does outside of the process to take one lease back. */
 const effectMsMax = 30_000
 const marksPerTransaction = 128
-const idsPerStep = 2_048
+const idsPerStepMax = 2_048
 const tokensPerStep = 16
 /** How long a request waits until all below its prefix is taken back; the rest is done without it. */
 const waitMsMax = 60_000
@@ -49,6 +49,8 @@ export interface LeasingOptions {
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Logger
+  /** For tests: leases of one token or prefix that are marked in one step. */
+  readonly idsPerStep?: number
 }
 
 export class Leasing {
@@ -58,17 +60,19 @@ export class Leasing {
   readonly barrier: Barrier
   readonly #options: LeasingOptions
   readonly #counts: LeaseCounts
-  readonly #mounts = new MountReader()
+  #mounts = new MountReader()
   /** Being taken back, by namespace and id: whoever asks for the same waits for the same. */
   readonly #underWay = new Map<string, Promise<void>>()
-  /** How far the walk below each prefix is. */
+  /** How far the walk below each prefix is, and through the leases of each token that is gone. At most a step behind in each. */
   readonly #walked = new Map<string, string>()
+  readonly #idsPerStep: number
   #countedTerm: number | null = null
   #irrevocable = 0
   #failures = 0
 
   constructor(options: LeasingOptions) {
     this.#options = options
+    this.#idsPerStep = options.idsPerStep ?? idsPerStepMax
     this.store = options.store
     this.barrier = options.store.ledger.watch(options.barrier)
     this.#counts = new LeaseCounts((namespace, id) => this.#mounts.lastSeen(namespace)?.route(id)?.mount.uuid ?? null)
@@ -84,6 +88,21 @@ export class Leasing {
     })
     options.store.ledger.listen(this.expirer)
     options.store.ledger.listen(this.#counts)
+    options.store.ledger.listen({
+      committed: (changes) => {
+        for (const { irrevocable = 0 } of changes) this.#irrevocable += irrevocable
+      },
+      // The counts may be off by what nobody knows of: they begin anew, and are told to nobody until they are whole.
+      lost: () => void (this.#countedTerm = null),
+    })
+  }
+
+  /**
+   * Reads mount tables through `reader` from here on: that of the core, which has read the table anew for each request that lends. A reader of one's own
+   * would count leases of a mount that is newer than its last look to no mount, and the mount's quota would never hold.
+   */
+  shareMounts(reader: MountReader): void {
+    this.#mounts = reader
   }
 
   /** Leases and tokens of a mount, of the whole namespace for null; null while this node does not lead, or still counts them. For quotas. */
@@ -344,6 +363,7 @@ export class Leasing {
 
   async #takeBack(lease: SecretLease): Promise<void> {
     const asides = new Asides()
+    const untilMs = this.#options.clock.monotonicMs() + effectMsMax
     try {
       for (;;) {
         try {
@@ -351,7 +371,7 @@ export class Leasing {
           return
         } catch (error) {
           if (!(error instanceof NeedsAside)) throw error
-          await asides.carryOut(new NeedsAside(error.key, () => this.#bounded(error.work)))
+          await asides.carryOut(new NeedsAside(error.key, () => this.#bounded(error.work, untilMs)))
         }
       }
     } catch (error) {
@@ -396,7 +416,6 @@ export class Leasing {
     })
     const fields = { lease: lease.id, namespace: lease.namespaceId, error: text }
     if (state === 'irrevocable') {
-      this.#irrevocable += 1
       log.error(
         fields,
         'ALARM: a lease could not be taken back and is given up: what it stands for may still be in use (sys/leases?type=irrevocable)',
@@ -406,10 +425,12 @@ export class Leasing {
     return state === 'forced' || state === 'gone'
   }
 
-  async #bounded(work: () => Promise<unknown>): Promise<unknown> {
+  /** One of several pieces of work of one try: all of them together have until then. */
+  async #bounded(work: () => Promise<unknown>, untilMs: number): Promise<unknown> {
+    const { clock } = this.#options
     let timer: { cancel(): void } | undefined
     const late = new Promise<never>((_, reject) => {
-      timer = this.#options.clock.setTimer(effectMsMax, () =>
+      timer = clock.setTimer(Math.max(0, untilMs - clock.monotonicMs()), () =>
         reject(
           new HoldfastError('ERR_TIMEOUT', `expected the engine to take a lease back within ${effectMsMax / 1_000} seconds, got no answer`),
         ),
@@ -425,11 +446,28 @@ export class Leasing {
   /** Leases of tokens that are gone, and prefixes; counting. */
   async #rest(namespace: string): Promise<boolean> {
     const more = (await this.#restTokens(namespace)) || (await this.#restPrefixes(namespace))
-    if (namespace !== 'root') return more
+    if (namespace !== 'root') {
+      if (this.#counts.isUncounted(namespace)) await this.#countOpened(namespace)
+      return more
+    }
     const term = this.#options.leads()
     if (term !== this.#countedTerm) await this.#startCounting(term)
     if (!this.#counts.complete) await this.#counts.step(this.barrier)
     return more || !this.#counts.complete
+  }
+
+  /** It was sealed when it was its turn, and is open now. */
+  async #countOpened(namespace: string): Promise<void> {
+    this.#irrevocable += await this.barrier.read({ kind: 'stale' }, (view) => this.#lookInto(view, namespace))
+    this.#counts.count(namespace)
+    // The root's turn, which counts, is over in this pass, and would come again in a minute only.
+    this.expirer.nudge()
+  }
+
+  /** Has its mounts read, by which what is counted is told apart; how many there were given up. */
+  async #lookInto(view: ReadView, namespace: string): Promise<number> {
+    await this.#mounts.read(view, namespace)
+    return this.store.irrevocableCount(view, namespace)
   }
 
   async #startCounting(term: number | null): Promise<void> {
@@ -437,8 +475,11 @@ export class Leasing {
       const namespaces = ['root', ...(await this.#options.namespaces.ids(view))]
       let irrevocable = 0
       for (const namespace of namespaces) {
-        await this.#mounts.read(view, namespace)
-        irrevocable += await this.store.irrevocableCount(view, namespace)
+        // One that is sealed keeps no other from being counted.
+        irrevocable += await this.#lookInto(view, namespace).catch((error: unknown) => {
+          if (isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) return 0
+          throw error
+        })
       }
       return { namespaces, irrevocable }
     })
@@ -449,34 +490,38 @@ export class Leasing {
 
   async #restTokens(namespace: string): Promise<boolean> {
     const hashes = await this.barrier.read({ kind: 'stale' }, (view) => this.store.endingTokens(view, namespace, tokensPerStep))
-    for (const hash of hashes) {
-      const ids = await this.barrier.read({ kind: 'stale' }, (view) => this.store.idsOf(view, namespace, hash, idsPerStep))
-      const left = await this.#endAll(ids)
-      // Those that are ended already stand there until they are taken back: what is left to do is to mark the others.
-      if (!left && ids.length < idsPerStep)
-        await this.barrier.transact(async (transaction) => this.store.tokenDone(transaction, namespace, hash))
-    }
+    for (const hash of hashes) await this.#walkToken(namespace, hash)
     return hashes.length > 0
   }
 
-  /** Marks those that are not; true where there were any. */
-  async #endAll(ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<boolean> {
-    let any = false
+  /**
+   * Marks some more leases of a token that is gone: no more are lent to it. They stand there until they are taken back, which may be never: a step that
+   * began from the first one each time would mark the same ones for good.
+   */
+  async #walkToken(namespace: string, hash: string): Promise<void> {
+    const key = `${namespace}/token ${hash}`
+    const after = this.#walked.get(key) ?? ''
+    const ids = await this.barrier.read({ kind: 'stale' }, (view) => this.store.idsOf(view, namespace, hash, this.#idsPerStep, after))
+    await this.#endAll(ids)
+    if (ids.length >= this.#idsPerStep) {
+      this.#walked.set(key, leaseKey(ids.at(-1)?.id ?? ''))
+      return
+    }
+    this.#walked.delete(key)
+    await this.barrier.transact(async (transaction) => this.store.tokenDone(transaction, namespace, hash))
+  }
+
+  /** Marks those that are not. */
+  async #endAll(ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<void> {
     for (let at = 0; at < ids.length; at += marksPerTransaction) {
       const part = ids.slice(at, at + marksPerTransaction)
-      const marked = await this.barrier.transact(async (transaction) => {
-        let count = 0
+      await this.barrier.transact(async (transaction) => {
         for (const { namespace, id } of part) {
           const lease = await this.store.load(transaction, namespace, id)
-          if (lease?.kind !== 'secret' || lease.ending !== undefined) continue
-          this.store.end(transaction, lease)
-          count += 1
+          if (lease?.kind === 'secret' && lease.ending === undefined) this.store.end(transaction, lease)
         }
-        return count
       })
-      any ||= marked > 0
     }
-    return any
   }
 
   async #restPrefixes(namespace: string): Promise<boolean> {
@@ -487,8 +532,8 @@ export class Leasing {
 
   async #walkPrefix(namespace: string, { name, prefix, atMs, force }: EndingPrefix): Promise<void> {
     const key = `${namespace}/${name}`
-    const { ids } = await this.#markBelow(namespace, prefix, atMs, force, this.#walked.get(key) ?? '', idsPerStep)
-    if (ids.length >= idsPerStep) {
+    const { ids } = await this.#markBelow(namespace, prefix, atMs, force, this.#walked.get(key) ?? '', this.#idsPerStep)
+    if (ids.length >= this.#idsPerStep) {
       this.#walked.set(key, ids.at(-1) ?? '')
       return
     }

@@ -3,6 +3,7 @@
  * every other. Counted once when this node begins to lead, a folder at a time, and kept by what is committed from there on. Where a commit falls into the
  * very moment in which its folder is counted it may count twice or not at all: this is for quotas and metrics, and not a book of accounts.
  */
+import { isHoldfastError } from '#base/errors.ts'
 import type { Barrier } from '#barrier/types.ts'
 import { leaseSection } from './due.ts'
 import type { LeaseChange, LedgerListener } from './ledger.ts'
@@ -19,6 +20,8 @@ export class LeaseCounts implements LedgerListener {
   #left: { readonly namespace: string; readonly folder: string }[] | null = []
   /** The same by name, to be looked up. */
   readonly #waiting = new Set<string>()
+  /** Namespaces that were sealed when it was their turn: nothing of them is counted. */
+  readonly #sealed = new Set<string>()
   #total = 0
 
   constructor(mountOf: MountOf) {
@@ -48,11 +51,24 @@ export class LeaseCounts implements LedgerListener {
     this.#counts.clear()
     this.#total = 0
     this.#waiting.clear()
+    this.#sealed.clear()
     this.#left = []
     this.#leave(namespaces.map((namespace) => ({ namespace, folder: '' })))
   }
 
-  /** Counts some more folders. */
+  /** Whether a namespace was passed over, being sealed. */
+  isUncounted(namespace: string): boolean {
+    return this.#sealed.has(namespace)
+  }
+
+  /** Counts one that was passed over, with the next steps: it is open again. */
+  count(namespace: string): void {
+    if (!this.#sealed.delete(namespace)) return
+    this.#left ??= []
+    this.#leave([{ namespace, folder: '' }])
+  }
+
+  /** Counts some more folders. @throws what reading one does: it is counted with the next step. */
   async step(barrier: Barrier): Promise<void> {
     for (let count = 0; count < foldersPerStep; count += 1) {
       const next = this.#left?.pop()
@@ -61,10 +77,22 @@ export class LeaseCounts implements LedgerListener {
         return
       }
       const { namespace, folder } = next
+      const left = this.#left
       this.#waiting.delete(`${namespace}/${folder}`)
-      const names = await barrier.read({ kind: 'stale' }, (view) =>
-        view.list(leaseSection(namespace), folder === '' ? 'id' : `id/${folder}`),
-      )
+      let names: string[]
+      try {
+        names = await barrier.read({ kind: 'stale' }, (view) => view.list(leaseSection(namespace), folder === '' ? 'id' : `id/${folder}`))
+      } catch (error) {
+        if (this.#left !== left) return
+        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) {
+          this.#leave([next])
+          throw error
+        }
+        this.#passOver(namespace)
+        continue
+      }
+      // Begun anew meanwhile: what was read is not of this count.
+      if (this.#left !== left) return
       const child = (name: string): string => (folder === '' ? name : `${folder}/${name}`)
       for (const name of names) if (!name.endsWith('/')) this.#add(namespace, child(name), 1)
       const below = names.filter((name) => name.endsWith('/')).map((name) => ({ namespace, folder: child(name.slice(0, -1)) }))
@@ -73,14 +101,28 @@ export class LeaseCounts implements LedgerListener {
   }
 
   committed(changes: readonly LeaseChange[]): void {
-    for (const { namespace, leaseId, count } of changes) {
-      if (count !== 0 && this.#isCounted(namespace, leaseId)) this.#add(namespace, leaseId, count)
+    for (const { namespace, leaseId, count, mountUuid } of changes) {
+      if (count !== 0 && this.#isCounted(namespace, leaseId)) this.#add(namespace, leaseId, count, mountUuid)
     }
   }
 
   /** Nobody knows what was committed: counted anew, by whoever restarts it. */
   lost(): void {
     if (this.#left === null) this.#left = []
+  }
+
+  /** Forgets what was counted of a namespace, and all that is left of it. */
+  #passOver(namespace: string): void {
+    this.#left = this.#left?.filter((each) => each.namespace !== namespace) ?? null
+    for (const name of this.#waiting) if (name.startsWith(`${namespace}/`)) this.#waiting.delete(name)
+    // Still to be counted, from its root on: what is committed in it before that is found there.
+    this.#waiting.add(`${namespace}/`)
+    this.#sealed.add(namespace)
+    for (const [key, count] of this.#counts) {
+      if (!key.startsWith(`${namespace}/`)) continue
+      this.#counts.delete(key)
+      this.#total -= count
+    }
   }
 
   #leave(folders: readonly { readonly namespace: string; readonly folder: string }[]): void {
@@ -98,9 +140,9 @@ export class LeaseCounts implements LedgerListener {
     }
   }
 
-  #add(namespace: string, leaseId: string, count: number): void {
+  #add(namespace: string, leaseId: string, count: number, mountUuid = this.#mountOf(namespace, leaseId)): void {
     this.#total += count
-    const key = `${namespace}/${this.#mountOf(namespace, leaseId) ?? ''}`
+    const key = `${namespace}/${mountUuid ?? ''}`
     const sum = (this.#counts.get(key) ?? 0) + count
     if (sum > 0) this.#counts.set(key, sum)
     else this.#counts.delete(key)

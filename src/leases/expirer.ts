@@ -94,6 +94,8 @@ export class Expirer implements LedgerListener {
   #timer: Timer | null = null
   #pass: Promise<void> = Promise.resolve()
   #stopped = true
+  /** Nothing more is begun: `stop` was called. A test that turns passes by hand never starts it. */
+  #closing = false
 
   constructor(options: ExpirerOptions) {
     this.#options = options
@@ -103,12 +105,14 @@ export class Expirer implements LedgerListener {
   start(): void {
     if (!this.#stopped) return
     this.#stopped = false
+    this.#closing = false
     this.#arm()
   }
 
-  /** Resolves when the pass under way has ended; what is being taken back goes on to its end. */
+  /** Resolves when the pass under way has ended; what is being taken back goes on to its end, and nothing else is begun. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#closing = true
     this.#timer?.cancel()
     await this.#pass
   }
@@ -167,6 +171,7 @@ export class Expirer implements LedgerListener {
       await this.#read()
       await this.#fire()
       await this.#rest()
+      this.#alarmed.delete('')
     } catch (error) {
       this.#complain(error, '')
     }
@@ -179,6 +184,8 @@ export class Expirer implements LedgerListener {
   }
 
   #arm(): void {
+    // Stopped and started while a pass was under way: that pass must not turn a second wheel beside this one.
+    this.#timer?.cancel()
     this.#timer = this.#options.clock.setTimer(passEveryMs, () => {
       this.#pass = this.pass().then(() => {
         if (!this.#stopped) this.#arm()
@@ -305,7 +312,7 @@ export class Expirer implements LedgerListener {
 
   /** Starts as many as may run, a mount at a time in turn. */
   #dispatch(): void {
-    for (let started = true; started;) {
+    for (let started = !this.#closing; started;) {
       started = false
       for (const [mount, queue] of this.#queues) {
         if (this.#runningCount >= expirerLimits.revocationsMax) return
@@ -349,9 +356,12 @@ export class Expirer implements LedgerListener {
     this.#restDue = new Set()
     for (const namespace of wanted) {
       try {
-        if (await rest(namespace)) this.#restDue.add(namespace)
+        // null again: somebody has nudged meanwhile, and this one is looked at with all others.
+        if (await rest(namespace)) this.#restDue?.add(namespace)
       } catch (error) {
         this.#complain(error, namespace)
+        // What is sealed is opened with a nudge; what failed otherwise would wait for a minute, and what a token had lent with it.
+        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) this.#restDue?.add(namespace)
       }
     }
   }

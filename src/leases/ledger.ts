@@ -13,6 +13,10 @@ export interface LeaseChange {
   readonly count: 1 | 0 | -1
   /** When it falls due now; null: not again. */
   readonly due: Due | null
+  /** The uuid of its mount, where the lease itself says it; absent: its path does. */
+  readonly mountUuid?: string
+  /** 1: it was given up; -1: it is tried again, or gone. */
+  readonly irrevocable?: 1 | -1
 }
 
 export interface LedgerListener {

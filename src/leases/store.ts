@@ -118,7 +118,7 @@ export class LeaseStore {
     if (tokenHash !== '') transaction.put(ownerSection(lease), `of/${tokenHash}/${key}`, Buffer.from(`${namespaceId}/${lease.id}`))
     const due = { dueMs: lease.expireTimeMs, key }
     putDue(transaction, namespaceId, due, lease.id)
-    this.ledger.note(transaction, { namespace: namespaceId, leaseId: lease.id, count: 1, due })
+    this.ledger.note(transaction, { namespace: namespaceId, leaseId: lease.id, count: 1, due, mountUuid })
     return lease
   }
 
@@ -178,7 +178,14 @@ export class LeaseStore {
     if (isIrrevocable(next) && !isIrrevocable(lease)) transaction.put(section, `bad/${key}`, Buffer.from(id))
     if (!isIrrevocable(next) && isIrrevocable(lease)) transaction.delete(section, `bad/${key}`)
     transaction.put(section, `id/${id}`, encodeLease(next))
-    this.ledger.note(transaction, { namespace: namespaceId, leaseId: id, count: 0, due: to === null ? null : { dueMs: to, key } })
+    const given = Number(isIrrevocable(next)) - Number(isIrrevocable(lease))
+    this.ledger.note(transaction, {
+      namespace: namespaceId,
+      leaseId: id,
+      count: 0,
+      due: to === null ? null : { dueMs: to, key },
+      ...(given === 0 ? {} : { irrevocable: given === 1 ? 1 : -1 }),
+    })
   }
 
   /** Not good from here on, and due to be taken back at once. One that is ending already is tried again at once, from the beginning. */
@@ -199,7 +206,14 @@ export class LeaseStore {
     if (tokenHash !== '') transaction.delete(ownerSection(lease), `of/${tokenHash}/${key}`)
     if (due !== null) deleteDue(transaction, namespaceId, { dueMs: due, key })
     if (isIrrevocable(lease)) transaction.delete(section, `bad/${key}`)
-    this.ledger.note(transaction, { namespace: namespaceId, leaseId: id, count: -1, due: null })
+    this.ledger.note(transaction, {
+      namespace: namespaceId,
+      leaseId: id,
+      count: -1,
+      due: null,
+      mountUuid: lease.mountUuid,
+      ...(isIrrevocable(lease) ? { irrevocable: -1 } : {}),
+    })
   }
 
   /** Children of `prefix` among the ids, in pages: leases, and folders that end in '/'. */
@@ -244,11 +258,17 @@ export class LeaseStore {
     return (await view.list(leaseSection(namespaceId), 'bad')).length
   }
 
-  /** Leases of a token, at most so many, and the namespaces that they lie in. */
-  async idsOf(view: ReadView, namespaceId: string, tokenHash: string, idsMax: number): Promise<{ namespace: string; id: string }[]> {
+  /** Leases of a token, at most so many, and the namespaces that they lie in; from behind the key `after` on, '' for the first. */
+  async idsOf(
+    view: ReadView,
+    namespaceId: string,
+    tokenHash: string,
+    idsMax: number,
+    after = '',
+  ): Promise<{ namespace: string; id: string }[]> {
     const section = leaseSection(namespaceId)
     const found: { namespace: string; id: string }[] = []
-    for (const key of await view.list(section, `of/${tokenHash}`, { limit: idsMax })) {
+    for (const key of await view.list(section, `of/${tokenHash}`, { limit: idsMax, ...(after === '' ? {} : { after }) })) {
       const value = await view.get(section, `of/${tokenHash}/${key}`)
       if (value === null) continue
       const text = textOf(value)

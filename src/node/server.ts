@@ -508,6 +508,7 @@ function assemble(
     nodeId,
     boot: nextBoot(config.raft.path, clock.nowMs()),
   })
+  leasing.shareMounts(core.mounts)
   const http = new HttpSettings()
   const feed = new QuotaFeed({
     barrier,

@@ -204,6 +204,7 @@ export async function openHouse(
       nodeId: replica.nodeId,
       boot: 1,
     })
+    leasing.shareMounts(core.mounts)
     const forwarding = new Forwarding({
       barrier,
       random: systemRandom,
