@@ -6,6 +6,7 @@
  *
  * A sink that hangs holds up nobody: what waits for it fails after a time limit, and what comes later fails at once until it moves again.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { assert } from '#base/assert.ts'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError } from '#base/errors.ts'
@@ -21,8 +22,6 @@ const waitingMax = 20_000
 const waitingCharsMax = 64 * 1024 * 1024
 /** One write carries at most so much: a longer one would hold the thread pool's slot and the deadline of all its records. */
 const writeCharsMax = 4 * 1024 * 1024
-/** From a write's end to the next record of who waited for it: the promises on the way. */
-const gatherTicks = 4
 /** So old an epoch ends with the next anchor, and its key can be told. */
 const epochMsMax = 24 * 3_600_000
 interface Waiting {
@@ -237,13 +236,12 @@ export class Lane {
   }
 
   async #pump(): Promise<void> {
-    // Let the records of this turn of the event loop gather: they go in one write.
-    await Promise.resolve()
     while (this.#waiting.length > 0 || this.#tasks.length > 0) {
       if (this.#waiting.length > 0) {
+        // What this turn of the event loop brings goes in one write, of requests that were read in it and of those that the last write let go on: a write
+        // costs as much as twenty records, and the first record alone would have all others wait for it.
+        await nextTurn()
         await this.#writeBatch(this.#takeBatch())
-        // Whoever was answered may have its next record ready in this very turn: one write for all of them, not two halves in turns.
-        for (let tick = 0; tick < gatherTicks; tick += 1) await Promise.resolve()
       }
       // One task between two writes at most: a flood of records must not keep a rotation waiting.
       await this.#tasks.shift()?.()

@@ -81,5 +81,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets everything that is ready run. */
-export const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+/** Lets everything that is ready run: a write begins a turn of the event loop after its first record. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
