@@ -8,16 +8,18 @@
  * ahead of the feed (between the store's write and our being told) must not touch the cache: what it would find may be older.
  */
 import type { AppliedChange } from '#replica/types.ts'
-import { byteString } from './bytes.ts'
 import { BoundedLru } from '#base/lru.ts'
+import { byteString } from './bytes.ts'
+import { PackedCache } from './packed.ts'
 
 const recentChangesMax = 16_384
-/** What an entry costs beside its bytes: map node, string and object headers. */
-const entryOverheadBytes = 200
+/** Of the whole, for values that are too large to be packed: mount tables, long secrets. */
+const largeShare = 1 / 8
+/** What a large entry costs beside its bytes: map node, view, store, string and object headers. */
+const entryOverheadBytes = 600
 
-interface CacheEntry {
-  /** null: known to be absent. */
-  readonly value: Uint8Array | null
+interface LargeEntry {
+  readonly value: Uint8Array
   /** The key's last change is at this index or before; views before it must not see the entry. */
   readonly since: number
 }
@@ -42,7 +44,8 @@ export interface ChangeMemory {
 }
 
 export class ValueCache implements ChangeMemory {
-  readonly #entries: BoundedLru<string, CacheEntry>
+  readonly #entries: PackedCache
+  readonly #large: BoundedLru<string, LargeEntry>
   readonly #recent = new Map<string, number>()
   /** Every key that is not in `#recent` changed last at this index or before. */
   #floor: number
@@ -54,7 +57,9 @@ export class ValueCache implements ChangeMemory {
 
   /** @param options.applied what the replica has applied at this moment: changes up to there will not be told any more. */
   constructor(options: { readonly bytesMax: number; readonly applied: number }) {
-    this.#entries = new BoundedLru({ weightMax: options.bytesMax })
+    const largeBytesMax = options.bytesMax * largeShare
+    this.#entries = new PackedCache(options.bytesMax - largeBytesMax)
+    this.#large = new BoundedLru({ weightMax: largeBytesMax, entryWeightMax: largeBytesMax })
     this.#floor = options.applied
     this.#processed = options.applied
   }
@@ -64,7 +69,7 @@ export class ValueCache implements ChangeMemory {
   }
 
   get bytes(): number {
-    return this.#entries.weight
+    return this.#entries.bytes + this.#large.weight
   }
 
   get hits(): number {
@@ -80,12 +85,14 @@ export class ValueCache implements ChangeMemory {
     if (change.keys === 'everything') {
       return this.restart(change.index) // Another epoch: indexes may have gone back (a restore), and no older view may read or fill.
     }
-    for (const key of change.keys) this.#changed(byteString(key), change.index)
+    for (const key of change.keys) this.#changed(key, change.index)
     this.#processed = Math.max(this.#processed, change.index)
   }
 
-  #changed(id: string, index: number): void {
-    this.#entries.delete(id)
+  #changed(key: Uint8Array, index: number): void {
+    const id = byteString(key)
+    this.#entries.delete(key)
+    this.#large.delete(id)
     this.#recent.delete(id)
     this.#recent.set(id, index)
     if (this.#recent.size <= recentChangesMax) return
@@ -111,22 +118,28 @@ export class ValueCache implements ChangeMemory {
     return this.covers(point, this.lastChange(id))
   }
 
-  /** The value of `id` at `point`, shared and read-only; null when known to be absent; undefined when the cache can't say. */
-  lookup(point: ViewPoint, id: string): Uint8Array | null | undefined {
-    const entry = this.#entries.get(id)
-    if (entry === undefined || !this.covers(point, entry.since)) {
+  /** The value at `key` at `point`, read-only, since it may be shared; null when known to be absent; undefined when the cache can't say. */
+  lookup(point: ViewPoint, key: Uint8Array): Uint8Array | null | undefined {
+    if (this.#entries.find(key) && this.covers(point, this.#entries.since())) {
+      this.#hits++
+      return this.#entries.value()
+    }
+    const large = this.#large.size === 0 ? undefined : this.#large.get(byteString(key))
+    if (large === undefined || !this.covers(point, large.since)) {
       this.#misses++
       return undefined
     }
     this.#hits++
-    return entry.value
+    return large.value
   }
 
   /** Keeps what was read at `point`, if it is still the newest. From here on nobody may modify `value`. */
-  fill(point: ViewPoint, id: string, value: Uint8Array | null): void {
+  fill(point: ViewPoint, key: Uint8Array, value: Uint8Array | null): void {
+    const id = byteString(key)
     if (!this.current(point, id)) return
-    const weight = id.length + (value?.length ?? 0) + entryOverheadBytes
-    this.#entries.set(id, { value, since: this.lastChange(id) }, weight)
+    const since = this.lastChange(id)
+    if (value === null || this.#entries.fits(key.length, value.length)) this.#entries.set(key, value, since)
+    else this.#large.set(id, { value, since }, id.length + value.length + entryOverheadBytes)
   }
 
   /**
@@ -135,7 +148,7 @@ export class ValueCache implements ChangeMemory {
    */
   restart(applied: number): void {
     this.#epoch++
-    this.#entries.clear()
+    this.clear()
     this.#recent.clear()
     this.#floor = applied
     this.#processed = applied
@@ -143,11 +156,13 @@ export class ValueCache implements ChangeMemory {
 
   /** Forgets the values whose key begins with `prefix` (a namespace was sealed). What changed when is remembered. */
   forget(prefix: string): void {
-    for (const id of this.#entries.keys()) if (id.startsWith(prefix)) this.#entries.delete(id)
+    this.#entries.deletePrefix(Buffer.from(prefix, 'latin1'))
+    for (const id of this.#large.keys()) if (id.startsWith(prefix)) this.#large.delete(id)
   }
 
   /** Forgets all values (the barrier was sealed). What changed when is remembered. */
   clear(): void {
     this.#entries.clear()
+    this.#large.clear()
   }
 }

@@ -18,8 +18,9 @@ import { createHmac } from 'node:crypto'
 import { SecretBytes } from '#base/secret.ts'
 import { decryptError, deriveKey, keyBytes } from './aead.ts'
 import { KeyClass } from './bare.ts'
-import { byteString, concatBytes } from './bytes.ts'
+import { concatBytes } from './bytes.ts'
 import { BoundedLru } from '#base/lru.ts'
+import { PackedCache } from './packed.ts'
 import { leafSegments, pathSegments } from './paths.ts'
 import type { Ring } from './ring.ts'
 import { sivOpen, sivSeal } from './siv.ts'
@@ -76,12 +77,17 @@ export interface Child {
 }
 
 /** Hidden prefixes and keys by plaintext path, for all namespaces of one barrier: AES-SIV costs 5 us a segment. */
-export type NameCache = BoundedLru<string, Uint8Array>
+export type NameCache = PackedCache
 
 /** @param bytesMax 0: none is kept. */
 export function createNameCache(bytesMax: number): NameCache {
-  return new BoundedLru({ weightMax: bytesMax })
+  return new PackedCache(bytesMax)
 }
+
+/** Longer paths are hidden anew each time. */
+const cachedPathCharsMax = 1_024
+/** The key of one look-up: what stands before a section's paths, then the path. UTF-8 takes three bytes a character at most. */
+const scratch = Buffer.alloc(64 + 3 * cachedPathCharsMax)
 
 /** The paths of one mount in one namespace. */
 export class SectionNames {
@@ -91,7 +97,7 @@ export class SectionNames {
   readonly ring: Ring | null
   readonly #key: SecretBytes
   readonly #cache: NameCache
-  readonly #cachePrefix: string
+  readonly #cachePrefix: Uint8Array
   /** The same section under the name key to come: while keys are copied there, whatever is written here is written there too. */
   readonly twin: SectionNames | null
 
@@ -99,7 +105,7 @@ export class SectionNames {
     root: Uint8Array,
     key: SecretBytes,
     cache: NameCache,
-    cachePrefix: string,
+    cachePrefix: Uint8Array,
     ring: Ring | null = null,
     twin: SectionNames | null = null,
   ) {
@@ -113,8 +119,8 @@ export class SectionNames {
 
   /** Physical key of the value at `path`; shared, not to be modified. @throws as pathSegments. */
   leaf(path: string): Uint8Array {
-    const known = this.#cache.get(this.#cachePrefix + path)
-    if (known !== undefined) return known
+    const known = this.#known(path)
+    if (known !== null) return known
     const segments = leafSegments(path)
     const parent = this.#prefix(segments, segments.length - 1)
     return this.#element(parent, Kind.leaf, segments.at(-1) ?? '', path)
@@ -123,8 +129,8 @@ export class SectionNames {
   /** What the keys of everything below folder `path` begin with ('' is the section's root); shared, not to be modified. */
   folder(path: string): Uint8Array {
     if (path === '') return this.root
-    const known = this.#cache.get(`${this.#cachePrefix}${path}/`)
-    if (known !== undefined) return known
+    const known = this.#known(`${path}/`)
+    if (known !== null) return known
     const segments = pathSegments(path)
     return this.#prefix(segments, segments.length)
   }
@@ -155,16 +161,28 @@ export class SectionNames {
   #prefix(segments: readonly string[], count: number): Uint8Array {
     if (count === 0) return this.root
     const path = `${segments.slice(0, count).join('/')}/`
-    const known = this.#cache.get(this.#cachePrefix + path)
-    if (known !== undefined) return known
+    const known = this.#known(path)
+    if (known !== null) return known
     return this.#element(this.#prefix(segments, count - 1), Kind.folder, segments[count - 1] ?? '', path)
   }
 
   #element(parent: Uint8Array, kind: Kind, segment: string, path: string): Uint8Array {
     const key = element(this.#key, parent, kind, Buffer.from(segment))
-    const cacheKey = this.#cachePrefix + path
-    this.#cache.set(cacheKey, key, 2 * cacheKey.length + key.length + 200)
+    if (path.length <= cachedPathCharsMax) this.#cache.set(this.#cacheKey(path), key)
     return key
+  }
+
+  /** Not of a path that has no UTF-8: it would be taken for another one. */
+  #known(path: string): Uint8Array | null {
+    const possible = path.length <= cachedPathCharsMax && path.isWellFormed()
+    return possible && this.#cache.find(this.#cacheKey(path)) ? this.#cache.value() : null
+  }
+
+  /** Good until the next call, in whatever section. */
+  #cacheKey(path: string): Uint8Array {
+    const prefix = this.#cachePrefix
+    scratch.set(prefix)
+    return scratch.subarray(0, prefix.length + scratch.write(path, prefix.length))
   }
 }
 
@@ -193,8 +211,9 @@ export class NamespaceNames {
   /** Of all name keys that there were, the oldest first. */
   readonly #sectionKeys: readonly SecretBytes[]
   readonly #cache: NameCache
-  readonly #sections = new BoundedLru<string, SectionNames>({ weightMax: sectionNamesMax })
-  readonly #generation: string
+  /** By class, then mount: a text of both for each look-up would have to be made and hashed. Classes are a handful. */
+  readonly #sections = new Map<KeyClass, BoundedLru<string, SectionNames>>()
+  readonly #generation: Uint8Array
   readonly #namespace: string
   /** null: the root's. */
   readonly ring: Ring | null
@@ -209,7 +228,7 @@ export class NamespaceNames {
     this.#record = new SecretBytes(record)
     const key = record.subarray(0, nameKeyBytes)
     // Two name keys of one namespace (before and after a restore) must not meet in the cache: their entries begin with this.
-    this.#generation = byteString(deriveKey(key, 'holdfast name cache v1', 16))
+    this.#generation = deriveKey(key, 'holdfast name cache v1', 16)
     this.#key = new SecretBytes(key)
     const before = Array.from({ length: (record.length - nameKeyBytes) / keyBytes }, (_, at) => nameKeyBytes + at * keyBytes)
     this.#sectionKeys = [...before.map((at) => new SecretBytes(record.subarray(at, at + keyBytes))), new SecretBytes(sectionKeyOf(record))]
@@ -217,15 +236,17 @@ export class NamespaceNames {
   }
 
   section(mount: string, keyClass: KeyClass): SectionNames {
-    const known = this.#sections.get(`${keyClass}/${mount}`)
+    let sections = this.#sections.get(keyClass)
+    if (sections === undefined) this.#sections.set(keyClass, (sections = new BoundedLru({ weightMax: sectionNamesMax })))
+    const known = sections.get(mount)
     if (known !== undefined) return known
     const own = this.ring?.tag ?? new Uint8Array(0)
     let id: Uint8Array = Buffer.from(JSON.stringify(['section', this.#namespace, mount]))
     for (const key of this.#sectionKeys) id = sectionId(key, id, own)
     const root = concatBytes(new Uint8Array([keyClass]), own, id)
     const twin = this.next?.section(mount, keyClass) ?? null
-    const names = new SectionNames(root, this.#key, this.#cache, `${this.#generation}\0${keyClass}\0${mount}\0`, this.ring, twin)
-    this.#sections.set(`${keyClass}/${mount}`, names)
+    const names = new SectionNames(root, this.#key, this.#cache, concatBytes(this.#generation, root), this.ring, twin)
+    sections.set(mount, names)
     return names
   }
 

@@ -1,7 +1,6 @@
 import { assert } from '#base/assert.ts'
 import type { StateView } from '#store/types.ts'
 import type { KeyClass } from './bare.ts'
-import { byteString } from './bytes.ts'
 import type { ValueCache, ViewPoint } from './cache.ts'
 import type { FolderIndex } from './folders.ts'
 import { listChildren, window } from './list.ts'
@@ -61,17 +60,16 @@ export class OpenedView implements ReadView {
     return names?.section(section.mount, this.context.classOf(section)) ?? null
   }
 
-  /** The value at physical key `key`, under `ring` (null: the root's keyring); shared, read-only, null when absent. @throws ERR_DECRYPT, ERR_SEALED, ERR_NAMESPACE_SEALED. */
+  /** The value at physical key `key`, under `ring` (null: the root's keyring); read-only, since it may be shared, null when absent. @throws ERR_DECRYPT, ERR_SEALED, ERR_NAMESPACE_SEALED. */
   value(key: Uint8Array, ring: Ring | null): Uint8Array | null {
     this.check()
     ring?.check()
     const { cache, keys } = this.context
-    const id = byteString(key)
-    const known = cache.lookup(this.#point, id)
+    const known = cache.lookup(this.#point, key)
     if (known !== undefined) return known
     const record = this.state.get(key)
     const value = record === undefined ? null : keys.open(this.state, key, record, ring)
-    cache.fill(this.#point, id, value)
+    cache.fill(this.#point, key, value)
     return value
   }
 

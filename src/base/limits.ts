@@ -21,6 +21,8 @@ export const limits = {
   ttlSecondsDefault: 768 * 3600,
   listEntriesPerTurn: 256,
   valueCacheBytesMax: 32 * 1024 * 1024,
+  /** What a server keeps of opened values unless it is configured: a hundred thousand secrets of 400 bytes. */
+  serverCacheBytesMax: 96 * 1024 * 1024,
 } as const
 
 assert(limits.entryBytesMax > limits.transactionBytesMax, 'one log entry must be able to carry the largest transaction')

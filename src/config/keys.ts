@@ -56,8 +56,8 @@ export const topKeys = {
     'Keeps no opened value and no name in memory beyond the request that needed it; each read and listing opens them anew.',
   ),
   cache_bytes_max: int(
-    limits.valueCacheBytesMax,
-    'Bytes of opened values kept in memory; names for listings may take up to twice as much besides. Emptied on sealing.',
+    limits.serverCacheBytesMax,
+    'Bytes of opened values kept in memory; names for listings may take up to two thirds as much besides, hidden names a quarter. Emptied on sealing.',
     {
       min: 65_536,
       max: 16 * 1024 * 1024 * 1024,

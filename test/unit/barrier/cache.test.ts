@@ -45,7 +45,7 @@ describe('the cache by itself', () => {
           }
           const view = each.kind === 'read' ? views.at(-1 - each.view) : undefined
           if (each.kind !== 'read' || view === undefined) continue
-          const id = String(each.key)
+          const id = bytes(String(each.key))
           const held = valueAt(view.index, each.key)
           const found = cache.lookup(view, id)
           if (found === undefined) cache.fill(view, id, held === 0 ? null : bytes(String(held)))
@@ -64,15 +64,15 @@ describe('the cache by itself', () => {
     const cache = new ValueCache({ bytesMax: 10_000, applied: 1 })
     const point = { index: 1, epoch: 0 }
     for (let i = 0; i < 100; i++) {
-      cache.fill(point, `k${i}`, new Uint8Array(100))
-      cache.lookup(point, 'k0')
+      cache.fill(point, bytes(`k${i}`), new Uint8Array(100))
+      cache.lookup(point, bytes('k0'))
     }
     expect(cache.bytes).toBeLessThanOrEqual(10_000)
-    expect(cache.lookup(point, 'k0')).toBeDefined()
-    expect(cache.lookup(point, 'k1')).toBeUndefined()
-    cache.fill(point, 'giant', new Uint8Array(5_000))
-    expect(cache.lookup(point, 'giant')).toBeUndefined()
-    expect(cache.lookup(point, 'k0')).toBeDefined()
+    expect(cache.lookup(point, bytes('k0'))).toBeDefined()
+    expect(cache.lookup(point, bytes('k1'))).toBeUndefined()
+    cache.fill(point, bytes('giant'), new Uint8Array(5_000))
+    expect(cache.lookup(point, bytes('giant'))).toBeUndefined()
+    expect(cache.lookup(point, bytes('k0'))).toBeDefined()
   })
 
   test('a state that was replaced by one of a lower index: views of the old one neither fill nor find', () => {
@@ -80,17 +80,17 @@ describe('the cache by itself', () => {
     const old = { index: 9, epoch: cache.epoch }
     cache.apply({ index: 5, leaderTimeMs: 0, keys: 'everything' })
     const restored = { index: 5, epoch: cache.epoch }
-    cache.fill(restored, 'a', bytes('restored'))
+    cache.fill(restored, bytes('a'), bytes('restored'))
     cache.apply({ index: 9, leaderTimeMs: 0, keys: [bytes('other')] })
-    cache.fill(old, 'b', bytes('old'))
-    expect([cache.lookup(old, 'a'), cache.lookup({ index: 9, epoch: cache.epoch }, 'b')]).toEqual([undefined, undefined])
-    expect(cache.lookup({ index: 9, epoch: cache.epoch }, 'a')).toEqual(bytes('restored'))
+    cache.fill(old, bytes('b'), bytes('old'))
+    expect([cache.lookup(old, bytes('a')), cache.lookup({ index: 9, epoch: cache.epoch }, bytes('b'))]).toEqual([undefined, undefined])
+    expect(cache.lookup({ index: 9, epoch: cache.epoch }, bytes('a'))).toEqual(bytes('restored'))
   })
 
   test('size 0 keeps nothing', () => {
     const cache = new ValueCache({ bytesMax: 0, applied: 1 })
-    cache.fill({ index: 1, epoch: 0 }, 'a', null)
-    expect(cache.lookup({ index: 1, epoch: 0 }, 'a')).toBeUndefined()
+    cache.fill({ index: 1, epoch: 0 }, bytes('a'), null)
+    expect(cache.lookup({ index: 1, epoch: 0 }, bytes('a'))).toBeUndefined()
   })
 
   test('what fell out of the memory of changes may still not be filled from an older view', () => {
@@ -98,8 +98,8 @@ describe('the cache by itself', () => {
     const old = { index: 1, epoch: 0 }
     cache.apply({ index: 2, leaderTimeMs: 0, keys: [keyA] })
     for (let i = 3; i < 20_000; i++) cache.apply({ index: i, leaderTimeMs: 0, keys: [bytes(`other ${i}`)] })
-    cache.fill(old, 'a', bytes('old'))
-    expect(cache.lookup({ index: 19_999, epoch: 0 }, 'a')).toBeUndefined()
+    cache.fill(old, bytes('a'), bytes('old'))
+    expect(cache.lookup({ index: 19_999, epoch: 0 }, bytes('a'))).toBeUndefined()
   })
 })
 
