@@ -37,6 +37,10 @@ export interface Freshness {
 /** Thrown where a read that may be old turns out to need a fresh view. Nothing was recorded or done yet. */
 export class NeedsFresher extends Error {}
 
+/** Whether `askedOf` has anything to say. Few ask, and each request is looked at. */
+export const asksFreshness = (headers: Readonly<Record<string, string>>): boolean =>
+  headers['x-holdfast-consistency'] !== undefined || headers['x-vault-index'] !== undefined || headers['x-vault-inconsistent'] !== undefined
+
 /** What the headers ask; null when they ask nothing. @throws ERR_BAD_REQUEST */
 export function askedOf(headers: Readonly<Record<string, string>>): Asked | null {
   const { 'x-holdfast-consistency': wanted, 'x-vault-index': seen, 'x-vault-inconsistent': behind } = headers

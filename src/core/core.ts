@@ -10,7 +10,7 @@ import { createNamespaceStore, type NamespaceStore } from '#namespaces/store.ts'
 import { CommitAndThrow, type Consistency, type ReadView } from '#barrier/types.ts'
 import { forwardRecord, nonHmacKeys, replayRecord, requestRecord, responseRecord, type AuditFacts } from './audit-records.ts'
 import { NeedsAside } from './aside.ts'
-import { askedOf, checkSeen, NeedsFresher, withFreshness, type Asked, type Freshness } from './consistency.ts'
+import { askedOf, asksFreshness, checkSeen, NeedsFresher, withFreshness, type Asked, type Freshness } from './consistency.ts'
 import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
 import { errorResponse, errorText } from './errors.ts'
@@ -205,7 +205,7 @@ class CoreRunner implements Core {
     }
     if (this.#deps.barrier.sealed) throw new HoldfastError('ERR_SEALED', wellKnown.sealed)
     if (def?.local) return this.#answerHere(request)
-    const asked = await this.#asked(request)
+    const asked = asksFreshness(request.headers) ? await this.#asked(request) : null
     const forwarded = this.#deps.forwardsReads === true && !this.#leads()
     if (request.wrapTtlSeconds > 0 || forwarded || this.#looksLikeWrite(request)) return this.#write(request, asked)
     try {
@@ -326,7 +326,7 @@ class CoreRunner implements Core {
   }
 
   /** `check` is given what was read at, and may refuse it; without it, age does not matter. */
-  async #read(
+  #read(
     request: Request,
     consistency: Consistency = { kind: 'linearizable' },
     check: ((at: Freshness) => void) | null = null,
@@ -560,15 +560,9 @@ class CoreRunner implements Core {
     await this.#deps.audit.record(build(facts), nonHmacKeys(trace.mount, trace.def))
   }
 
-  async #recordResponse(
-    request: Request,
-    trace: Trace,
-    response: LogicalResponse | null,
-    failure: unknown,
-    harmless: boolean,
-  ): Promise<void> {
+  #recordResponse(request: Request, trace: Trace, response: LogicalResponse | null, failure: unknown, harmless: boolean): Promise<void> {
     const status = statusOf(request, trace, response, failure)
-    await this.#auditDone(
+    return this.#auditDone(
       () => this.#record(trace, (facts) => responseRecord(facts, status, response, failure), request),
       failure,
       harmless,

@@ -206,7 +206,7 @@ export async function evaluate(
   if (before) trace.operation = before.kept.operation
   else if (match && request.operation === 'update' && !caller.error) await decideExistence(match, contextOf, trace, caller)
   const checked = await check(deps, place, trace, match, caller)
-  await deps.quotas?.loggingIn(asked, checked.error === null ? contextOf(checked.read, false) : null)
+  if (deps.quotas?.asksRole(asked)) await deps.quotas.loggingIn(asked, checked.error === null ? contextOf(checked.read, false) : null)
   if (!trace.recorded) {
     await deps.recordRequest(trace, checked.error)
     trace.recorded = true

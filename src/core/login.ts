@@ -48,7 +48,10 @@ export async function runLogin(
   trace: LoginTrace,
 ): Promise<LogicalResponse | null> {
   const { login } = operation
-  if (login === undefined) return finish(deps, context, await operation.handler(context))
+  if (login === undefined) {
+    const response = await operation.handler(context)
+    return endsHere(response) ? response : await finish(deps, context, response)
+  }
   const name = await login.aliasOf(context)
   const subject = (trace.subject = login.lockout === true ? (deps.lockout?.subject(context.mount, name) ?? null) : null)
   if (subject === null || deps.lockout === undefined) return finish(deps, context, await operation.handler(context))
@@ -65,6 +68,10 @@ export async function runLogin(
     throw error
   }
 }
+
+/** Most answers neither lend nor log anybody in: they need not wait for `finish`. */
+const endsHere = (response: LogicalResponse | null): boolean =>
+  response === null || (!response.lease && response.granted === undefined && !response.login)
 
 async function finish(deps: LoginDeps, context: HandlerContext, response: LogicalResponse | null): Promise<LogicalResponse | null> {
   if (response?.lease) return lend(deps, context, response, response.lease)

@@ -87,7 +87,7 @@ export class MountReader {
     const kept = this.#parsed.get(namespaceId)
     if (kept && (kept.bytes === bytes || Buffer.compare(kept.bytes, bytes) === 0)) return kept.table
     const table = parseTable(bytes)
-    this.#parsed.set(namespaceId, { bytes, table }, Math.max(1, table.entries.length))
+    this.#parsed.set(namespaceId, { bytes: new Uint8Array(bytes), table }, Math.max(1, table.entries.length))
     return table
   }
 

@@ -165,9 +165,14 @@ export class QuotaGate {
     this.#judgeLate(request, 'entity', entityId, null)
   }
 
+  /** Whether `loggingIn` must be asked: hardly ever, and what it is given costs as much as a handler's own context. */
+  asksRole(request: Request): boolean {
+    return this.#standings.get(request)?.late.some(({ waits }) => waits === 'role') === true
+  }
+
   /** A login's fields are read (or can't be: null), and it is about to be carried out. @throws ERR_RATE_LIMITED. */
   async loggingIn(request: Request, context: HandlerContext | null): Promise<void> {
-    if (!this.#standings.get(request)?.late.some(({ waits }) => waits === 'role')) return
+    if (!this.asksRole(request)) return
     if (context === null) return this.#judgeLate(request, 'role', '', null)
     const { mount, path } = context
     const match = this.#deps.registry.paths(mount)?.match(path)

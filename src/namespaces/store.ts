@@ -89,7 +89,7 @@ export function createNamespaceStore({ random }: { readonly random: RandomSource
     const known = parsed.get(path)
     if (known && (known.bytes === bytes || Buffer.compare(known.bytes, bytes) === 0)) return known.namespace
     const namespace = decodeNamespace(bytes)
-    parsed.set(path, { bytes, namespace })
+    parsed.set(path, { bytes: new Uint8Array(bytes), namespace })
     return namespace
   }
 

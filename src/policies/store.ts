@@ -88,11 +88,25 @@ interface Parsed {
   readonly serial: number
 }
 
+const nobody: { readonly identity: IdentityRecord | null; readonly policies: readonly string[] } = { identity: null, policies: [] }
+
+/** What a list of names came to. */
+interface LastCompiled {
+  readonly namespaceId: string
+  readonly namespacePath: string
+  /** Those of the list that can be names, lower-case, once each, and what each was: null where there was none. */
+  readonly names: readonly string[]
+  readonly found: readonly (Parsed | null)[]
+  readonly acl: CompiledAcl
+}
+
 /** Whose policies are compiled: where they are stored, what stands before their paths, what their templates are filled from. */
 interface Owner {
   readonly namespaceId: string
   readonly namespacePath: string
   readonly identity: IdentityRecord | null
+  /** The list of names will come again: it is that of an entry which is cached. */
+  readonly kept: boolean
 }
 
 const sectionOf = (namespace: string): Section => ({ namespace, mount: 'sys/policy' })
@@ -114,11 +128,19 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
   const parsed = new BoundedLru<string, Parsed>({ weightMax: parsedMax })
   const compiled = new BoundedLru<string, CompiledAcl>({ weightMax: compiledRulesMax })
   const builtin = new Map<string, Parsed>()
+  /** By the list of names itself, a token's, which lives as long as its entry is cached; emptied on sealing. */
+  let lastOf = new WeakMap<readonly string[], LastCompiled>()
   let serial = 0
 
   function parse(name: string, bytes: Uint8Array): Parsed {
     const record = decode(name, bytes)
-    return { bytes, policy: parsePolicy(name, record.text), expirationMs: record.expirationMs, serial: (serial += 1) }
+    // A copy of their own: these may be part of a larger piece of memory, which would be kept with them.
+    return {
+      bytes: new Uint8Array(bytes),
+      policy: parsePolicy(name, record.text),
+      expirationMs: record.expirationMs,
+      serial: (serial += 1),
+    }
   }
 
   function builtinParsed(name: string): Parsed | null {
@@ -143,34 +165,56 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
     return expired(found, view.nowMs) ? builtinParsed(name) : found
   }
 
+  /** As `compileAnew`; what it found for this very list of names stands while each of its policies is the text that it was. */
   async function compile(view: ReadView, names: readonly string[], of: Owner): Promise<CompiledAcl> {
+    const last = lastOf.get(names)
+    if (last === undefined || last.namespaceId !== of.namespaceId || last.namespacePath !== of.namespacePath)
+      return compileAnew(view, names, of)
+    for (const [at, name] of last.names.entries()) {
+      if ((await load(view, of.namespaceId, name)) !== last.found[at]) return compileAnew(view, names, of)
+    }
+    return last.acl
+  }
+
+  async function compileAnew(view: ReadView, names: readonly string[], of: Owner): Promise<CompiledAcl> {
     const unique = [...new Set(names.map((name) => name.toLowerCase()))]
     if (unique.length > policiesPerTokenMax) {
       throw new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied, {
         hint: `expected at most ${policiesPerTokenMax} policies on a token, got ${unique.length}`,
       })
     }
-    const found = await Promise.all(unique.filter(storableName).map((name) => load(view, of.namespaceId, name)))
+    const loaded = unique.filter(storableName)
+    const found = await Promise.all(loaded.map((name) => load(view, of.namespaceId, name)))
     const present = found.filter((entry) => entry !== null)
     // With the values that its templates take: two entities share what does not depend on them.
     const templates = new Set(present.flatMap((entry) => entry.policy.templates))
     const values = new Map([...templates].map((expression) => [expression, templateValue(expression, of.identity)]))
     const key = JSON.stringify([of.namespacePath, present.map((entry) => entry.serial), [...values.values()]])
-    const known = compiled.get(key)
-    if (known) return known
+    const acl = compiled.get(key) ?? compileSet(key, present, values, view.nowMs, of)
+    // Values of templates are the identity's, which may be another next time; of a list that is made for each request nothing need be kept.
+    if (templates.size === 0 && of.kept) {
+      const { namespaceId, namespacePath } = of
+      lastOf.set(names, { namespaceId, namespacePath, names: loaded, found, acl })
+    }
+    return acl
+  }
+
+  function compileSet(
+    key: string,
+    present: readonly Parsed[],
+    values: ReadonlyMap<string, string | null>,
+    nowMs: number,
+    of: Owner,
+  ): CompiledAcl {
     const policies = present.map((entry) => entry.policy)
-    const acl = compileAcl(policies, {
-      nowMs: view.nowMs,
-      prefix: of.namespacePath,
-      fillTemplate: (expression) => values.get(expression) ?? null,
-    })
+    const acl = compileAcl(policies, { nowMs, prefix: of.namespacePath, fillTemplate: (expression) => values.get(expression) ?? null })
     const rules = policies.reduce((sum, policy) => sum + policy.rules.length, 1)
     compiled.set(key, acl, Math.min(rules, compiledRulesCountedMax))
     return acl
   }
 
   async function identityOf(view: ReadView, { entityId, namespaceId }: PolicySubject) {
-    if (entityId === '') return { identity: null, policies: [] }
+    if (entityId === '') return nobody
     const identity = resolver ? await resolver.resolve(view, entityId, namespaceId) : null
     // The tokens of an entity that is gone or disabled are good for nothing.
     if (resolver && (identity === null || identity.entity.disabled === true)) {
@@ -187,24 +231,33 @@ export function createPolicyStore({ identity: resolver }: PolicyStoreOptions = {
   return {
     roles,
 
-    compile: (view, names, namespace = 'root') => compile(view, names, { namespaceId: namespace, namespacePath: '', identity: null }),
+    compile: (view, names, namespace = 'root') =>
+      compile(view, names, { namespaceId: namespace, namespacePath: '', identity: null, kept: false }),
 
     async compileFor(view, subject) {
-      const { identity, policies } = await identityOf(view, subject)
+      // Most tokens are nobody's: they need not wait for what nobody has.
+      const { identity, policies } = subject.entityId === '' ? nobody : await identityOf(view, subject)
       // A root token is root whoever it belongs to.
       const isRoot = subject.policies.length === 1 && subject.policies[0] === rootPolicyName && subject.namespaceId === 'root'
       const { namespaceId, namespacePath = '' } = subject
-      return compile(view, isRoot ? subject.policies : [...subject.policies, ...policies], { namespaceId, namespacePath, identity })
+      const kept = isRoot || policies.length === 0
+      return await compile(view, kept ? subject.policies : [...subject.policies, ...policies], {
+        namespaceId,
+        namespacePath,
+        identity,
+        kept,
+      })
     },
 
     onSealed() {
       parsed.clear()
       compiled.clear()
+      lastOf = new WeakMap()
       roles.onSealed()
     },
 
     async identityPolicies(view, subject) {
-      return (await identityOf(view, subject)).policies
+      return [...(await identityOf(view, subject)).policies]
     },
 
     async get(view, name, namespace = 'root') {

@@ -226,7 +226,8 @@ export function createTokenStore({
     const known = parsed.get(idHash)
     if (known && (known.bytes === bytes || Buffer.compare(known.bytes, bytes) === 0)) return known.entry
     const entry = JSON.parse(textOf(bytes)) as TokenEntry
-    parsed.set(idHash, { bytes, entry })
+    // A copy of their own: these may be part of a larger piece of memory, which would be kept with them.
+    parsed.set(idHash, { bytes: new Uint8Array(bytes), entry })
     return entry
   }
 
@@ -242,18 +243,20 @@ export function createTokenStore({
   /** The entry and the number of its parents; null when it or one of them is not good. */
   async function loadLine(view: ReadView, namespace: string, idHash: string): Promise<{ entry: TokenEntry; generation: number } | null> {
     const entry = await load(view, namespace, idHash)
-    if (entry === null || !(await isGood(view, entry))) return null
+    if (entry === null || !isAlive(entry, view.nowMs) || (entry.login && !(await isGood(view, entry)))) return null
     let generation = 0
     for (let child = entry; child.parentHash !== null; generation += 1) {
       const parent = generation < generationsMax ? await load(view, parentNamespace(child), child.parentHash) : null
-      if (parent === null || !(await isGood(view, parent))) return null
+      if (parent === null || !isAlive(parent, view.nowMs) || (parent.login && !(await isGood(view, parent)))) return null
       child = parent
     }
     return { entry, generation }
   }
 
-  const lookupHash = async (view: ReadView, idHash: string, namespace = 'root'): Promise<TokenEntry | null> =>
-    (await loadLine(view, namespace, idHash))?.entry ?? null
+  async function lookupHash(view: ReadView, idHash: string, namespace = 'root'): Promise<TokenEntry | null> {
+    const line = await loadLine(view, namespace, idHash)
+    return line === null ? null : line.entry
+  }
 
   async function checkParent(transaction: Transaction, parent: TokenEntry | null): Promise<void> {
     if (parent === null) return
@@ -448,9 +451,9 @@ export function createTokenStore({
       const sealed = batch.open(token)
       const namespaceId = sealed?.namespaceId ?? namespaceOfToken(token)
       if (namespaceIds && !namespaceIds.includes(namespaceId)) return null
-      if (sealed !== null) return lookupBatch(view, token, sealed)
+      if (sealed !== null) return await lookupBatch(view, token, sealed)
       const idHash = hasher.hash(token)
-      return idHash === null ? null : lookupHash(view, idHash, namespaceId)
+      return idHash === null ? null : await lookupHash(view, idHash, namespaceId)
     },
 
     async lookupAccessor(view, accessor, namespace = 'root') {

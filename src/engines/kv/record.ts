@@ -78,12 +78,11 @@ export function saveSettings(storage: MountStorage, settings: MountSettings): vo
   storage.putJson('config', settings)
 }
 
-/** The key's record, the caller's to change; null when there is none. */
+/** The key's record, parsed for this caller and its to change; null when there is none. */
 export async function loadKey(storage: MountStorage, path: string): Promise<KeyRecord | null> {
   if (path === '') return null
   const stored = await storage.getJson<KeyRecord | PlainRecord>(keyPath(path))
-  if (stored === null) return null
-  return stored.format === 1 ? fromPlain(stored) : { ...stored, versions: { ...stored.versions } }
+  return stored?.format === 1 ? fromPlain(stored) : stored
 }
 
 function fromPlain(plain: PlainRecord): KeyRecord {
@@ -123,9 +122,14 @@ export function isDeleted(version: VersionRecord, nowMs: number): boolean {
   return version.deleted === true || (version.deletionMs !== 0 && version.deletionMs <= nowMs)
 }
 
+/** The data of `version` where it is kept in the record itself; undefined: ask `loadData`. */
+export const inlineData = (record: KeyRecord, version: number): SecretData | undefined =>
+  version === record.currentVersion ? record.inline : undefined
+
 /** Data of a version that is neither deleted nor destroyed. @throws ERR_STORE_CORRUPT when the store has lost it. */
 export async function loadData(storage: MountStorage, path: string, record: KeyRecord, version: number): Promise<SecretData> {
-  if (version === record.currentVersion && record.inline !== undefined) return record.inline
+  const inline = inlineData(record, version)
+  if (inline !== undefined) return inline
   const data = await storage.getJson<SecretData>(versionPath(path, version))
   if (data === null) throw new HoldfastError('ERR_STORE_CORRUPT', 'could not find version data')
   return data
