@@ -38,7 +38,10 @@ const clean = (text: string): string =>
     .trimEnd()
 
 const say = (text: string): void => void lines.push('', text, '')
-const block = (entries: readonly string[]): void => void lines.push('```', ...entries, '```')
+const block = (entries: readonly string[]): void => {
+  if (lines.at(-1) === '```') lines.push('')
+  lines.push('```', ...entries, '```')
+}
 
 async function until(what: string, ready: () => boolean): Promise<void> {
   while (!ready()) {
@@ -57,7 +60,8 @@ const app = `console.log(\`\${process.env.USER}: a password of \${process.env.PA
 setInterval(() => {}, 1_000)
 `
 
-async function record(home: string): Promise<void> {
+/** @returns how long it took until the application ran with the new password; the servers are stopped after that. */
+async function record(home: string): Promise<string> {
   const clone = join(home, 'holdfast')
   const path = (process.env['PATH'] ?? '').split(':').filter((folder) => !folder.includes('node_modules'))
   const env = {
@@ -69,7 +73,7 @@ async function record(home: string): Promise<void> {
   }
   shown.add(clone, '~/holdfast')
   execFileSync('git', ['clone', '--quiet', root, clone])
-  block([`${clock()}  $ git clone ... holdfast && cd holdfast`, `${clock()}  $ npm start`])
+  const begun = [`${clock()}  $ git clone ... holdfast && cd holdfast`, `${clock()}  $ npm start`]
   const server = spawn('npm', ['start', '--', '--api-port', String(port)], {
     cwd: clone,
     env,
@@ -86,7 +90,7 @@ async function record(home: string): Promise<void> {
     shown.add(token, `s.${'X'.repeat(24)}`)
     const [addresses = ''] = /(?<=HOLDFAST_ADDR=)\S+/.exec(said.text) ?? []
     const serves = said.text.split('\n').find((line) => line.startsWith('Holdfast serves')) ?? ''
-    block(['...', clean(serves).replace(/^/, `${clock()}  `)])
+    block([...begun, '...', clean(serves).replace(/^/, `${clock()}  `)])
     say('A second terminal, with the two lines that the first one printed:')
     const run = async (...commands: readonly string[]): Promise<void> => {
       const entries: string[] = []
@@ -118,8 +122,7 @@ async function record(home: string): Promise<void> {
     await until('the application', () => printed.text.includes('letters'))
     block([
       `${at}  $ ${command}`,
-      ...printed.text
-        .trimEnd()
+      ...clean(printed.text)
         .split('\n')
         .map((line) => `${clock()}  ${line}`),
     ])
@@ -135,6 +138,7 @@ async function record(home: string): Promise<void> {
         .split('\n')
         .map((line) => `${clock()}  ${line}`),
     )
+    return clock()
   } finally {
     for (const child of [running, server]) {
       if (child === null || child.exitCode !== null || child.pid === undefined) continue
@@ -148,12 +152,7 @@ async function record(home: string): Promise<void> {
 
 const home = mkdtempSync(join(tmpdir(), 'holdfast-first-'))
 mkdirSync(join(home, 'cache'))
-try {
-  await record(home)
-} finally {
-  rmSync(home, { recursive: true, force: true })
-}
-const total = clock()
+const total = await record(home).finally(() => rmSync(home, { recursive: true, force: true }))
 const text = `# From nothing to a rotated secret
 
 Recorded by \`node scripts/record-first-secret.ts\`, with minutes and seconds in front: a fresh clone, an empty cache of npm, two cores. From \`git clone\` to an application that runs with a
