@@ -91,10 +91,11 @@ describe('@litehex/node-vault', () => {
   })
 })
 
-const hasTemplate = spawnSync('consul-template', ['-version']).status === 0
+const template = spawnSync('consul-template', ['-version'], { encoding: 'utf8' })
 
-describe.skipIf(!hasTemplate)('consul-template (where it is installed)', () => {
+describe.skipIf(template.status !== 0)('consul-template (where it is installed)', () => {
   test('renders a secret, and again when it changes', async () => {
+    expect(`${template.stdout}${template.stderr}`, 'the version in docs/clients.md').toContain('v0.41.1')
     await mountKv(running.cluster, 'templates')
     const dir = mkdtempSync(join(tmpdir(), 'holdfast-template-'))
     const put = async (password: string): Promise<void> => {
