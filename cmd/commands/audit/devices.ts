@@ -12,7 +12,10 @@ async function list(context: CommandContext): Promise<void> {
     ([path, device]) => path.endsWith('/') && typeof device === 'object',
   )
   if (devices.length === 0 && context.output.format === 'table')
-    throw new RefusedError('no audit device is enabled', 'the configuration declares them: audit "file" { path = "..." }')
+    throw new RefusedError(
+      'no audit device is enabled',
+      'the configuration declares them: audit "file" "file" { options { file_path = "..." } }',
+    )
   const rows = devices.map(([path, device]) => {
     const options = Object.entries((device['options'] ?? {}) as Device).map(([key, value]) => `${key}=${String(value)}`)
     return [

@@ -12,6 +12,11 @@ const harmlessName =
 const secretText = [
   // Tokens of Holdfast, OpenBao and Vault.
   /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}/g,
+  // Join tokens, API keys, secrets of OpenID clients, and signed tokens (JWT) of whoever issued them.
+  /\bhfj\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{20,}/g,
+  /\bhfk_[0-9A-Za-z]{12}_[0-9A-Za-z]{20,}/g,
+  /\bhvo_secret_[0-9A-Za-z]{20,}/g,
+  /\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}/g,
   /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g,
   // What stands as a password in a URL.
   /(?<=:\/\/[^/\s:@]{0,256}:)[^@/\s]{1,256}(?=@)/g,

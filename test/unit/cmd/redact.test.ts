@@ -1,9 +1,19 @@
 import { expect, test } from 'vitest'
 import { glance, type Member } from '#cmd/commands/operator/members.ts'
+import { newId, newSecret, printKey } from '#auth/apikey/shape.ts'
+import type { RandomSource } from '#base/random.ts'
 import { redact, redacted, redactText } from '#cmd/commands/debug/redact.ts'
+import { makeJoinToken } from '#transport/join.ts'
+
+/** The same names of tests in each run. */
+const sevens: RandomSource = { bytes: (length) => new Uint8Array(length).fill(7) }
 
 test.each([
   's.ABCDEFGHIJKLMNOPQRSTUVWX',
+  makeJoinToken(sevens).token,
+  printKey({ id: newId(sevens), secret: newSecret(sevens) }),
+  `hvo_secret_${'aB3'.repeat(21)}x`,
+  'eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ',
   'hvs.CAESIABCDEFGHIJKLMNOPQRSTUVWXYZ',
   'b.AAAAAQLABCDEFGHIJKLMNOPQRSTUVWXYZ-_abc',
   '-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----',
