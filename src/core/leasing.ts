@@ -7,6 +7,7 @@
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import { lifetimes } from '#base/lifetimes.ts'
+import { BoundedLru } from '#base/lru.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { formatDuration } from '#base/duration.ts'
@@ -36,6 +37,10 @@ const tokensPerStep = 16
 /** How long a request waits until all below its prefix is taken back; the rest is done without it. */
 const waitMsMax = 60_000
 const atOnceMax = 16
+const outsideMax = 4_096
+
+/** A lease among others could not be taken back. */
+class OneFailed extends Error {}
 
 export interface LeasingOptions {
   readonly barrier: Barrier
@@ -66,6 +71,8 @@ export class Leasing {
   /** How far the walk below each prefix is, and through the leases of each token that is gone. At most a step behind in each. */
   readonly #walked = new Map<string, string>()
   readonly #idsPerStep: number
+  /** Kinds of leases, by mount and type, that ask somebody outside: one by one, or a provider that is away would hold up the others. */
+  readonly #outside = new BoundedLru<string, true>({ weightMax: outsideMax })
   #countedTerm: number | null = null
   #irrevocable = 0
   #failures = 0
@@ -329,8 +336,21 @@ export class Leasing {
     await clearRevoked(transaction, (namespace) => this.#mounts.read(transaction, namespace), entries)
   }
 
-  /** Ends tokens that are due; hands back the leases of engines that are. */
-  #end(namespace: string, dues: readonly Due[]): Promise<readonly SecretLease[]> {
+  /**
+   * Ends tokens that are due, and with them the leases of engines that are where that asks nobody outside; hands back the other leases. All of it is one
+   * entry of the log: a lease each would cost each a flush of the disks, and what falls due together would be ended late. Where one lease can't be taken
+   * back nothing of the others is lost: all are handed back then, to be taken back one by one.
+   */
+  async #end(namespace: string, dues: readonly Due[]): Promise<readonly SecretLease[]> {
+    try {
+      return await this.#endTogether(namespace, dues, true)
+    } catch (error) {
+      if (!(error instanceof OneFailed)) throw error
+      return this.#endTogether(namespace, dues, false)
+    }
+  }
+
+  #endTogether(namespace: string, dues: readonly Due[], withLeases: boolean): Promise<readonly SecretLease[]> {
     const { tokens } = this.#options
     return this.barrier.transact(async (transaction) => {
       const secrets: SecretLease[] = []
@@ -339,8 +359,8 @@ export class Leasing {
         if (id === null || due.dueMs > transaction.nowMs) continue
         const lease = await this.store.load(transaction, namespace, id)
         if (lease?.kind === 'secret') {
-          if (dueMsOf(lease) === due.dueMs) secrets.push(lease)
-          else deleteDue(transaction, namespace, due)
+          if (dueMsOf(lease) !== due.dueMs) deleteDue(transaction, namespace, due)
+          else if (!withLeases || !(await this.#takenBackAtOnce(transaction, lease))) secrets.push(lease)
           continue
         }
         const ended = await tokens.endDue(transaction, due.key, namespace)
@@ -350,6 +370,22 @@ export class Leasing {
       }
       return secrets
     })
+  }
+
+  /** False, with nothing written: its engine asks somebody outside, it failed before, or somebody is at it. @throws OneFailed */
+  async #takenBackAtOnce(transaction: Transaction, lease: SecretLease): Promise<boolean> {
+    const kind = `${lease.mountUuid}/${lease.type}`
+    if (this.#outside.peek(kind) || (lease.ending?.attempts ?? 0) > 0 || this.#underWay.has(`${lease.namespaceId}/${lease.id}`))
+      return false
+    try {
+      await this.#takeBackIn(transaction, lease, new Asides())
+      return true
+    } catch (error) {
+      // Asked for before an engine's first write (aside.ts): nothing of it is in the transaction.
+      if (!(error instanceof NeedsAside)) throw isPassing(error) ? error : new OneFailed()
+      this.#outside.set(kind, true)
+      return false
+    }
   }
 
   /** For the expirer: what fails is noted and no error. */

@@ -11,6 +11,8 @@ export interface Lending {
   readonly drops: Map<string, number>
   /** What dropping does instead; null: drops. */
   failing: ((user: string) => Promise<void>) | null
+  /** A number that can't be taken back: it fails after its first write. */
+  stuck: number | null
 }
 
 let serial = 0
@@ -19,7 +21,7 @@ let serial = 0
 export function lendingEngine(): Lending {
   const users = new Map<string, number>()
   const drops = new Map<string, number>()
-  const lending: { failing: Lending['failing'] } = { failing: null }
+  const lending: Pick<Lending, 'failing' | 'stuck'> = { failing: null, stuck: null }
   const drop = async (user: string): Promise<void> => {
     if (lending.failing) return lending.failing(user)
     drops.set(user, (drops.get(user) ?? 0) + 1)
@@ -94,6 +96,7 @@ export function lendingEngine(): Lending {
         revoke: async (call) => {
           const key = `ended/${String(call.internal.made)}`
           call.storage.putJson(key, ((await call.storage.getJson<number>(key)) ?? 0) + 1)
+          if (call.internal.made === lending.stuck) throw new HoldfastError('ERR_BAD_REQUEST', 'the number is stuck')
         },
       },
     },
@@ -107,6 +110,12 @@ export function lendingEngine(): Lending {
     },
     set failing(value) {
       lending.failing = value
+    },
+    get stuck() {
+      return lending.stuck
+    },
+    set stuck(value) {
+      lending.stuck = value
     },
   }
 }

@@ -302,6 +302,57 @@ describe('tokens stand in the same books', () => {
   })
 })
 
+describe('what falls due together', () => {
+  /** How often each number was taken back, by what is in storage. */
+  const ends = async (count: number): Promise<(string | null)[]> => {
+    const mount = (await node.read('sys/mounts')).body.data['db/'].uuid as string
+    return house.at(0).read({ kind: 'linearizable' }, async (view) => {
+      const found = await Promise.all(Array.from({ length: count }, (_, i) => view.get({ namespace: 'root', mount }, `ended/${i + 1}`)))
+      return found.map((bytes) => (bytes === null ? null : Buffer.from(bytes).toString()))
+    })
+  }
+
+  test('is taken back in one entry of the log, with the tokens, where nobody outside is asked', async () => {
+    for (let i = 0; i < 30; i += 1) await node.read('db/counter/x', undefined, { ttl: '10s' })
+    const { token } = await tokenOf({ ttl: '10s' })
+    await turn()
+    house.clock.advance(10_000)
+    const before = house.cluster.log.length
+    await node.leasing.expirer.pass()
+    expect(house.cluster.log.length).toBe(before + 1)
+    expect(await ends(30)).toEqual(Array.from({ length: 30 }, () => '1'))
+    expect((await node.read('auth/token/lookup-self', token)).status).toBe(403)
+    expect(node.leasing.status()).toMatchObject({ leases: expect.any(Number), failures: 0 })
+  })
+
+  test('with one among it that fails: the others are taken back once, the one is noted, and nothing of its try is left', async () => {
+    for (let i = 0; i < 10; i += 1) await node.read('db/counter/x', undefined, { ttl: '10s' })
+    await turn()
+    house.clock.advance(10_000)
+    lending.stuck = 4
+    await turn()
+    expect(await ends(10)).toEqual(Array.from({ length: 10 }, (_, i) => (i === 3 ? null : '1')))
+    expect(node.leasing.status().failures).toBe(1)
+    lending.stuck = null
+    house.clock.advance(60_000)
+    await turn()
+    expect((await ends(10))[3]).toBe('1')
+  })
+
+  test('with some among it that ask somebody outside: those one by one, each once', async () => {
+    const made = []
+    for (let i = 0; i < 5; i += 1) {
+      made.push((await lend({ ttl: '10s' })).user)
+      await node.read('db/counter/x', undefined, { ttl: '10s' })
+    }
+    await turn()
+    house.clock.advance(10_000)
+    await turn()
+    expect(await ends(5)).toEqual(Array.from({ length: 5 }, () => '1'))
+    expect(made.map((user) => lending.drops.get(user))).toEqual([1, 1, 1, 1, 1])
+  })
+})
+
 describe('leaders come and go', () => {
   test('in the middle of it: none is lost, and none is taken back twice', async () => {
     await open(3)
