@@ -75,7 +75,7 @@ const untold: Readonly<Record<string, readonly (readonly [folder: string, reason
 
 /** Shown beside the field that replaced them, and what only the source can know. */
 const oldNames = ['policies', 'ttl', 'max_ttl', 'period', 'num_uses', 'bound_cidrs']
-const shownOnly = new Set(['token_reviewer_jwt_set', 'name', 'local_secret_ids'])
+const shownOnly = new Set(['token_reviewer_jwt_set', 'status', 'name', 'local_secret_ids'])
 
 function writable(shown: Fields): Fields {
   const isOld = (name: string): boolean =>

@@ -1,6 +1,7 @@
 /** Where engines and login methods are mounted, and how they are tuned. */
 import type { Client } from '#client/client.ts'
 import { ApiError } from '#client/errors.ts'
+import { isSet } from './compare.ts'
 import { dataAt } from './reading.ts'
 import { settingItem } from './setting.ts'
 import type { Fields, Item, Kind, Sides } from './types.ts'
@@ -109,5 +110,6 @@ export const kvConfigItem = ({ from, to }: Sides, { path }: Mount): Item =>
     path: `${path}/config`,
     wanted: () => dataAt(from, `${path}/config`),
     present: () => dataAt(to, `${path}/config`),
+    isNothing: (wanted) => !isSet(wanted),
     write: async (wanted) => void (await to.write(`${path}/config`, wanted)),
   })
