@@ -11,7 +11,8 @@ async function write(context: CommandContext, verb: string, done: string, body: 
 }
 
 async function show(context: CommandContext, verb: string): Promise<void> {
-  await context.output.rows([], await readData(context, pathOf(context, verb)))
+  const data = await readData(context, pathOf(context, verb))
+  await context.output.rows(Object.entries(data), data)
 }
 
 async function unseal(context: CommandContext): Promise<void> {

@@ -81,7 +81,11 @@ test('the commands whose output was made by a run, and those that are only read'
   const lines = pages.flatMap((page) => linesOf(page).map((one) => ({ ...one, calls: callsIn(one.line).length })))
   const ran = lines.filter(({ isRun }) => isRun).reduce((sum, { calls }) => sum + calls, 0)
   const all = lines.reduce((sum, { calls }) => sum + calls, 0)
-  console.log(`docs: ${all} calls of holdfast, ${ran} of them with output from a run, ${all - ran} only parsed (those of the tour are recorded)`)
+  const parsed = pages
+    .map((page) => [page, linesOf(page).reduce((sum, { line, isRun }) => sum + (isRun ? 0 : callsIn(line).length), 0)] as const)
+    .filter(([, count]) => count > 0)
+  console.log(`docs: ${all} calls of holdfast, ${ran} of them with output from a run, ${all - ran} only parsed (those of the tour are recorded):`)
+  console.log(parsed.map(([page, count]) => `${page} ${count}`).join(', '))
   expect(ran).toBeGreaterThan(35)
   expect(all - ran).toBeGreaterThan(50)
 })
