@@ -69,7 +69,7 @@ export class HttpSettings {
   /** Costs one value of the cache where nothing has changed. */
   async refresh(view: ReadView): Promise<void> {
     const bytes = await view.get(httpSection, corsPath)
-    if (bytes === this.#bytes) return
+    if (bytes === this.#bytes || (bytes !== null && this.#bytes !== null && Buffer.compare(bytes, this.#bytes) === 0)) return
     this.#bytes = bytes
     this.cors = bytes === null ? null : decodeCors(bytes)
   }

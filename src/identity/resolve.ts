@@ -52,7 +52,9 @@ export class Resolver {
     const kept = this.#kept.get(key)
     if (kept && same(kept.entity, entity) && same(kept.graph, graph)) return kept.resolved
     const resolved = await resolveEntity(reader, decodeRecord<EntityRecord>('entity', entity))
-    this.#kept.set(key, { entity, graph, resolved }, 1 + resolved.groups.length + resolved.entity.aliases.length)
+    // Copies of their own: what a view gives may be part of a larger piece of memory, which would be kept with it.
+    const bytes = { entity: new Uint8Array(entity), graph: graph && new Uint8Array(graph) }
+    this.#kept.set(key, { ...bytes, resolved }, 1 + resolved.groups.length + resolved.entity.aliases.length)
     return resolved
   }
 }

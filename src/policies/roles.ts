@@ -141,7 +141,7 @@ export function createRoleStore(): RoleStore {
       const known = kept.get(key)
       if (known && Buffer.compare(known.mark, mark) === 0) return known.policies
       const policies = await findPolicies(view, namespace, entityId, groupIds)
-      kept.set(key, { mark, policies }, 1 + groupIds.length + policies.length)
+      kept.set(key, { mark: new Uint8Array(mark), policies }, 1 + groupIds.length + policies.length)
       return policies
     },
 
