@@ -2,7 +2,7 @@
 const chancesMax = 32
 
 /**
- * A map bounded by the summed weight of its entries. What was not used since it last came up for eviction leaves first (a clock, or second chance):
+ * A map bounded by the summed weight of its entries. What was not used since the hand last came by leaves first (a clock, or second chance):
  * close to the least recently used, and a hit writes one flag. Moving each hit to the end of the Map cost four times the look-up itself, and a
  * Map from which as much is deleted as is set is copied over and over.
  */
@@ -12,6 +12,8 @@ export class BoundedLru<K, V> {
   readonly #entryWeightMax: number
   readonly #dropped: ((value: V) => void) | undefined
   #weight = 0
+  /** Goes around, and is kept: begun anew for each eviction it would walk over all that was deleted before its first entry. */
+  #hand = this.#entries.entries()
 
   /**
    * @param options.entryWeightMax what one entry may weigh; an eighth of the cache where it is not given.
@@ -52,20 +54,19 @@ export class BoundedLru<K, V> {
     }
     this.#entries.set(key, { value, weight, used: false })
     this.#weight += weight
-    // Ends: each round takes a flag or an entry away. The new entry itself is not asked for: it has only just come.
+    // Ends: each round takes a chance or an entry away, or passes the new one, which alone weighs no more than all may.
     for (let chances = 0; this.#weight > this.#weightMax;) {
-      const oldest = this.#entries.entries().next()
-      if (oldest.done === true) return
-      const [oldKey, entry] = oldest.value
-      this.#entries.delete(oldKey)
-      if ((entry.used && chances < chancesMax) || oldKey === key) {
+      const next = this.#hand.next()
+      if (next.done === true) {
+        this.#hand = this.#entries.entries()
+        continue
+      }
+      const [at, entry] = next.value
+      if (at === key) continue
+      if (entry.used && chances < chancesMax) {
         chances += 1
         entry.used = false
-        this.#entries.set(oldKey, entry)
-      } else {
-        this.#weight -= entry.weight
-        this.#dropped?.(entry.value)
-      }
+      } else this.delete(at)
     }
   }
 

@@ -119,7 +119,7 @@ export class RunSecrets {
 
   /** Gives back what was lent. Returns the paths of what could not be, now or earlier: that ends by itself, with its lease. */
   async revoke(): Promise<readonly string[]> {
-    await Promise.all(this.#sources.map(({ path, lease }) => (lease === null ? undefined : this.#giveBack(path, lease.id))))
+    await Promise.all(this.#sources.flatMap(({ path, lease }) => (lease === null ? [] : [this.#giveBack(path, lease.id)])))
     return [...this.#left]
   }
 }
