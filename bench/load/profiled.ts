@@ -11,9 +11,8 @@ if (dir === undefined || node === undefined || launcher === undefined || process
 }
 // As the launcher does.
 const threads = String(Math.min(64, Math.max(16, 4 * availableParallelism())))
-const heap = ['--heap-growing-percent=100', '--max-semi-space-size=32']
 const profilers = ['--cpu-prof', '--cpu-prof-interval=500', `--cpu-prof-dir=${dir}`, '--heap-prof', `--heap-prof-dir=${dir}`]
-process.execve(node, [node, ...heap, ...profilers, join(dirname(launcher), 'main.ts'), ...args], {
+process.execve(node, [node, ...profilers, join(dirname(launcher), 'main.ts'), ...args], {
   ...process.env,
   UV_THREADPOOL_SIZE: threads,
   HOLDFAST_UNSAFE_DEBUGGER: '1',

@@ -53,7 +53,7 @@ test('a server keeps the process id and starts without core dumps, debugger sign
   const told = JSON.parse(ran.stdout) as Record<string, unknown>
   expect(told).toMatchObject({ pid: ran.pid, core: '0', args: ['server', '-config=x'] })
   expect(told['options']).toBeUndefined()
-  expect(told['flags']).toEqual(expect.arrayContaining(['--disable-sigusr1', '--report-exclude-env', '--heap-growing-percent=100']))
+  expect(told['flags']).toEqual(expect.arrayContaining(['--disable-sigusr1', '--report-exclude-env']))
   expect(Number(told['threads'])).toBeGreaterThanOrEqual(16)
 })
 
