@@ -102,3 +102,37 @@ test('emptied, it holds no memory, and can be filled again', () => {
   cache.set(bytes('a'), bytes('again'))
   expect(get(cache, 'a')).toBe('again')
 })
+
+test('two keys of one hash are two keys', () => {
+  // Of so many of one length some ten pairs have one hash of 32 bits.
+  const count = 300_000
+  const cache = new PackedCache(64 * 1024 * 1024)
+  const key = (i: number): string => `key ${String(i).padStart(6, '0')}`
+  for (let i = 0; i < count; i += 1) cache.set(bytes(key(i)), bytes(key(i)))
+  const wrong: [string, string][] = []
+  let found = 0
+  for (let i = 0; i < count; i += 1) {
+    const value = get(cache, key(i)) ?? key(i)
+    if (value !== key(i)) wrong.push([key(i), value])
+    if (get(cache, key(i)) !== undefined) found += 1
+  }
+  expect(wrong).toEqual([])
+  expect(found).toBeGreaterThan(count * 0.99)
+})
+
+test('what is used moves together when its block is taken again, and is found there with its value', () => {
+  const cache = new PackedCache(64 * 1024)
+  const used = Array.from({ length: 60 }, (_, i) => `used ${i}`)
+  // Between others, so that each has to move; so few that half of a block holds those of it.
+  for (const [i, key] of used.entries()) {
+    cache.set(bytes(key), bytes(`value of ${key}`), i)
+    for (let j = 0; j < 5; j += 1) cache.set(bytes(`other ${i} ${j}`), new Uint8Array(100))
+  }
+  for (let round = 0; round < 5; round += 1) {
+    for (const [i, key] of used.entries()) {
+      expect(get(cache, key)).toBe(`value of ${key}`)
+      expect(cache.since()).toBe(i)
+    }
+    for (let j = 0; j < 450; j += 1) cache.set(bytes(`filler ${round} ${j}`), new Uint8Array(100))
+  }
+})
