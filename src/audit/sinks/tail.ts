@@ -7,6 +7,7 @@ import { chainBytesMax, chainOf, type Chain } from '../chain.ts'
 import type { LastLine } from '../types.ts'
 
 const tailChunkBytes = 64 * 1024
+const unpackedBytes = 1_024
 /** No line is longer: a body of 32 MiB hashes to less than four times itself. */
 const lineBytesMax = 192 * 1024 * 1024
 const newline = 10
@@ -33,32 +34,51 @@ export async function lastLineOf(file: FileHandle): Promise<LastLine | null> {
   return { head: digest.digest('hex'), chain }
 }
 
-/** What the first line says of its place, null when that is nothing; undefined where there is no line. As `lastLineOf`, nothing else of it stays in memory. */
+/**
+ * What the first line says of its place, null when that is nothing; undefined where there is no line. As `lastLineOf`, nothing else of it stays in memory;
+ * of what follows in a compressed file, `unpackedBytes` may.
+ */
 export async function firstChainOf(path: string): Promise<Chain | null | undefined> {
   // A pipe has no first line, and opening one would wait for its writer.
   if (!(await stat(path)).isFile()) return undefined
   const file = await open(path, 'r')
-  const { size } = await file.stat()
-  const stored = Readable.from(piecesOf(file, 0, size), { highWaterMark: 1 })
-  const plain = path.endsWith('.gz') ? stored.pipe(createGunzip({ chunkSize: tailChunkBytes })) : stored
-  if (plain !== stored) stored.on('error', (error) => plain.destroy(error))
+  try {
+    const { size } = await file.stat()
+    const stored = piecesOf(file, 0, size)
+    const first = firstLine(path.endsWith('.gz') ? unpacked(stored) : stored)
+    const chain = await lineChain(first.pieces)
+    return first.ended() ? chain : undefined
+  } finally {
+    await file.close()
+  }
+}
+
+/** The pieces up to the first newline; what else is in the last of them is wiped. */
+function firstLine(all: AsyncIterable<Buffer>): { readonly pieces: AsyncIterable<Buffer>; readonly ended: () => boolean } {
   let ended = false
-  async function* line(): AsyncGenerator<Buffer> {
-    for await (const chunk of plain as AsyncIterable<Buffer>) {
-      const end = chunk.indexOf(newline)
+  async function* pieces(): AsyncGenerator<Buffer> {
+    for await (const piece of all) {
+      const end = piece.indexOf(newline)
       ended = end >= 0
-      yield ended ? chunk.subarray(0, end) : chunk
-      chunk.fill(0)
+      yield ended ? piece.subarray(0, end) : piece
+      piece.fill(0)
       if (ended) return
     }
   }
+  return { pieces: pieces(), ended: () => ended }
+}
+
+/** Unpacks a little at a time: a stream reads ahead, and nobody can wipe what it holds by then. */
+async function* unpacked(stored: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const source = Readable.from(stored, { highWaterMark: 1 })
+  const plain = source.pipe(createGunzip({ chunkSize: unpackedBytes, readableHighWaterMark: 1 } as object))
+  source.on('error', (error) => plain.destroy(error))
   try {
-    const chain = await lineChain(line())
-    return ended ? chain : undefined
+    yield* plain as AsyncIterable<Buffer>
   } finally {
-    stored.destroy()
+    for (let ahead = plain.read() as Buffer | null; ahead !== null; ahead = plain.read() as Buffer | null) ahead.fill(0)
+    source.destroy()
     plain.destroy()
-    await file.close()
   }
 }
 

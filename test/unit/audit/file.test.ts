@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -9,10 +10,10 @@ import { systemRandom } from '#base/random.ts'
 import { createAuditBroker, type ManagedAuditBroker } from '#audit/broker.ts'
 import { LineBatch } from '#audit/line-batch.ts'
 import { openFileSink } from '#audit/sinks/file.ts'
-import { firstChainOf } from '#audit/sinks/tail.ts'
+import { firstChainOf, lastLineOf } from '#audit/sinks/tail.ts'
 import { noEvidence } from '#audit/verify/evidence.ts'
 import { verifyFiles } from '#audit/verify/verify.ts'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { none, record } from './helpers.ts'
 
 let folder = ''
@@ -178,4 +179,23 @@ test('an empty file is whole', async () => {
   const path = newPath()
   writeFileSync(path, '')
   expect(await hangsTogether(path)).toEqual({ lines: 0, findings: [] })
+})
+
+test('of a long file nothing is left in memory of what was read for its first and its last line', async () => {
+  const line = (seq: number): string => `{"path":"secret/data/qxpathqx${seq}","chain":{"node":"n"}}\n`
+  writeFileSync(join(folder, 'long'), Array.from({ length: 10_000 }, (_, i) => line(i)).join(''))
+  const given = vi.spyOn(Buffer, 'alloc')
+  const file = await openFile(join(folder, 'long'), 'r')
+  try {
+    await firstChainOf(join(folder, 'long'))
+    await lastLineOf(file)
+    // Whatever would be read ahead is here by now.
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const taken = given.mock.results.map(({ value }) => value as Buffer)
+    expect(taken.some(({ length }) => length > 10_000)).toBe(true)
+    expect(taken.filter((bytes) => bytes.includes('qxpathqx'))).toEqual([])
+  } finally {
+    given.mockRestore()
+    await file.close()
+  }
 })
