@@ -17,8 +17,10 @@ const begins = Buffer.from('{"time":"')
 /** Fields whose strings are secret wherever they stand. */
 const secretFields =
   /^(client_token|token|root_token|encoded_token|encoded_root_token|otp|secret_id|password|keys|keys_base64|key_shares.*|unseal_keys.*|recovery_keys.*|private_key|key|ciphertext|plaintext|passcode|input)$/
+/** In place of `keys`, where that is a list of names and not of shares. */
+const listed = 'names of a list'
 /** Where engines are that keep no secrets of people, only names, settings and facts. */
-const housePaths = /^(sys|auth|identity)\//
+const housePaths = /(^|\/)(sys|auth|identity)\//
 
 interface Kept {
   readonly names: Set<string>
@@ -29,7 +31,7 @@ interface Kept {
 function collect(value: unknown, path: string, field: string, into: Kept, depth = 0): void {
   if (depth > 32) return
   if (typeof value === 'string') {
-    const secret = secretFields.test(field) || !housePaths.test(path)
+    const secret = field !== listed && (secretFields.test(field) || !housePaths.test(path))
     if (secret && value.length >= secretCharsMin && value.length <= secretCharsMax) into.secrets.add(value)
     else into.names.add(value)
   } else if (Array.isArray(value)) for (const entry of value) collect(entry, path, field, into, depth + 1)
@@ -38,7 +40,7 @@ function collect(value: unknown, path: string, field: string, into: Kept, depth 
     for (const [key, inner] of Object.entries(value)) {
       if (depth === 0 && (key === 'errors' || key === 'warnings' || key === 'request_id' || key === 'mount_type' || key === 'lease_id'))
         continue
-      collect(inner, path, key === 'keys' && !housePaths.test(path) ? 'names' : key, into, depth + 1)
+      collect(inner, path, key === 'keys' && !housePaths.test(path) ? listed : key, into, depth + 1)
     }
   }
 }
