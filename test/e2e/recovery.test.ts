@@ -110,7 +110,7 @@ test('two of three are gone for good: the third goes on by the list of members, 
   await made.restart('c')
   expect(existsSync(join(c.dataDir, 'peers.json'))).toBe(false)
   for (let at = 0; at < 20; at += 1) expect(await made.get(c, `k${at}`)).toBe(`value-${at}`)
-  expect(await made.put(c, 'after', 'recovery')).toBe(200)
+  expect(await made.put(c, 'after', 'recovered by hand')).toBe(200)
   expect(c.log()).toContain('recovered without a majority')
   expect(await made.configuration(c)).toMatchObject({ recovery: { role: 'leads', removed: ['a', 'b'], audited: true } })
   expect(readFileSync(c.auditPath, 'utf8')).toContain('sys/storage/raft/recover')

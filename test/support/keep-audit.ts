@@ -17,6 +17,8 @@ const begins = Buffer.from('{"time":"')
 /** Fields whose strings are secret wherever they stand. */
 const secretFields =
   /^(client_token|token|root_token|encoded_token|encoded_root_token|otp|secret_id|password|keys|keys_base64|key_shares.*|unseal_keys.*|recovery_keys.*|private_key|key|ciphertext|plaintext|passcode|input)$/
+/** Where `keys` are shares. */
+const sharePaths = /(^|\/)sys\/(init|rekey|rotate|generate)/
 /** In place of `keys`, where that is a list of names and not of shares. */
 const listed = 'names of a list'
 /** Where engines are that keep no secrets of people, only names, settings and facts. */
@@ -40,7 +42,7 @@ function collect(value: unknown, path: string, field: string, into: Kept, depth 
     for (const [key, inner] of Object.entries(value)) {
       if (depth === 0 && (key === 'errors' || key === 'warnings' || key === 'request_id' || key === 'mount_type' || key === 'lease_id'))
         continue
-      collect(inner, path, key === 'keys' && !housePaths.test(path) ? listed : key, into, depth + 1)
+      collect(inner, path, key === 'keys' && !sharePaths.test(path) ? listed : key, into, depth + 1)
     }
   }
 }
