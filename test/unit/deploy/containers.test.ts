@@ -25,7 +25,7 @@ describe('the container file', () => {
     const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as { dependencies: Record<string, string> }
     const images = having('FROM').map((line) => line.split(' ')[0] ?? '')
     expect(images).toHaveLength(2)
-    for (const image of images) expect(image).toMatch(new RegExp(`^docker\\.io/library/node:${dependencies['node']}-`))
+    for (const image of images) expect(image).toMatch(new RegExp(`^node:${dependencies['node']}-`))
   })
 
   test('copies what is there, and what the builder is given', () => {
@@ -75,10 +75,12 @@ describe('its health check', () => {
 })
 
 describe('the compose file', () => {
-  test('three nodes and a balancer, from docker.io or built here', () => {
+  test('three nodes and a balancer, of public images or built here', () => {
     expect(services.map(([name]) => name)).toEqual(['holdfast-1', 'holdfast-2', 'holdfast-3', 'haproxy'])
     for (const [name, { image, build }] of services)
-      expect(build === undefined ? image : image + build.dockerfile, name).toMatch(/^docker\.io\/|^holdfastdeploy\/container\/Dockerfile$/)
+      expect(build === undefined ? image : image + build.dockerfile, name).toMatch(
+        /^haproxy:3\.\d+-alpine$|^holdfastdeploy\/container\/Dockerfile$/,
+      )
   })
 
   test('nothing of it runs with more than it needs, and only this machine reaches it', () => {
