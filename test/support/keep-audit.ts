@@ -18,11 +18,11 @@ const begins = Buffer.from('{"time":"')
 const secretFields =
   /^(client_token|token|root_token|encoded_token|encoded_root_token|otp|secret_id|password|keys|keys_base64|key_shares.*|unseal_keys.*|recovery_keys.*|private_key|key|ciphertext|plaintext|passcode|input)$/
 /** Where `keys` are shares. */
-const sharePaths = /(^|\/)sys\/(init|rekey|rotate|generate)/
+const sharePaths = /(^|\/)sys\/(init|rekey|rotate|generate|namespaces\/.)/
 /** In place of `keys`, where that is a list of names and not of shares. */
 const listed = 'names of a list'
 /** Where engines are that keep no secrets of people, only names, settings and facts. */
-const housePaths = /(^|\/)(sys|auth|identity)\//
+const housePaths = /^(sys|auth|identity)\//
 
 interface Kept {
   readonly names: Set<string>

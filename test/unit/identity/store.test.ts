@@ -389,7 +389,7 @@ describe('against a slow model', () => {
       { kind: 'members', group: 1, who: [0] },
     ]
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 30 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { minLength: 12, maxLength: 30 }), async (steps) => {
         house = await openBarriers()
         store = createIdentityStore({ random: systemRandom })
         for (const name of ['g0', 'g1', 'g2']) await write((tx) => store.putGroup(tx, null, { name, policies: [name] }))
@@ -433,8 +433,7 @@ describe('against a slow model', () => {
       }),
       { numRuns: 25 },
     )
-    // 264, 285 and 316 in three runs: it says that most of what is drawn is carried out, and must not fail by chance.
-    expect(done).toBeGreaterThan(150)
+    expect(done).toBeGreaterThan(200)
     expect(inherited).toBeGreaterThanOrEqual(25)
   }, 120_000)
 
