@@ -3,6 +3,7 @@
  * happen to a node that votes. The process takes one request from its parent, logs in, finds the key, answers, and ends; so a session or a
  * handle that the HSM has lost meanwhile can't exist.
  */
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import process from 'node:process'
 import { Worker } from 'node:worker_threads'
@@ -225,14 +226,30 @@ function answer(request: Pkcs11Request): Pkcs11Answer {
 
 const parentLookMs = 500
 
-/** A library that hangs holds this thread, and with it the news that the parent is gone: without another one this process would stay for ever. */
-function endWithParent(): void {
-  const look = `setInterval(() => process.ppid === ${process.ppid} || process.kill(${process.pid}, 'SIGKILL'), ${parentLookMs})`
-  new Worker(look, { eval: true }).unref()
+/** The node that started this process, as the node itself says: asked for here, a node that is gone already would be whoever takes in its orphans. */
+const parent = Number(process.argv[2])
+
+/**
+ * A library that hangs holds this thread, and with it the news that the parent is gone: without another one this process would stay for ever. It must run
+ * before the library is loaded, which holds the loader's lock as long as it takes, and a thread may need that to begin. Resolves when it looks.
+ */
+async function endWithParent(): Promise<void> {
+  const worker = new Worker(
+    `const look = () => process.ppid === ${parent} || process.kill(${process.pid}, 'SIGKILL')
+     setInterval(look, ${parentLookMs})
+     look()
+     require('node:worker_threads').parentPort.postMessage('looking')`,
+    { eval: true },
+  )
+  await once(worker, 'message')
+  worker.unref()
 }
 
 process.once('message', (request) => {
-  endWithParent()
-  process.send?.(answer(request as Pkcs11Request), () => process.exit(0))
+  endWithParent().then(
+    () => process.send?.(answer(request as Pkcs11Request), () => process.exit(0)),
+    // No thread is to be had: the parent hears of the end of this process.
+    () => process.exit(1),
+  )
 })
 process.once('disconnect', () => process.exit(0))

@@ -2,15 +2,15 @@
  * A seal by a key in an HSM that speaks PKCS#11: AES-GCM, or RSA-OAEP. Each call runs in a process of its own (pkcs11-process.ts), ended by
  * force when its time is over. Root keys are wrapped when a node opens and when somebody asks: 0.2 s for a process is nothing then.
  */
-import { fork, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { HoldfastError } from '#base/errors.ts'
 import type { RandomSource } from '#base/random.ts'
 import { equalSecrets } from '#base/secret.ts'
 import { concatBytes } from '#barrier/bytes.ts'
 import { SealFault, type SealFaultKind } from './faults.ts'
+import { startPkcs11Process } from './pkcs11-child.ts'
 import {
   mechanisms,
   oaepHashes,
@@ -28,7 +28,6 @@ import { encodeWrapped, parseWrapped } from './wrapped.ts'
 
 const nonceBytes = 12
 const placeBytes = 32
-const program = fileURLToPath(new URL('./pkcs11-process.ts', import.meta.url))
 
 type Work<T = Pkcs11Request> = T extends Pkcs11Request ? Omit<T, 'settings' | 'pin' | 'place'> : never
 
@@ -114,8 +113,7 @@ class Pkcs11Seal implements SealBackend {
 
   #run(request: Pkcs11Request, signal: AbortSignal): Promise<Pkcs11Answer> {
     return new Promise((resolve, reject) => {
-      // Its standard output and error are nobody's: libraries write there what they like.
-      const child = fork(program, [], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], serialization: 'advanced' })
+      const child = startPkcs11Process()
       const kill = (): void => void child.kill('SIGKILL')
       const died = (how: string): void =>
         reject(new SealFault('other', `seal pkcs11 expected an answer of ${request.settings.library}, got the end of its process (${how})`))

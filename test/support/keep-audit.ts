@@ -23,10 +23,34 @@ const sharePaths = /(^|\/)sys\/(init|rekey|rotate|generate|namespaces\/.)/
 const listed = 'names of a list'
 /** Where engines are that keep no secrets of people, only names, settings and facts. */
 const housePaths = /^(sys|auth|identity)\//
+const namespacePaths = /^(?:(.*)\/)?sys\/namespaces\/([^/]+)$/
 
 interface Kept {
   readonly names: Set<string>
   readonly secrets: Set<string>
+  /** Those that were made, by their paths: the house has its own engines in each. */
+  readonly namespaces: Set<string>
+}
+
+/** `path` as its namespace sees it: without the longest namespace that it begins with. */
+function withinNamespace(path: string, { namespaces }: Kept): string {
+  for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1))
+    if (namespaces.has(path.slice(0, end))) return path.slice(end + 1)
+  return path
+}
+
+/** Takes note of the namespace that a request made, named in its path or in its header and its path. */
+function noteNamespace({ method, path, headers, status }: Sent, kept: Kept): void {
+  const found = namespacePaths.exec(path)
+  if (found === null || !/^(POST|PUT)$/.test(method) || status < 200 || status > 299) return
+  const at = headers.findIndex((name, i) => i % 2 === 0 && /^x-vault-namespace$/i.test(name))
+  const named = at < 0 ? '' : (headers[at + 1] ?? '')
+  kept.namespaces.add(
+    [named, found[1] ?? '', found[2]]
+      .map((part) => part?.replace(/^\/+|\/+$/g, ''))
+      .filter(Boolean)
+      .join('/'),
+  )
 }
 
 /** Strings of a body: those that are secret by their field, or by where they stand. */
@@ -48,8 +72,10 @@ function collect(value: unknown, path: string, field: string, into: Kept, depth 
 }
 
 interface Sent {
+  readonly method: string
   readonly path: string
   readonly headers: readonly string[]
+  status: number
   sent: Buffer[]
   received: Buffer[]
   bytes: number
@@ -66,17 +92,23 @@ function watchTraffic(kept: Kept): void {
     if (known.bytes <= bodyBytesMax) known[to].push(chunk)
   }
   subscribe('undici:request:create', (message) => {
-    const { request } = message as { request: { path: string; headers: readonly string[] } }
+    const { request } = message as { request: { method: string; path: string; headers: readonly string[] } }
     const path = request.path.replace(/^\/v1\//, '').replace(/\?.*$/, '')
     kept.names.add(decodeURIComponent(path))
     for (const part of path.split('/')) kept.names.add(decodeURIComponent(part))
-    open.set(request, { path, headers: request.headers, sent: [], received: [], bytes: 0 })
+    const { method, headers } = request
+    open.set(request, { method, path, headers, status: 0, sent: [], received: [], bytes: 0 })
   })
   subscribe('undici:request:bodyChunkSent', add('sent'))
   subscribe('undici:request:bodyChunkReceived', add('received'))
+  subscribe('undici:request:headers', (message) => {
+    const known = of(message)
+    if (known !== undefined) known.status = (message as { response: { statusCode: number } }).response.statusCode
+  })
   subscribe('undici:request:trailers', (message) => {
     const known = of(message)
     if (known === undefined) return
+    noteNamespace(known, kept)
     const { headers, path } = known
     headers.forEach((name, at) => {
       const value = headers[at + 1] ?? ''
@@ -85,7 +117,7 @@ function watchTraffic(kept: Kept): void {
     })
     for (const chunks of [known.sent, known.received]) {
       try {
-        collect(JSON.parse(Buffer.concat(chunks).toString('utf8')), path, '', kept)
+        collect(JSON.parse(Buffer.concat(chunks).toString('utf8')), withinNamespace(path, kept), '', kept)
       } catch {
         // No JSON: an upload, a page, nothing.
       }
@@ -115,7 +147,7 @@ function takeOver(folder: string, to: string): void {
 const keep = process.env['AUDIT_KEEP'] ?? ''
 if (keep !== '') {
   fs.mkdirSync(keep, { recursive: true })
-  const kept: Kept = { names: new Set(), secrets: new Set() }
+  const kept: Kept = { names: new Set(), secrets: new Set(), namespaces: new Set() }
   watchTraffic(kept)
   const saved = join(keep, `${randomUUID()}.secrets.json`)
   const save = (): void => {

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { recordFigures } from '#test/support/figures.ts'
+import { isRunning } from '#test/support/processes.ts'
 import { SealCluster, seconds } from '#test/support/seal-cluster.ts'
 import { serving, type ServerProcess, until } from '#test/support/server-process.ts'
 import { SoftHsm } from '#test/support/softhsm.ts'
@@ -41,14 +42,6 @@ const processesOf = (node: ServerProcess): number[] =>
     .split('\n')
     .filter((line) => line.includes('pkcs11-process') && line.trim().startsWith(`${node.pid} `))
     .map((line) => Number(line.trim().split(/\s+/)[1]))
-
-function running(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
 
 beforeAll(async () => {
   cluster = await SealCluster.prepare('pkcs11', 2)
@@ -143,7 +136,7 @@ test('a library that hangs costs a bounded wait, and the node votes and answers 
     20_000,
   )
   await second().stop('SIGKILL')
-  await until('the process that the library holds to end', async () => (running(held as number) ? null : true), 10_000)
+  await until('the process that the library holds to end', async () => (isRunning(held as number) ? null : true), 10_000)
   await second().startAndAnswer(cluster.env)
   const started = performance.now()
   const asked = performance.now()
