@@ -10,7 +10,7 @@ import { TransactionKeyrings } from './keyring-writes.ts'
 import { recordsAbove } from './rings.ts'
 import { window } from './list.ts'
 import type { Overlay } from './list.ts'
-import { nameKeyBytes, sectionBytes } from './names.ts'
+import { childEnds, nameKeyBytes, sectionBytes } from './names.ts'
 import type { NamespaceNames, SectionNames } from './names.ts'
 import type { NamesAnswer } from './opened.ts'
 import type { Ring } from './ring.ts'
@@ -50,6 +50,10 @@ export class CollectingTransaction implements Transaction, Overlay {
   readonly #view: OpenedView
   readonly #random: RandomSource
   readonly #writes = new Map<string, Write>()
+  /** Folders in which something was written, by their prefixes; to look at each write instead made a transaction's cost the square of its size. */
+  readonly #touched = new Set<string>()
+  /** Keys written, and not yet noted there. */
+  readonly #unnoted: Uint8Array[] = []
   readonly #reads = new Map<string, Uint8Array>()
   readonly #ranges = new Map<string, readonly [Uint8Array, Uint8Array]>()
   /** Namespaces that have their first write here: their name keys are born in the same commit. */
@@ -149,6 +153,15 @@ export class CollectingTransaction implements Transaction, Overlay {
     return window(await this.#view.children(names, folder, this), options)
   }
 
+  async holds(section: Section, prefix: string): Promise<boolean> {
+    const names = this.#names(section)
+    if (names === null) return false
+    const folder = names.folder(prefix)
+    this.#readRange(folder)
+    if (!this.touches(folder)) return this.#view.anyBelow(folder)
+    return !this.writtenBelow(folder).next().done || this.#view.anyBelow(folder, this)
+  }
+
   /** Takes ownership of `value`: it is sealed when the work is done. */
   put(section: Section, path: string, value: Uint8Array): void {
     if (value.length > limits.storageValueBytesMax)
@@ -185,8 +198,12 @@ export class CollectingTransaction implements Transaction, Overlay {
   }
 
   touches(prefix: Uint8Array): boolean {
-    for (const { key } of this.#writes.values()) if (startsWith(key, prefix)) return true
-    return false
+    for (const key of this.#unnoted.splice(0)) {
+      const id = byteString(key)
+      this.#touched.add(id.slice(0, sectionBytes))
+      for (const end of childEnds(key)) this.#touched.add(id.slice(0, end))
+    }
+    return this.#touched.has(byteString(prefix))
   }
 
   *writtenBelow(prefix: Uint8Array): Generator<Uint8Array> {
@@ -289,6 +306,7 @@ export class CollectingTransaction implements Transaction, Overlay {
     if (bytes > limits.transactionBytesMax)
       throw tooLarge('transaction', limits.transactionBytesMax, bytes, 'write less in one request, or in several')
     this.#bytes = bytes
+    if (replaced === undefined) this.#unnoted.push(key)
     this.#writes.set(id, { key, value, ring })
   }
 

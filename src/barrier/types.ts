@@ -23,6 +23,8 @@ export interface ReadView {
   get(section: Section, path: string): Promise<Uint8Array | null>
   /** Children of folder `prefix` ('' is the root), in plaintext order; folders end in '/'. A name can appear both as 'a' and 'a/'. */
   list(section: Section, prefix: string, options?: ListOptions): Promise<string[]>
+  /** Whether anything lies in folder `prefix`: what a listing of it would tell, without opening, sorting or keeping a name. */
+  holds(section: Section, prefix: string): Promise<boolean>
 }
 
 /** Reads at a fixed view that see this transaction's own writes; writes collected, committed all at once or not at all. */

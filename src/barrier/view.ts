@@ -1,6 +1,7 @@
 import { assert } from '#base/assert.ts'
 import type { StateView } from '#store/types.ts'
 import type { KeyClass } from './bare.ts'
+import { byteString, rangeEnd } from './bytes.ts'
 import type { ValueCache, ViewPoint } from './cache.ts'
 import type { FolderIndex } from './folders.ts'
 import { listChildren, window } from './list.ts'
@@ -88,6 +89,28 @@ export class OpenedView implements ReadView {
   async get(section: Section, path: string): Promise<Uint8Array | null> {
     const names = this.sectionNames(section)
     return names === null ? null : this.value(names.leaf(path), names.ring)
+  }
+
+  /** Whether a key lies below `prefix` that `except` does not name. */
+  async anyBelow(prefix: Uint8Array, except?: Overlay): Promise<boolean> {
+    const { yieldTurn, entriesPerTurn } = this.context.turns
+    const cursor = this.state.keyCursor(prefix, rangeEnd(prefix))
+    try {
+      for (let steps = 1; ; steps++) {
+        const key = await cursor.next()
+        this.check()
+        if (key === undefined) return false
+        if (except?.has(byteString(key)) !== true) return true
+        if (steps % entriesPerTurn === 0) await yieldTurn()
+      }
+    } finally {
+      await cursor.close()
+    }
+  }
+
+  async holds(section: Section, prefix: string): Promise<boolean> {
+    const names = this.sectionNames(section)
+    return names !== null && this.anyBelow(names.folder(prefix))
   }
 
   async list(section: Section, prefix: string, options?: ListOptions): Promise<string[]> {

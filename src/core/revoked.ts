@@ -22,8 +22,7 @@ export async function clearRevoked(
     const cubbyhole = (await mountsOf(namespaceId)).find('secret', 'cubbyhole/')
     if (!cubbyhole) continue
     const section = { namespace: namespaceId, mount: cubbyhole.uuid }
-    const [first] = await transaction.list(section, idHash, { limit: 1 })
-    if (first === undefined) continue
+    if (!(await transaction.holds(section, idHash))) continue
     try {
       await transaction.deleteTree(section, idHash, keysAtOnceMax)
     } catch (error) {

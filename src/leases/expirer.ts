@@ -22,6 +22,8 @@ export const expirerLimits = {
   stepsPerPass: 8,
   /** What one transaction ends. */
   perTransaction: 128,
+  /** Transactions at once: while the disks take in one, another is evaluated. */
+  transactionsMax: 2,
   /** Leases being taken back at once, and of one mount: a provider that hangs must not keep the others waiting. */
   revocationsMax: 32,
   revocationsPerMountMax: 8,
@@ -280,14 +282,18 @@ export class Expirer implements LedgerListener {
       if (list) list.push(item.due)
       else byNamespace.set(item.namespace, [item.due])
     }
+    const parts: { readonly namespace: string; readonly dues: readonly Due[] }[] = []
+    for (const [namespace, dues] of byNamespace)
+      for (let at = 0; at < dues.length; at += expirerLimits.perTransaction)
+        parts.push({ namespace, dues: dues.slice(at, at + expirerLimits.perTransaction) })
     let lagMs = 0
-    for (const [namespace, dues] of byNamespace) {
-      for (let at = 0; at < dues.length; at += expirerLimits.perTransaction) {
-        const part = dues.slice(at, at + expirerLimits.perTransaction)
-        await this.#end(namespace, part)
-        lagMs = Math.max(lagMs, this.#nowMs() - Math.max(part[0]?.dueMs ?? 0, 0))
+    const lane = async (): Promise<void> => {
+      for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+        await this.#end(part.namespace, part.dues)
+        lagMs = Math.max(lagMs, this.#nowMs() - Math.max(part.dues[0]?.dueMs ?? 0, 0))
       }
     }
+    await Promise.all(Array.from({ length: expirerLimits.transactionsMax }, lane))
     this.#lagMs = lagMs
   }
 

@@ -319,8 +319,7 @@ export class LeaseStore {
 /** A token is gone: its leases, if it has any, are ended in bounded steps. They are not good any more, since it is not. */
 export async function tokenGone(transaction: Transaction, namespaceId: string, tokenHash: string): Promise<void> {
   const section = leaseSection(namespaceId)
-  const [first] = await transaction.list(section, `of/${tokenHash}`, { limit: 1 })
-  if (first !== undefined) transaction.put(section, `ending/tokens/${tokenHash}`, one)
+  if (await transaction.holds(section, `of/${tokenHash}`)) transaction.put(section, `ending/tokens/${tokenHash}`, one)
 }
 
 /** As the barrier orders them. */

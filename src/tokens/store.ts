@@ -345,6 +345,8 @@ export function createTokenStore({
       const entry = queue[at]!
       const section = sectionOf(entry.namespaceId)
       unlink(transaction, entry)
+      // Most have none, and end in thousands.
+      if (!(await transaction.holds(section, `parent/${entry.idHash}`))) continue
       const children = await transaction.list(section, `parent/${entry.idHash}`, { limit: budget + 1 })
       if (children.length > budget) {
         transaction.put(section, `dead/${entry.idHash}`, one)

@@ -60,6 +60,7 @@ export class MemoryBarrier implements Barrier {
       },
       get: async (section, path) => draft.get(keyOf(section, path)) ?? null,
       list: async (section, prefix, options) => children(draft, section, prefix, options),
+      holds: async (section, prefix) => children(draft, section, prefix).length > 0,
       put(section, path, value) {
         writes += 1
         draft.set(keyOf(section, path), value)

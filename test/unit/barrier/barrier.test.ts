@@ -96,6 +96,7 @@ test('a conflict runs the work again on a fresh view: no update is lost', async 
 test.each([
   ['a key read as absent', async (tx: Transaction) => void (await tx.get(kv, 'new'))],
   ['a listed folder', async (tx: Transaction) => void (await tx.list(kv, ''))],
+  ['a folder that was asked after', async (tx: Transaction) => void (await tx.holds(kv, 'new'))],
   ['a deleted tree', async (tx: Transaction) => void (await tx.deleteTree(kv, '', 10))],
 ])('%s that changed meanwhile is a conflict', async (_what, look) => {
   const { barrier, replica } = await openBarriers()
@@ -105,6 +106,7 @@ test.each([
     if (competed) return
     competed = true
     await put(barrier, 'new', 'by another')
+    await put(barrier, 'new/below', 'by another')
   }
   let runs = 0
   await barrier.transact(async (tx) => {

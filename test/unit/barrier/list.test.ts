@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FolderIndex } from '#barrier/folders.ts'
 import { createNameCache, NamespaceNames } from '#barrier/names.ts'
-import type { ListOptions, Section, Transaction } from '#barrier/types.ts'
+import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
 import { systemRandom } from '#base/random.ts'
 import { openBarriers } from '#test/support/open-barrier.ts'
 
@@ -51,6 +51,13 @@ async function apply(tx: Transaction, writes: readonly { path: string; deleted: 
   }
 }
 
+async function equal(view: ReadView, asked: readonly (readonly [string, ListOptions])[], model: Set<string>): Promise<void> {
+  for (const [prefix, window] of asked) {
+    expect(await view.holds(kv, prefix)).toBe(listSlow(model, prefix, {}).length > 0)
+    expect(await view.list(kv, prefix, window)).toEqual(listSlow(model, prefix, window))
+  }
+}
+
 test('lists equal their slow twin: committed, inside a transaction, before and after a deleted tree', async () => {
   const writes = fc.array(write, { maxLength: 14 })
   const queries = fc.array(fc.tuple(folder, options), { minLength: 1, maxLength: 4 })
@@ -60,20 +67,20 @@ test('lists equal their slow twin: committed, inside a transaction, before and a
       const model = new Set<string>()
       await barrier.transact((tx) => apply(tx, committed, model))
       await barrier.read(linear, async (view) => {
-        for (const [prefix, window] of asked) expect(await view.list(kv, prefix, window)).toEqual(listSlow(model, prefix, window))
+        await equal(view, asked, model)
       })
       await barrier.transact(async (tx) => {
         await apply(tx, own, model)
-        for (const [prefix, window] of asked) expect(await tx.list(kv, prefix, window)).toEqual(listSlow(model, prefix, window))
+        await equal(tx, asked, model)
         const doomed = [...model].filter((each) => tree === '' || each.startsWith(`${tree}/`))
         expect(await tx.deleteTree(kv, tree, 1_000)).toBe(doomed.length)
         for (const each of doomed) model.delete(each)
         await apply(tx, afterTree, model)
-        for (const [prefix, window] of asked) expect(await tx.list(kv, prefix, window)).toEqual(listSlow(model, prefix, window))
+        await equal(tx, asked, model)
         for (const each of [...committed, ...own, ...afterTree]) expect((await tx.get(kv, each.path)) === null).toBe(!model.has(each.path))
       })
       await barrier.read(linear, async (view) => {
-        for (const [prefix, window] of asked) expect(await view.list(kv, prefix, window)).toEqual(listSlow(model, prefix, window))
+        await equal(view, asked, model)
       })
       expect(replica.openViews).toBe(0)
     }),

@@ -19,7 +19,7 @@ test('against a map: what is found is what was set last, whatever was evicted me
   )
   let [hits, evicted] = [0, 0]
   fc.assert(
-    fc.property(fc.array(step, { minLength: 50, maxLength: 400 }), fc.integer({ min: 4_096, max: 20_000 }), (steps, bytesMax) => {
+    fc.property(fc.array(step, { minLength: 300, maxLength: 900 }), fc.integer({ min: 4_096, max: 20_000 }), (steps, bytesMax) => {
       const cache = new PackedCache(bytesMax)
       const model = new Map<string, { text: string | null; since: number }>()
       for (const [at, each] of steps.entries()) {

@@ -159,6 +159,7 @@ describe('what a request needs', () => {
         nowMs: view.nowMs,
         get: (section: Section, path: string) => (reads.push(path.split('/')[0]!), view.get(section, path)),
         list: () => Promise.reject(new Error('expected no list')),
+        holds: () => Promise.reject(new Error('expected no look at a folder')),
       },
     }
   }

@@ -2,7 +2,7 @@
 import { HoldfastError } from '#base/errors.ts'
 import { silentLogger } from '#base/logger.ts'
 import type { Barrier, ReadView } from '#barrier/types.ts'
-import { Expirer, type ExpirerOptions } from '#leases/expirer.ts'
+import { Expirer, expirerLimits, type ExpirerOptions } from '#leases/expirer.ts'
 import type { SecretLease } from '#leases/records.ts'
 import { openBarriers } from '#test/support/open-barrier.ts'
 import { beforeEach, expect, test } from 'vitest'
@@ -125,4 +125,35 @@ test('once it is stopped nothing more is begun; what is being taken back goes on
   await stopped
   await one.idle()
   expect(begun).toHaveLength(8)
+})
+
+test('what is due at once is ended in transactions of a bounded size, two at a time, each once; one that fails holds up no other', async () => {
+  const seen: string[] = []
+  let [running, most, calls] = [0, 0, 0]
+  const one = expirer({
+    end: async (_namespace, dues) => {
+      running += 1
+      most = Math.max(most, running)
+      calls += 1
+      const fails = calls === 3
+      await new Promise((resolve) => setImmediate(resolve))
+      running -= 1
+      if (fails) throw new HoldfastError('ERR_BUSY', 'busy')
+      expect(dues.length).toBeLessThanOrEqual(expirerLimits.perTransaction)
+      seen.push(...dues.map(({ key }) => key))
+      return []
+    },
+  })
+  await one.pass()
+  const count = expirerLimits.perTransaction * 7 + 3
+  const dueMs = opened.clock.nowMs()
+  one.committed(
+    Array.from({ length: count }, (_, i) => ({ namespace: 'root', leaseId: `x/${i}a`, count: 1, due: { dueMs, key: `${i}a` } })),
+  )
+  opened.clock.advance(200)
+  await one.pass()
+  expect([most, calls, warned.length]).toEqual([expirerLimits.transactionsMax, 8, 1])
+  expect(seen).toHaveLength(count - expirerLimits.perTransaction)
+  expect(new Set(seen).size).toBe(seen.length)
+  expect(one.status()).toMatchObject({ pending: 0, ended: seen.length })
 })
