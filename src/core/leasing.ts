@@ -5,42 +5,31 @@
  * by its engine, on the leader, as often as that takes. So ending a million of them is one entry of the log, and a database that is away delays nobody.
  */
 import type { Clock } from '#base/clock.ts'
-import { HoldfastError, isHoldfastError } from '#base/errors.ts'
+import { HoldfastError } from '#base/errors.ts'
 import { lifetimes } from '#base/lifetimes.ts'
-import { BoundedLru } from '#base/lru.ts'
 import type { Logger } from '#base/logger.ts'
 import type { RandomSource } from '#base/random.ts'
 import { formatDuration } from '#base/duration.ts'
 import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
-import { attemptsMax, retryDelayMs } from '#leases/backoff.ts'
 import { LeaseCounts } from '#leases/counts.ts'
 import { deleteDue, readDueId, type Due } from '#leases/due.ts'
 import { Expirer } from '#leases/expirer.ts'
-import { dueMsOf, isGood, isIrrevocable, leaseKey, type SecretLease, type TokenLease } from '#leases/records.ts'
-import type { EndingPrefix, LeaseStore } from '#leases/store.ts'
+import { dueMsOf, isIrrevocable, leaseKey, type SecretLease, type TokenLease } from '#leases/records.ts'
+import type { LeaseStore } from '#leases/store.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { TokenStore } from '#tokens/store.ts'
 import type { TokenEntry } from '#tokens/types.ts'
-import { Asides, bindAsides, NeedsAside, shareAsides } from './aside.ts'
-import { errorText } from './errors.ts'
-import type { LeaseCall, LeaseDef, LeaseGrant } from './lease-types.ts'
+import { shareAsides } from './aside.ts'
+import { LeaseMarks, marksPerTransaction } from './lease-marks.ts'
+import { LeaseRounds } from './lease-rounds.ts'
+import type { LeaseGrant } from './lease-types.ts'
 import { MountReader } from './mounts.ts'
-import { clearRevoked } from './revoked.ts'
-import { transactionStorage } from './storage.ts'
+import { OneFailed, TakingBack, textOf } from './taking-back.ts'
 import type { EngineDef, LogicalResponse, MountEntry } from './types.ts'
 
-/** How long an engine may take for what it does outside of the process to take one lease back. */
-const effectMsMax = 30_000
-const marksPerTransaction = 128
-const idsPerStepMax = 2_048
-const tokensPerStep = 16
 /** How long a request waits until all below its prefix is taken back; the rest is done without it. */
 const waitMsMax = 60_000
 const atOnceMax = 16
-const outsideMax = 4_096
-
-/** A lease among others could not be taken back. */
-class OneFailed extends Error {}
 
 export interface LeasingOptions {
   readonly barrier: Barrier
@@ -65,24 +54,19 @@ export class Leasing {
   readonly barrier: Barrier
   readonly #options: LeasingOptions
   readonly #counts: LeaseCounts
+  readonly #back: TakingBack
+  readonly #marks: LeaseMarks
+  readonly #rounds: LeaseRounds
   #mounts = new MountReader()
-  /** Being taken back, by namespace and id: whoever asks for the same waits for the same. */
-  readonly #underWay = new Map<string, Promise<void>>()
-  /** How far the walk below each prefix is, and through the leases of each token that is gone. At most a step behind in each. */
-  readonly #walked = new Map<string, string>()
-  readonly #idsPerStep: number
-  /** Kinds of leases, by mount and type, that ask somebody outside: one by one, or a provider that is away would hold up the others. */
-  readonly #outside = new BoundedLru<string, true>({ weightMax: outsideMax })
-  #countedTerm: number | null = null
-  #irrevocable = 0
-  #failures = 0
 
   constructor(options: LeasingOptions) {
     this.#options = options
-    this.#idsPerStep = options.idsPerStep ?? idsPerStepMax
     this.store = options.store
     this.barrier = options.store.ledger.watch(options.barrier)
     this.#counts = new LeaseCounts((namespace, id) => this.#mounts.lastSeen(namespace)?.route(id)?.mount.uuid ?? null)
+    const shared = { ...options, barrier: this.barrier, mounts: () => this.#mounts }
+    this.#back = new TakingBack(shared)
+    this.#marks = new LeaseMarks(shared)
     this.expirer = new Expirer({
       barrier: this.barrier,
       clock: options.clock,
@@ -90,18 +74,12 @@ export class Leasing {
       leads: options.leads,
       namespaces: async (view) => ['root', ...(await options.namespaces.ids(view))],
       end: (namespace, dues) => this.#end(namespace, dues),
-      revoke: (lease) => this.#attempt(lease),
-      rest: (namespace) => this.#rest(namespace),
+      revoke: (lease) => this.#back.attempt(lease),
+      rest: (namespace) => this.#rounds.rest(namespace),
     })
     options.store.ledger.listen(this.expirer)
     options.store.ledger.listen(this.#counts)
-    options.store.ledger.listen({
-      committed: (changes) => {
-        for (const { irrevocable = 0 } of changes) this.#irrevocable += irrevocable
-      },
-      // The counts may be off by what nobody knows of: they begin anew, and are told to nobody until they are whole.
-      lost: () => void (this.#countedTerm = null),
-    })
+    this.#rounds = new LeaseRounds({ ...shared, counts: this.#counts, marks: this.#marks, nudge: () => this.expirer.nudge() })
   }
 
   /**
@@ -114,14 +92,16 @@ export class Leasing {
 
   /** Leases and tokens of a mount, of the whole namespace for null; null while this node does not lead, or still counts them. For quotas. */
   leaseCount(namespaceId: string, mountUuid: string | null): number | null {
-    return this.#options.leads() === null || this.#options.leads() !== this.#countedTerm ? null : this.#counts.of(namespaceId, mountUuid)
+    return this.#options.leads() === null || this.#options.leads() !== this.#rounds.countedTerm
+      ? null
+      : this.#counts.of(namespaceId, mountUuid)
   }
 
   /** Forgets what is known of the leases of namespaces that are sealed, but for those that are being taken back. */
   forget(which: (namespaceId: string) => boolean): void {
     this.expirer.forget(which)
     this.#mounts.clear()
-    for (const key of this.#walked.keys()) if (which(key.slice(0, key.indexOf('/')))) this.#walked.delete(key)
+    this.#rounds.forget(which)
   }
 
   /** For metrics. Counts are the leader's. */
@@ -131,8 +111,8 @@ export class Leasing {
     const leases = leads && this.#counts.complete ? this.#counts.total : 0
     return {
       leases,
-      irrevocable: leads ? this.#irrevocable : 0,
-      failures: this.#failures,
+      irrevocable: leads ? this.#rounds.irrevocable : 0,
+      failures: this.#back.failures,
       pending,
       ended,
       lagMs: leads ? lagMs : 0,
@@ -143,7 +123,7 @@ export class Leasing {
   /** Registers what `grant` lends to `token`, in the transaction of the handler that lends it. */
   grant(transaction: Transaction, mount: MountEntry, path: string, token: TokenEntry | null, grant: LeaseGrant): Partial<LogicalResponse> {
     if (token === null) throw new HoldfastError('ERR_INTERNAL', 'expected a token that a lease can belong to')
-    const def = this.#leaseDef(mount, grant.type)
+    const def = this.#back.leaseDef(mount, grant.type)
     if (def === null) throw new HoldfastError('ERR_INTERNAL', `expected the engine to say how a lease of type '${grant.type}' ends`)
     const { ttlSeconds, maxTtlSeconds, warnings } = leaseTtl(mount, grant.ttlSeconds ?? 0, grant.maxTtlSeconds ?? 0)
     const lease = this.store.register(transaction, {
@@ -192,10 +172,10 @@ export class Leasing {
     if (found.ending?.irrevocableSinceMs !== undefined) throw bad('lease is expired and has failed previous revocation attempts')
     const lease = await this.good(transaction, namespaceId, id)
     if (lease === null) throw bad('lease expired')
-    const mount = await this.#mountOf(transaction, lease)
-    const def = mount && this.#leaseDef(mount, lease.type)
+    const mount = await this.#back.mountOf(transaction, lease)
+    const def = mount && this.#back.leaseDef(mount, lease.type)
     if (!lease.renewable || !mount || !def?.renew) throw bad('lease is not renewable')
-    const call = { ...this.#call(transaction, lease, mount), incrementSeconds }
+    const call = { ...this.#back.call(transaction, lease, mount), incrementSeconds }
     shareAsides(key, call)
     const renewed = await def.renew(call)
     const { ttlSeconds, maxTtlSeconds } = leaseTtl(mount, incrementSeconds || (renewed?.ttlSeconds ?? 0), renewed?.maxTtlSeconds ?? 0)
@@ -213,8 +193,8 @@ export class Leasing {
 
   /** Ends one lease, or the token that it is of; one that does not exist has ended already. With `wait`, resolves when it is taken back. @throws what kept it from that. */
   async revoke(namespaceId: string, id: string, wait: boolean): Promise<void> {
-    const marked = await this.barrier.transact((transaction) => this.#mark(transaction, namespaceId, id, false))
-    if (marked !== null && wait) await this.takeBack(marked)
+    const marked = await this.barrier.transact((transaction) => this.#marks.mark(transaction, namespaceId, id, false))
+    if (marked !== null && wait) await this.#back.takeBack(marked)
   }
 
   /** The same for all that there are below `prefix`. With `force` they are off the books even where they can't be taken back. @throws ERR_BAD_REQUEST where one can't. */
@@ -226,7 +206,7 @@ export class Leasing {
     const { clock } = this.#options
     const untilMs = clock.monotonicMs() + waitMsMax
     const exact = await this.barrier.transact(async (transaction) => {
-      const lease = await this.#mark(transaction, namespaceId, prefix, force)
+      const lease = await this.#marks.mark(transaction, namespaceId, prefix, force)
       await this.store.endBelow(transaction, namespaceId, prefix, force)
       return lease
     })
@@ -234,7 +214,7 @@ export class Leasing {
     const state = { done: 0, failure: null as { readonly id: string; readonly error: unknown } | null }
     if (exact !== null) await this.#taken(exact, state)
     for (let after = ''; ;) {
-      const { ids, marked } = await this.#markBelow(namespaceId, prefix, Number.MAX_SAFE_INTEGER, force, after, marksPerTransaction)
+      const { ids, marked } = await this.#marks.markBelow(namespaceId, prefix, Number.MAX_SAFE_INTEGER, force, after, marksPerTransaction)
       for (let at = 0; at < marked.length; at += atOnceMax) {
         if (clock.monotonicMs() > untilMs) {
           throw new HoldfastError(
@@ -262,21 +242,11 @@ export class Leasing {
     state: { done: number; failure: { readonly id: string; readonly error: unknown } | null },
   ): Promise<void> {
     try {
-      await this.takeBack(lease)
+      await this.#back.takeBack(lease)
       state.done += 1
     } catch (error) {
       state.failure ??= { id: lease.id, error }
     }
-  }
-
-  /** Takes back one that has ended. @throws what kept it from that; it is noted then, and tried again later. */
-  async takeBack(lease: SecretLease): Promise<void> {
-    const key = `${lease.namespaceId}/${lease.id}`
-    const running = this.#underWay.get(key)
-    if (running) return running
-    const run = this.#takeBack(lease).finally(() => this.#underWay.delete(key))
-    this.#underWay.set(key, run)
-    return run
   }
 
   /** What a namespace that is going must give back first; true while there is some of it. */
@@ -291,49 +261,6 @@ export class Leasing {
       if (lease.ending === undefined) this.store.end(transaction, lease)
     }
     return left
-  }
-
-  /** Marks `id` as ended; a token is revoked with all below it. The lease that is to be taken back; null: nothing is. */
-  async #mark(transaction: Transaction, namespaceId: string, id: string, force: boolean): Promise<SecretLease | null> {
-    const lease = await this.store.load(transaction, namespaceId, id)
-    if (lease === null) return null
-    if (lease.kind === 'secret') return lease.ending === undefined || force ? this.store.end(transaction, lease, force) : lease
-    const { entries } = await this.#options.tokens.revokeTree(transaction, { namespaceId, idHash: leaseKey(lease.id) })
-    await this.#clear(transaction, entries)
-    return null
-  }
-
-  /** Marks up to `max` leases below `prefix` that were issued up to `atMs`, behind `after`. */
-  async #markBelow(namespaceId: string, prefix: string, atMs: number, force: boolean, after: string, max: number) {
-    const ids = await this.barrier.read({ kind: 'linearizable' }, (view) => this.store.idsBelow(view, namespaceId, prefix, max, after))
-    const marked: SecretLease[] = []
-    for (let at = 0; at < ids.length; at += marksPerTransaction) {
-      const part = ids.slice(at, at + marksPerTransaction)
-      marked.push(
-        ...(await this.barrier.transact(async (transaction) => {
-          const leases: SecretLease[] = []
-          for (const id of part) {
-            if (!(await this.#issuedBy(transaction, namespaceId, id, atMs))) continue
-            const lease = await this.#mark(transaction, namespaceId, id, force)
-            if (lease !== null) leases.push(lease)
-          }
-          return leases
-        })),
-      )
-    }
-    return { ids, marked }
-  }
-
-  async #issuedBy(view: ReadView, namespaceId: string, id: string, atMs: number): Promise<boolean> {
-    const lease = await this.store.load(view, namespaceId, id)
-    if (lease === null) return false
-    if (lease.kind === 'secret') return lease.issueTimeMs <= atMs
-    const token = await this.#options.tokens.stored(view, leaseKey(id), namespaceId)
-    return token !== null && token.creationTimeMs <= atMs
-  }
-
-  async #clear(transaction: Transaction, entries: readonly TokenEntry[]): Promise<void> {
-    await clearRevoked(transaction, (namespace) => this.#mounts.read(transaction, namespace), entries)
   }
 
   /**
@@ -360,238 +287,16 @@ export class Leasing {
         const lease = await this.store.load(transaction, namespace, id)
         if (lease?.kind === 'secret') {
           if (dueMsOf(lease) !== due.dueMs) deleteDue(transaction, namespace, due)
-          else if (!withLeases || !(await this.#takenBackAtOnce(transaction, lease))) secrets.push(lease)
+          else if (!withLeases || !(await this.#back.takenBackAtOnce(transaction, lease))) secrets.push(lease)
           continue
         }
         const ended = await tokens.endDue(transaction, due.key, namespace)
         if (ended === 'gone') this.store.dropLease(transaction, namespace, id, due.dueMs)
         else if (ended === 'alive') deleteDue(transaction, namespace, due)
-        else await this.#clear(transaction, ended.entries)
+        else await this.#marks.clear(transaction, ended.entries)
       }
       return secrets
     })
-  }
-
-  /** False, with nothing written: its engine asks somebody outside, it failed before, or somebody is at it. @throws OneFailed */
-  async #takenBackAtOnce(transaction: Transaction, lease: SecretLease): Promise<boolean> {
-    const kind = `${lease.mountUuid}/${lease.type}`
-    if (this.#outside.peek(kind) || (lease.ending?.attempts ?? 0) > 0 || this.#underWay.has(`${lease.namespaceId}/${lease.id}`))
-      return false
-    try {
-      await this.#takeBackIn(transaction, lease, new Asides())
-      return true
-    } catch (error) {
-      // Asked for before an engine's first write (aside.ts): nothing of it is in the transaction.
-      if (!(error instanceof NeedsAside)) throw isPassing(error) ? error : new OneFailed()
-      this.#outside.set(kind, true)
-      return false
-    }
-  }
-
-  /** For the expirer: what fails is noted and no error. */
-  async #attempt(lease: SecretLease): Promise<void> {
-    try {
-      await this.takeBack(lease)
-    } catch (error) {
-      if (isPassing(error)) throw error
-    }
-  }
-
-  async #takeBack(lease: SecretLease): Promise<void> {
-    const asides = new Asides()
-    const untilMs = this.#options.clock.monotonicMs() + effectMsMax
-    try {
-      for (;;) {
-        try {
-          await this.barrier.transact((transaction) => this.#takeBackIn(transaction, lease, asides))
-          return
-        } catch (error) {
-          if (!(error instanceof NeedsAside)) throw error
-          await asides.carryOut(new NeedsAside(error.key, () => this.#bounded(error.work, untilMs)))
-        }
-      }
-    } catch (error) {
-      // Nothing is known of the engine then: another try is not a failed one.
-      if (isPassing(error)) throw error
-      if (await this.#failed(lease, error)) return
-      throw error
-    }
-  }
-
-  async #takeBackIn(transaction: Transaction, lease: SecretLease, asides: Asides): Promise<void> {
-    const current = await this.store.load(transaction, lease.namespaceId, lease.id)
-    if (current?.kind !== 'secret' || isGood(current, transaction.nowMs)) return
-    const mount = await this.#mountOf(transaction, current)
-    const def = mount && this.#leaseDef(mount, current.type)
-    if (!mount || !def) throw new HoldfastError('ERR_NOT_FOUND', 'expected the engine that lent it, got none')
-    const call = this.#call(transaction, current, mount)
-    bindAsides(call, asides)
-    await def.revoke(call)
-    this.store.remove(transaction, current)
-  }
-
-  /** Notes a failed try, or takes it off the books where that is wanted (true). */
-  async #failed(lease: SecretLease, error: unknown): Promise<boolean> {
-    const { random, log } = this.#options
-    this.#failures += 1
-    const text = textOf(error)
-    const state = await this.barrier.transact(async (transaction) => {
-      const current = await this.store.load(transaction, lease.namespaceId, lease.id)
-      if (current?.kind !== 'secret' || isGood(current, transaction.nowMs)) return 'gone'
-      if (current.ending?.force === true) {
-        this.store.remove(transaction, current)
-        return 'forced'
-      }
-      const attempts = (current.ending?.attempts ?? 0) + 1
-      const [high = 0, low = 0] = random.bytes(2)
-      const dueMs = transaction.nowMs + retryDelayMs(attempts, (high * 256 + low) / 65_536)
-      const over = attempts >= attemptsMax
-      const ending = { dueMs, attempts, error: text, force: false, ...(over ? { irrevocableSinceMs: transaction.nowMs } : {}) }
-      this.store.put(transaction, current, { ...current, expireTimeMs: Math.min(current.expireTimeMs, transaction.nowMs), ending })
-      return over ? 'irrevocable' : 'again'
-    })
-    const fields = { lease: lease.id, namespace: lease.namespaceId, error: text }
-    if (state === 'irrevocable') {
-      log.error(
-        fields,
-        'ALARM: a lease could not be taken back and is given up: what it stands for may still be in use (sys/leases?type=irrevocable)',
-      )
-    } else if (state === 'again') log.warn(fields, 'a lease could not be taken back: it is tried again')
-    else if (state === 'forced') log.warn(fields, 'a lease could not be taken back, and was taken off the books by force')
-    return state === 'forced' || state === 'gone'
-  }
-
-  /** One of several pieces of work of one try: all of them together have until then. */
-  async #bounded(work: () => Promise<unknown>, untilMs: number): Promise<unknown> {
-    const { clock } = this.#options
-    let timer: { cancel(): void } | undefined
-    const late = new Promise<never>((_, reject) => {
-      timer = clock.setTimer(Math.max(0, untilMs - clock.monotonicMs()), () =>
-        reject(
-          new HoldfastError('ERR_TIMEOUT', `expected the engine to take a lease back within ${effectMsMax / 1_000} seconds, got no answer`),
-        ),
-      )
-    })
-    try {
-      return await Promise.race([work(), late])
-    } finally {
-      timer?.cancel()
-    }
-  }
-
-  /** Leases of tokens that are gone, and prefixes; counting. */
-  async #rest(namespace: string): Promise<boolean> {
-    const more = (await this.#restTokens(namespace)) || (await this.#restPrefixes(namespace))
-    if (namespace !== 'root') {
-      if (this.#counts.isUncounted(namespace)) await this.#countOpened(namespace)
-      return more
-    }
-    const term = this.#options.leads()
-    if (term !== this.#countedTerm) await this.#startCounting(term)
-    if (!this.#counts.complete) await this.#counts.step(this.barrier)
-    return more || !this.#counts.complete
-  }
-
-  /** It was sealed when it was its turn, and is open now. */
-  async #countOpened(namespace: string): Promise<void> {
-    this.#irrevocable += await this.barrier.read({ kind: 'stale' }, (view) => this.#lookInto(view, namespace))
-    this.#counts.count(namespace)
-    // The root's turn, which counts, is over in this pass, and would come again in a minute only.
-    this.expirer.nudge()
-  }
-
-  /** Has its mounts read, by which what is counted is told apart; how many there were given up. */
-  async #lookInto(view: ReadView, namespace: string): Promise<number> {
-    await this.#mounts.read(view, namespace)
-    return this.store.irrevocableCount(view, namespace)
-  }
-
-  async #startCounting(term: number | null): Promise<void> {
-    const found = await this.barrier.read({ kind: 'stale' }, async (view) => {
-      const namespaces = ['root', ...(await this.#options.namespaces.ids(view))]
-      let irrevocable = 0
-      for (const namespace of namespaces) {
-        // One that is sealed keeps no other from being counted.
-        irrevocable += await this.#lookInto(view, namespace).catch((error: unknown) => {
-          if (isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) return 0
-          throw error
-        })
-      }
-      return { namespaces, irrevocable }
-    })
-    this.#counts.restart(found.namespaces)
-    this.#irrevocable = found.irrevocable
-    this.#countedTerm = term
-  }
-
-  async #restTokens(namespace: string): Promise<boolean> {
-    const hashes = await this.barrier.read({ kind: 'stale' }, (view) => this.store.endingTokens(view, namespace, tokensPerStep))
-    for (const hash of hashes) await this.#walkToken(namespace, hash)
-    return hashes.length > 0
-  }
-
-  /**
-   * Marks some more leases of a token that is gone: no more are lent to it. They stand there until they are taken back, which may be never: a step that
-   * began from the first one each time would mark the same ones for good.
-   */
-  async #walkToken(namespace: string, hash: string): Promise<void> {
-    const key = `${namespace}/token ${hash}`
-    const after = this.#walked.get(key) ?? ''
-    const ids = await this.barrier.read({ kind: 'stale' }, (view) => this.store.idsOf(view, namespace, hash, this.#idsPerStep, after))
-    await this.#endAll(ids)
-    if (ids.length >= this.#idsPerStep) {
-      this.#walked.set(key, leaseKey(ids.at(-1)?.id ?? ''))
-      return
-    }
-    this.#walked.delete(key)
-    await this.barrier.transact(async (transaction) => this.store.tokenDone(transaction, namespace, hash))
-  }
-
-  /** Marks those that are not. */
-  async #endAll(ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<void> {
-    for (let at = 0; at < ids.length; at += marksPerTransaction) {
-      const part = ids.slice(at, at + marksPerTransaction)
-      await this.barrier.transact(async (transaction) => {
-        for (const { namespace, id } of part) {
-          const lease = await this.store.load(transaction, namespace, id)
-          if (lease?.kind === 'secret' && lease.ending === undefined) this.store.end(transaction, lease)
-        }
-      })
-    }
-  }
-
-  async #restPrefixes(namespace: string): Promise<boolean> {
-    const notes = await this.barrier.read({ kind: 'stale' }, (view) => this.store.endingPrefixes(view, namespace))
-    for (const note of notes) await this.#walkPrefix(namespace, note)
-    return notes.length > 0
-  }
-
-  async #walkPrefix(namespace: string, { name, prefix, atMs, force }: EndingPrefix): Promise<void> {
-    const key = `${namespace}/${name}`
-    const { ids } = await this.#markBelow(namespace, prefix, atMs, force, this.#walked.get(key) ?? '', this.#idsPerStep)
-    if (ids.length >= this.#idsPerStep) {
-      this.#walked.set(key, ids.at(-1) ?? '')
-      return
-    }
-    this.#walked.delete(key)
-    await this.barrier.transact(async (transaction) => this.store.prefixDone(transaction, namespace, name))
-  }
-
-  async #mountOf(view: ReadView, { namespaceId, mountUuid }: SecretLease): Promise<MountEntry | null> {
-    const { entries } = await this.#mounts.read(view, namespaceId)
-    return entries.find(({ uuid }) => uuid === mountUuid) ?? null
-  }
-
-  #leaseDef(mount: MountEntry, type: string): LeaseDef | null {
-    const engine = this.#options.engines().find(({ kind, type: name }) => kind === mount.table && name === mount.type)
-    return engine?.leases?.[type] ?? null
-  }
-
-  #call(transaction: Transaction, lease: SecretLease, mount: MountEntry): LeaseCall {
-    const { random, log } = this.#options
-    const { id, internal, issueTimeMs, expireTimeMs } = lease
-    const storage = transactionStorage(transaction, { namespace: mount.namespaceId, mount: mount.uuid })
-    return { id, internal, issueTimeMs, expireTimeMs, storage, mount, nowMs: transaction.nowMs, random, log }
   }
 }
 
@@ -617,21 +322,3 @@ function leaseTtl(mount: MountEntry, askedSeconds: number, maxSeconds: number) {
       : []
   return { ttlSeconds: Math.min(asked, max), maxTtlSeconds: max, warnings }
 }
-
-/** It says nothing of the engine: another leader, a busy log, a node that stops. */
-const isPassing = (error: unknown): boolean =>
-  (
-    [
-      'ERR_NOT_LEADER',
-      'ERR_NO_LEADER',
-      'ERR_SEALED',
-      'ERR_NAMESPACE_SEALED',
-      'ERR_BUSY',
-      'ERR_CONFLICT',
-      'ERR_OUTCOME_UNKNOWN',
-      'ERR_SHUTTING_DOWN',
-      'ERR_STORE_FAILED',
-    ] as const
-  ).some((code) => isHoldfastError(error, code))
-
-const textOf = (error: unknown): string => errorText(error).slice(0, 512)
