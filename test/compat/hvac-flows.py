@@ -1,28 +1,13 @@
 """The flows of userpass and AppRole with hvac, as its documentation has them. Prints one line of JSON a step; exits 1 at the first that is not as expected."""
 
-import json
 import sys
 
 import hvac
 
+from steps import refused, step
+
 address, root_token = sys.argv[1], sys.stdin.readline().strip()
 client = hvac.Client(url=address, token=root_token)
-
-
-def step(name, condition, seen=None):
-    print(json.dumps({"step": name, "ok": bool(condition)}), flush=True)
-    if not condition:
-        print(json.dumps({"seen": seen}, default=str), file=sys.stderr)
-        sys.exit(1)
-
-
-def refused(call, error, text):
-    try:
-        call()
-    except error as reason:
-        return text in str(reason)
-    return False
-
 
 client.sys.create_or_update_policy("app", 'path "auth/token/lookup-self" { capabilities = ["read"] }')
 

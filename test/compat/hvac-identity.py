@@ -1,29 +1,14 @@
 """The flows of identity with hvac, as its documentation has them. Prints one line of JSON a step; exits 1 at the first that is not as expected."""
 
-import json
 import sys
 
 import hvac
 
+from steps import refused, step
+
 address, root_token = sys.argv[1], sys.stdin.readline().strip()
 client = hvac.Client(url=address, token=root_token)
 identity = client.secrets.identity
-
-
-def step(name, condition, seen=None):
-    print(json.dumps({"step": name, "ok": bool(condition)}), flush=True)
-    if not condition:
-        print(json.dumps({"seen": seen}, default=str), file=sys.stderr)
-        sys.exit(1)
-
-
-def refused(call, error, text):
-    try:
-        call()
-    except error as reason:
-        return text in str(reason)
-    return False
-
 
 client.sys.enable_auth_method("userpass", path="people")
 client.sys.enable_auth_method("userpass", path="staff")

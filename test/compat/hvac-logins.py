@@ -5,25 +5,11 @@ import sys
 
 import hvac
 
+from steps import refused, step
+
 address, root_token, given = sys.argv[1], sys.stdin.readline().strip(), json.loads(sys.stdin.readline())
 client = hvac.Client(url=address, token=root_token)
 identity = client.secrets.identity
-
-
-def step(name, condition, seen=None):
-    print(json.dumps({"step": name, "ok": bool(condition)}), flush=True)
-    if not condition:
-        print(json.dumps({"seen": seen}, default=str), file=sys.stderr)
-        sys.exit(1)
-
-
-def refused(call, error, text):
-    try:
-        call()
-    except error as reason:
-        return text in str(reason)
-    return False
-
 
 client.sys.create_or_update_policy("tokens", 'path "identity/oidc/token/*" { capabilities = ["read"] }')
 client.sys.enable_auth_method("userpass", path="crew")
