@@ -22,7 +22,10 @@ export const expirerLimits = {
   stepsPerPass: 8,
   /** What one transaction ends. */
   perTransaction: 128,
-  /** Transactions at once: while the disks take in one, another is evaluated. */
+  /**
+   * Transactions at once: while the disks take in one, another is evaluated. Where a token falls due with thousands of its children, two of them may be in
+   * each other's way until one gives up; what it was to end comes again when the index is read again.
+   */
   transactionsMax: 2,
   /** Leases being taken back at once, and of one mount: a provider that hangs must not keep the others waiting. */
   revocationsMax: 32,

@@ -57,24 +57,29 @@ class Pkcs11Seal implements SealBackend {
   async wrap(plaintext: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array> {
     const digest = placeDigest(place)
     const request: Work = { kind: 'wrap', plaintext: concatBytes(digest, plaintext), nonce: this.#tools.random.bytes(nonceBytes) }
-    const answer = await this.#ask(request, digest, signal)
-    request.plaintext.fill(0)
-    if (answer.kind !== 'wrapped') throw unexpected()
-    return encode(answer.wrapped)
+    try {
+      const answer = await this.#ask(request, digest, signal)
+      if (answer.kind !== 'wrapped') throw unexpected()
+      return encode(answer.wrapped)
+    } finally {
+      // An HSM that is away, or hangs, must not leave root keys behind.
+      request.plaintext.fill(0)
+    }
   }
 
   async unwrap(wrapped: Uint8Array, place: string, signal: AbortSignal): Promise<Uint8Array> {
     const digest = placeDigest(place)
     const answer = await this.#ask({ kind: 'unwrap', wrapped: decode(wrapped) }, digest, signal)
     if (answer.kind !== 'unwrapped') throw unexpected()
-    const plaintext = new Uint8Array(answer.plaintext)
-    answer.plaintext.fill(0)
-    // RSA-OAEP authenticates no place, and anybody can encrypt to a public key.
-    if (!equalSecrets(plaintext.subarray(0, placeBytes), digest))
-      throw new SealFault('key', 'seal pkcs11 expected what was wrapped for this place, got another')
-    const inner = plaintext.slice(placeBytes)
-    plaintext.fill(0)
-    return inner
+    const { plaintext } = answer
+    try {
+      // RSA-OAEP authenticates no place, and anybody can encrypt to a public key.
+      if (!equalSecrets(plaintext.subarray(0, placeBytes), digest))
+        throw new SealFault('key', 'seal pkcs11 expected what was wrapped for this place, got another')
+      return Uint8Array.from(plaintext.subarray(placeBytes))
+    } finally {
+      plaintext.fill(0)
+    }
   }
 
   outdated(wrapped: Uint8Array): boolean {
@@ -89,13 +94,14 @@ class Pkcs11Seal implements SealBackend {
 
   async #ask(work: Work, place: Uint8Array, signal: AbortSignal): Promise<Exclude<Pkcs11Answer, { kind: 'failed' }>> {
     await this.#turn(signal)
+    let pin = new Uint8Array(0)
     try {
-      const pin = new Uint8Array(Buffer.from(pinOf(this.#pinSource, this.#tools.env)))
+      pin = new Uint8Array(Buffer.from(pinOf(this.#pinSource, this.#tools.env)))
       const answer = await this.#run({ ...work, settings: this.#settings, pin, place } as Pkcs11Request, signal)
-      pin.fill(0)
       if (answer.kind === 'failed') throw faultFor(this.#settings, answer.stage, answer.code)
       return answer
     } finally {
+      pin.fill(0)
       this.#taken--
       this.#waiting.shift()?.()
     }

@@ -22,7 +22,7 @@ test('finds the newest change of anything read or listed since the view, as a sc
   const question = fc.record({
     view: fc.nat(20),
     reads: fc.array(name, { maxLength: 2 }),
-    ranges: fc.array(fc.tuple(name, name), { maxLength: 2 }),
+    ranges: fc.array(fc.tuple(name, name), { maxLength: 6 }),
   })
   fc.assert(
     fc.property(steps, fc.array(question, { maxLength: 6 }), (given, questions) => {
@@ -43,7 +43,7 @@ test('finds the newest change of anything read or listed since the view, as a sc
         expect(found).toBe(newestChange(changes, view, reads, ranges))
       }
     }),
-    { numRuns: 2_000 },
+    { numRuns: 5_000 },
   )
 })
 
