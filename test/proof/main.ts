@@ -31,11 +31,26 @@ interface Progress {
   readonly rounds: unknown[]
 }
 
-function readOptions(): { proof: Proof<unknown>; resume: boolean; rounds: number; seed: number | null } {
+const help = () => `npm run proof -- NAME [--rounds N] [--seed S] [--resume]
+
+  A long experiment on the code of the last commit. What each round found is written down at once; --resume goes on after the last one, on the
+  commit that it was begun on. With all of its rounds the result is kept in bench/results.
+
+${proofs.map(({ name, rounds, claim }) => `  ${name.padEnd(15)} ${String(rounds).padStart(4)} rounds  ${claim}`).join('\n')}
+`
+
+/** What to do; null: help was asked for. @throws Error for what is none of it. */
+function readOptions(): { proof: Proof<unknown>; resume: boolean; rounds: number; seed: number | null } | null {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { resume: { type: 'boolean', default: false }, rounds: { type: 'string' }, seed: { type: 'string' } },
+    options: {
+      help: { type: 'boolean', short: 'h', default: false },
+      resume: { type: 'boolean', default: false },
+      rounds: { type: 'string' },
+      seed: { type: 'string' },
+    },
   })
+  if (values.help) return null
   const proof = proofs.find(({ name }) => name === positionals[0])
   if (proof === undefined)
     throw new Error(`expected one of ${proofs.map(({ name }) => name).join(', ')}, got ${positionals[0] ?? 'nothing'}`)
@@ -59,7 +74,18 @@ async function loadSubject(root: string): Promise<Subject> {
 }
 
 async function main(): Promise<number> {
-  const { proof, resume, rounds, seed } = readOptions()
+  let options: ReturnType<typeof readOptions>
+  try {
+    options = readOptions()
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}\nhint: npm run proof -- --help`)
+    return 2
+  }
+  if (options === null) {
+    process.stdout.write(help())
+    return 0
+  }
+  const { proof, resume, rounds, seed } = options
   const path = join(unfinished, `${proof.name}.json`)
   if (resume && !existsSync(path)) throw new Error(`expected ${path} of a run that was interrupted, got none`)
   const before = resume ? (JSON.parse(readFileSync(path, 'utf8')) as Progress) : null
