@@ -64,8 +64,22 @@ const foot = `## How it is measured
 
 One node with 100,000 secrets of 400 bytes, after reads and writes at 64 connections on a busy machine: 541 MiB resident, of which V8's heap is 180 (58 of it for what is young), opened
 values and hidden names 100 (\`cache_bytes_max\` and a quarter; packed beside the heap, so that no collection walks over them), LevelDB's tables in memory, its block cache and the allocator 118, and
-136 are files that the kernel takes back when it wants the room: Node's own code 62, the rest LevelDB's tables, which it maps. A node with a few hundred secrets takes 220.
+136 are files that the kernel takes back when it wants the room: Node's own code 62, the rest LevelDB's tables, which it maps. A node with a few hundred secrets takes 220. The run above, on a quiet
+machine, ended with 815; its parts were not taken.
 A smaller cache takes less, and pays with reads: what is not in it costs an AES-SIV for each hidden name, a look-up in LevelDB and an AES-GCM.
+
+## Where the waits are
+
+At 64 connections, one node and 20,000 secrets, one in a hundred reads waits for 26 to 50 ms, and one in a thousand for 140. It is not the collector: that takes 13 ms at most, and the event loop
+never stands still for 35. It is the audit's file: with the data on a file system in memory the same run has 14 and 29 ms, without audit 11 and 21. Lines are handed to the kernel as they come, and are on
+their way to the disk every few seconds, a hundred megabytes at a time; until then ext4 has the next line wait. Flushing the file in the background, every few megabytes, is the next step to try.
+
+The same runs say what audit costs: 93 us of CPU a read with it, 67 without, and 16,600 reads a second in place of 11,300.
+
+## Where a write's time goes
+
+Of a write on the leader of three no part is large (\`--profile\`): evaluating it 14 %, four looks into the state through the barrier 10, handing entries to two followers' sockets 12, audit 7, sealing 3, the log's
+batch 4, the state's digest 7. etcd, which does not encrypt, has no audit and no token to look at, takes a quarter of the CPU; on a disk whose fdatasync takes 0.2 ms CPU is all that counts.
 
 ## Why one thread serves
 
