@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Api } from '#cmd/dev/api.ts'
 import { freePorts } from '#test/support/cluster.ts'
+import { isRunning } from '#test/support/processes.ts'
 
 interface ClusterFile {
   nodes: {
@@ -70,15 +71,6 @@ async function clusterFile(running: { child: ChildProcess; output: () => string 
   return JSON.parse(readFileSync(json(), 'utf8')) as ClusterFile
 }
 
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ')
-  } catch {
-    return false
-  }
-}
-
 async function ended(child: ChildProcess, withinMs: number): Promise<number | null> {
   const started = performance.now()
   if (child.exitCode === null) await Promise.race([once(child, 'exit'), delay(withinMs)])
@@ -95,7 +87,7 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
   expect(file.unseal_keys_b64).toHaveLength(5)
   expect(file.ca_cert_path).toBeNull()
   for (const node of file.nodes) {
-    expect(alive(node.pid)).toBe(true)
+    expect(isRunning(node.pid)).toBe(true)
     expect(existsSync(node.log_file) && existsSync(node.audit_file)).toBe(true)
     expect(readdirSync(node.data_dir).filter((name) => /log$|audit|key/.test(name) && name !== 'log')).toEqual([])
   }
@@ -119,7 +111,7 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
   first.child.kill('SIGTERM')
   // Less than the 7 s after which the launcher kills: the nodes must end by themselves.
   expect(await ended(first.child, 6_500)).toBe(0)
-  expect(file.nodes.filter(({ pid }) => alive(pid))).toEqual([])
+  expect(file.nodes.filter(({ pid }) => isRunning(pid))).toEqual([])
 
   const second = launch()
   const again = await clusterFile(second)
@@ -133,7 +125,7 @@ test('serves, writes the cluster file, survives a dead node, stops on SIGTERM wi
 
   // Killed without warning, it takes its nodes with it.
   second.child.kill('SIGKILL')
-  await expect.poll(() => again.nodes.filter(({ pid }) => alive(pid)).length, { timeout: 8_000 }).toBe(0)
+  await expect.poll(() => again.nodes.filter(({ pid }) => isRunning(pid)).length, { timeout: 8_000 }).toBe(0)
   await api.close()
 })
 
@@ -146,7 +138,7 @@ test.each(['SIGTERM', 'SIGKILL'] as const)('%s to npm itself stops launcher and 
   npm.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()))
   const file = await clusterFile({ child: npm, output: () => text })
   npm.kill(signal)
-  await expect.poll(() => file.nodes.filter(({ pid }) => alive(pid)).length, { timeout: 8_000 }).toBe(0)
+  await expect.poll(() => file.nodes.filter(({ pid }) => isRunning(pid)).length, { timeout: 8_000 }).toBe(0)
 })
 
 test('one node with TLS: the certificate authority that it names is the one that signs', async () => {
