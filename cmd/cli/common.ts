@@ -24,11 +24,16 @@ export async function readData(context: CommandContext, path: string): Promise<R
   return secret.data ?? secret
 }
 
+const envelopeKeys = ['request_id', 'data', 'auth', 'wrap_info', 'warnings'] as const
+
+/** As an envelope: answers without one (sys/seal-status, an introspection, a provider's discovery) are their own data. */
+export const enveloped = (secret: Secret): Secret => (envelopeKeys.some((key) => key in secret) ? secret : { ...secret, data: secret })
+
 /** Prints an answer, or `done` when it has no content. */
 export async function printWritten(context: CommandContext, secret: Secret | null, done: string): Promise<void> {
-  const empty = secret === null || (!secret.data && !secret.auth && !secret.wrap_info)
-  if (!empty) return await context.output.secret(secret)
-  context.output.warnings(secret)
+  const answer = secret === null || Object.keys(secret).length === 0 ? null : enveloped(secret)
+  if (answer?.data || answer?.auth || answer?.wrap_info) return await context.output.secret(answer)
+  context.output.warnings(answer)
   context.output.say(`Success! ${done}`)
 }
 

@@ -16,6 +16,11 @@ export interface Io {
   outBytes(bytes: Uint8Array): Promise<void>
   /** All of standard input, bounded. */
   readStdin(): Promise<string>
+  /**
+   * A value, called `label` where somebody is asked for it: from a terminal without echo, up to Ctrl-D, without the last line's end, which
+   * nobody means; else all of standard input as it comes, bounded.
+   */
+  readValue(label: string): Promise<string>
   /** Standard input as it comes, of any length. */
   stdinBytes(): AsyncIterable<Uint8Array>
   /** One secret: from a terminal without echo, else the next line of standard input. */
@@ -55,19 +60,28 @@ async function readAll(): Promise<string> {
   return Buffer.concat(parts).toString('utf8')
 }
 
-/** Reads a line from the terminal and shows nothing of it. @throws RefusedError on Ctrl-C or Ctrl-D. */
-async function promptHidden(label: string): Promise<string> {
-  process.stderr.write(`${label}: `)
+type Until = 'the end of a line' | 'Ctrl-D'
+
+/**
+ * Reads from the terminal and shows nothing of it. What is pasted has several lines: those behind a line that was asked for alone would go to
+ * the shell, and into its history, so a value is read up to Ctrl-D.
+ * @throws RefusedError on Ctrl-C, and on Ctrl-D where a line was asked for.
+ */
+async function promptHidden(label: string, until: Until): Promise<string> {
+  // First: who types as soon as the label stands there would see it.
   process.stdin.setRawMode(true)
   try {
+    process.stderr.write(`${label}: `)
     let line = ''
     const decoder = new StringDecoder('utf8')
     // Another prompt may follow: the end of this one must not end standard input.
     for await (const part of process.stdin.iterator({ destroyOnReturn: false })) {
       for (const letter of decoder.write(part as Buffer)) {
-        if (letter === '\r' || letter === '\n') return line
+        const isEnter = letter === '\r' || letter === '\n'
+        if (until === 'Ctrl-D' ? letter === '\u0004' : isEnter) return line
         if (letter === '\u0003' || letter === '\u0004') throw new RefusedError('nothing was entered')
-        if (letter === '\u007f' || letter === '\b') line = line.slice(0, -1)
+        if (isEnter) line += '\n'
+        else if (letter === '\u007f' || letter === '\b') line = line.slice(0, -1)
         else line += letter
       }
       if (line.length > inputBytesMax) break
@@ -99,9 +113,13 @@ export const processIo: Io = {
       process.stdout.write(bytes, (error) => (error ? reject(new RefusedError('standard output was closed')) : resolve()))
     }),
   readStdin: readAll,
+  async readValue(label) {
+    if (!process.stdin.isTTY) return await readAll()
+    return (await promptHidden(`${label} (will be hidden; Ctrl-D ends it)`, 'Ctrl-D')).replace(/\n$/, '')
+  },
   stdinBytes: () => process.stdin,
   async readSecret(label) {
-    if (process.stdin.isTTY) return (await promptHidden(label)).trim()
+    if (process.stdin.isTTY) return (await promptHidden(label, 'the end of a line')).trim()
     piped ??= (await readAll()).split('\n')
     return (piped.shift() ?? '').trim()
   },

@@ -44,14 +44,14 @@ async function addPair(data: Map<string, unknown>, word: string, io: Io): Promis
     )
   }
   const key = word.slice(0, at)
-  const value = await valueOf(word.slice(at + 1), io)
+  const value = await valueOf(key, word.slice(at + 1), io)
   const earlier = data.get(key)
   if (!data.has(key)) data.set(key, value)
   else data.set(key, Array.isArray(earlier) ? [...(earlier as unknown[]), value] : [earlier, value])
 }
 
-async function valueOf(text: string, io: Io): Promise<string> {
-  if (text === '-') return await io.readStdin()
+async function valueOf(key: string, text: string, io: Io): Promise<string> {
+  if (text === '-') return await io.readValue(key)
   if (text.startsWith('@')) return io.readFile(text.slice(1))
   return text.startsWith('\\@') ? text.slice(1) : text
 }

@@ -1,6 +1,6 @@
 /** read, write, list, delete, patch, unwrap, path-help: any path of the API. */
 import { accepted } from '#client/answer.ts'
-import { call, fieldFlag, firstArg, printWritten, secretArg } from '../cli/common.ts'
+import { call, enveloped, fieldFlag, firstArg, printWritten, secretArg } from '../cli/common.ts'
 import { readPairs } from '../cli/pairs.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
 
@@ -13,8 +13,7 @@ async function read(context: CommandContext): Promise<void> {
   if (context.output.format === 'raw' && context.flags.string('field') === undefined) return await readRaw(context, query)
   const secret = await client.read(firstArg(context), query)
   if (secret === null) throw new RefusedError(`nothing found at ${firstArg(context)}`)
-  // Bare answers (sys/seal-status ...) have no envelope: they are their own data.
-  await context.output.secret('data' in secret || 'request_id' in secret ? secret : { ...secret, data: secret })
+  await context.output.secret(enveloped(secret))
 }
 
 /** The body as it came: metrics, certificates and lists of revoked ones are no JSON. */

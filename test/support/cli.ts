@@ -36,6 +36,7 @@ export async function runCommand(line: string | readonly string[], options: RunO
     err: (text) => void (err += text),
     outBytes: async (bytes) => void (out += Buffer.from(bytes).toString('latin1')),
     readStdin: () => Promise.resolve(stdin),
+    readValue: () => Promise.resolve(stdin),
     stdinBytes: async function* () {
       yield Buffer.from(stdin, 'latin1')
     },

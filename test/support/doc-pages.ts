@@ -16,7 +16,7 @@ export interface Block {
 }
 
 export function blocksOf(text: string): readonly Block[] {
-  return [...text.matchAll(/^( *)```(\w*)(?: ([^\n]*))?\n(.*?)^\1```$/gms)].map((match) => ({
+  return [...text.matchAll(/^( *)```([\w-]*)(?: ([^\n]*))?\n(.*?)^\1```$/gms)].map((match) => ({
     language: match[2] ?? '',
     note: match[3] ?? '',
     body: match[4] ?? '',

@@ -226,6 +226,10 @@ describe('generic verbs', () => {
     expect([broken.code, broken.err]).toEqual([1, expect.not.stringContaining('hunter2')])
     expect((await runCommand('write a')).code).toBe(1)
     expect((await against({ 'POST a': {} }, 'write -f a')).last?.body).toEqual({})
+    const bare = { 'POST a': { json: { active: true } } }
+    expect((await against(bare, 'write a k=v')).out).toBe('Key       Value\n---       -----\nactive    true\n')
+    expect((await against(bare, 'write -field=active a k=v')).out).toBe('true')
+    expect((await against({ 'POST a': { json: {} } }, 'write a k=v')).out).toBe('Success! Data written to: a\n')
   })
   test('list, delete, patch, unwrap, path-help', async () => {
     expect((await against({ 'LIST a': { json: { data: { keys: ['x', 'y/'] } } } }, 'list a')).out).toBe('Keys\n----\nx\ny/\n')

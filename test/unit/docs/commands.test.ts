@@ -1,16 +1,14 @@
 /** Every `holdfast` command that a page shows is one that there is, with flags and arguments that it takes; they are counted. */
-import { globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { findCommand, parseArgs } from '#cmd/cli/args.ts'
 import { allFlags } from '#cmd/cli/help.ts'
 import { commands } from '#cmd/commands/index.ts'
-import { blocksOf, commandsOf } from '#test/support/doc-pages.ts'
+import { shellLines, type PageLine } from '#test/support/pages/lines.ts'
+import { compared, planOf, plans } from '#test/support/pages/plans.ts'
 
 const pages = ['README.md', ...globSync('docs/*.md')].toSorted()
-/** Whose `console` blocks were made by running them; so were the tour's, and what the README shows of it. */
-const run = ['docs/getting-started.md', 'docs/run.md', 'docs/kv.md', 'docs/cli.md']
-const shells = new Set(['sh', 'bash', 'console', ''])
-
+const linesOf = (page: string): readonly PageLine[] => shellLines(readFileSync(page, 'utf8'))
 /** The words of a command line, as a shell splits them; what it would put in for a variable stays as it is. */
 function words(line: string): string[] {
   const found: string[] = []
@@ -44,18 +42,6 @@ function callsIn(line: string): string[][] {
   })
 }
 
-/** The command lines of a page: in blocks of a shell, with '$ ' before them or as they are. */
-function linesOf(page: string): { line: string; isRun: boolean }[] {
-  return blocksOf(readFileSync(page, 'utf8'))
-    .filter(({ language }) => shells.has(language))
-    .flatMap(({ language, body }) => {
-      const isRun = language === 'console' && run.includes(page)
-      const prompted = commandsOf(body).map(({ line }) => line)
-      const plain = prompted.length > 0 ? prompted : body.replaceAll(/\\\n\s*/g, ' ').split('\n')
-      return plain.map((line) => ({ line: line.trim(), isRun }))
-    })
-}
-
 /** Null, or what is wrong with the call. */
 function problem(call: readonly string[]): string | null {
   if (call.length === 1 && /^-+help$/.test(call[0] ?? '')) return null
@@ -77,17 +63,36 @@ test.each(pages)('%s names commands, flags and arguments that there are', (page)
   expect(calls.map(problem).filter((one) => one !== null)).toEqual([])
 })
 
-test('the commands whose output was made by a run, and those that are only read', () => {
-  const lines = pages.flatMap((page) => linesOf(page).map((one) => ({ ...one, calls: callsIn(one.line).length })))
-  const ran = lines.filter(({ isRun }) => isRun).reduce((sum, { calls }) => sum + calls, 0)
-  const all = lines.reduce((sum, { calls }) => sum + calls, 0)
-  const parsed = pages
-    .map((page) => [page, linesOf(page).reduce((sum, { line, isRun }) => sum + (isRun ? 0 : callsIn(line).length), 0)] as const)
-    .filter(([, count]) => count > 0)
-  console.log(`docs: ${all} calls of holdfast, ${ran} of them with output from a run, ${all - ran} only parsed (those of the tour are recorded):`)
-  console.log(parsed.map(([page, count]) => `${page} ${count}`).join(', '))
-  expect(ran).toBeGreaterThan(35)
-  expect(all - ran).toBeGreaterThan(50)
+/** Who runs a line, or why nobody does. */
+function runnerOf(page: string, { line, language }: PageLine): { readonly by: string } | { readonly not: string } {
+  const comparing = compared[page]
+  if (language === 'console' && comparing !== undefined) return { by: comparing }
+  const { elsewhere, not } = planOf(page, line)
+  return not === undefined ? { by: elsewhere ?? 'test/e2e/pages.test.ts' } : { not }
+}
+
+test('each line for a shell is run by a test, but for those that say why not', () => {
+  const lines = pages.flatMap((page) => linesOf(page).map((each) => ({ page, runner: runnerOf(page, each), calls: callsIn(each.line).length })))
+  const ran = lines.filter(({ runner }) => 'by' in runner)
+  const calls = (some: typeof lines): number => some.reduce((sum, each) => sum + each.calls, 0)
+  const reasons = Map.groupBy(
+    lines.filter(({ runner }) => 'not' in runner),
+    ({ page, runner }) => `${page}: ${'not' in runner ? runner.not : ''}`,
+  )
+  console.log(`docs: ${lines.length} lines with ${calls(lines)} calls of holdfast; run by a test: ${ran.length} lines, ${calls(ran)} calls`)
+  for (const [reason, some] of reasons) console.log(`not run: ${some.length} lines of ${reason}`)
+  expect(calls(ran)).toBeGreaterThan(220)
+  expect(lines.length - ran.length).toBeLessThan(35)
+})
+
+test('each plan of a line is of a line that there is, and names a test that there is', () => {
+  const left = Object.entries(plans).flatMap(([page, { lines = {} }]) => {
+    const shown = new Set(linesOf(page).map(({ line }) => planOf(page, line)))
+    return Object.entries(lines).filter(([, plan]) => !shown.has(plan)).map(([begin]) => `${page}: ${begin}`)
+  })
+  expect(left).toEqual([])
+  const elsewhere = [...Object.values(plans).flatMap(({ lines }) => Object.values(lines ?? {}).flatMap((plan) => plan.elsewhere ?? [])), ...Object.values(compared)]
+  expect(elsewhere.filter((path) => !existsSync(path))).toEqual([])
 })
 
 test('the examples in every help parse', () => {
