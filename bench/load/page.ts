@@ -27,7 +27,7 @@ export function readRecords(): Map<string, LoadRecord> {
 
 export function makePage(records: ReadonlyMap<string, LoadRecord>): Page {
   const pictures = picturesOf(records)
-  const text = [head, table(records), drawn(pictures), detail(records), foot].filter(Boolean).join('\n\n')
+  const text = [head, table(records), drawn(pictures), detail(records), parts, foot].filter(Boolean).join('\n\n')
   return { text: `${text}\n`, pictures }
 }
 
@@ -91,6 +91,21 @@ Each of them would be a message there and back, in place of a call. The caches a
 
 \`npm run bench -- --profile DIR\` runs its servers under V8's profilers and says where their CPU went, by stage and by function; the files in DIR open in
 Chrome's developer tools. \`npm run bench -- --gate\` holds a few ratios of one short run against [bench/load/gate.json](../bench/load/gate.json).`
+
+const parts = `## The parts alone
+
+| part | command | figures |
+| --- | --- | --- |
+| sealing, opening and listing by the barrier | \`node bench/barrier.ts\` | \`bench/results/barrier.json\` |
+| policies: decisions a second, by kind of rule | \`node bench/policies.ts\` | \`bench/results/policies.json\` |
+| the consensus core, three nodes in memory | \`node --expose-gc bench/raft.ts\` | \`bench/results/raft-core.json\` |
+| the log on its disk, beside a plain file on the same | \`node bench/log-store.ts\` | \`bench/results/log-store.json\` |
+| bytes: commands, records, messages, frames | \`node --expose-gc bench/codec.ts\` | \`bench/results/codec.json\` |
+| signed commands | \`node bench/signing.ts\` | \`bench/results/signing.json\` |
+| the state's digest | \`node bench/state-digest.ts\` | \`bench/results/state-digest.json\` |
+| the transport between two processes | \`node bench/transport.ts\` | printed |
+
+Each keeps its figures where \`HOLDFAST_FIGURES\` names a folder.`
 
 function table(records: ReadonlyMap<string, LoadRecord>): string {
   const rows = targets.map((each) => {
