@@ -24,9 +24,9 @@ export async function readData(context: CommandContext, path: string): Promise<R
   return secret.data ?? secret
 }
 
-const envelopeKeys = ['request_id', 'data', 'auth', 'wrap_info', 'warnings'] as const
+const envelopeKeys = ['request_id', 'data', 'auth', 'wrap_info'] as const
 
-/** As an envelope: answers without one (sys/seal-status, an introspection, a provider's discovery) are their own data. */
+/** As an envelope, which has more than warnings: answers without one (sys/seal-status, an introspection, a provider's discovery) are their own data. */
 export const enveloped = (secret: Secret): Secret => (envelopeKeys.some((key) => key in secret) ? secret : { ...secret, data: secret })
 
 /** Prints an answer, or `done` when it has no content. */

@@ -65,7 +65,8 @@ type Until = 'the end of a line' | 'Ctrl-D'
 /**
  * Reads from the terminal and shows nothing of it. What is pasted has several lines: those behind a line that was asked for alone would go to
  * the shell, and into its history, so a value is read up to Ctrl-D.
- * @throws RefusedError on Ctrl-C, and on Ctrl-D where a line was asked for.
+ * Ends of lines come as they were typed ('\\r').
+ * @throws RefusedError on Ctrl-C, on Ctrl-D where a line was asked for, and where the terminal is closed; UsageError for what is too long.
  */
 async function promptHidden(label: string, until: Until): Promise<string> {
   // First: who types as soon as the label stands there would see it.
@@ -80,13 +81,15 @@ async function promptHidden(label: string, until: Until): Promise<string> {
         const isEnter = letter === '\r' || letter === '\n'
         if (until === 'Ctrl-D' ? letter === '\u0004' : isEnter) return line
         if (letter === '\u0003' || letter === '\u0004') throw new RefusedError('nothing was entered')
-        if (isEnter) line += '\n'
+        // A pasted end of line may be two letters.
+        if (isEnter) line += letter === '\n' && line.endsWith('\r') ? '' : letter
         else if (letter === '\u007f' || letter === '\b') line = line.slice(0, -1)
         else line += letter
       }
-      if (line.length > inputBytesMax) break
+      if (line.length > inputBytesMax) throw new UsageError(`${label} expected at most ${inputBytesMax} letters, got more`)
     }
-    return line
+    // Half of a value is none.
+    throw new RefusedError('the terminal was closed before the end of what was entered')
   } finally {
     process.stdin.setRawMode(false)
     process.stdin.pause()
@@ -115,7 +118,7 @@ export const processIo: Io = {
   readStdin: readAll,
   async readValue(label) {
     if (!process.stdin.isTTY) return await readAll()
-    return (await promptHidden(`${label} (will be hidden; Ctrl-D ends it)`, 'Ctrl-D')).replace(/\n$/, '')
+    return (await promptHidden(`${label} (will be hidden; Ctrl-D ends it)`, 'Ctrl-D')).replaceAll('\r', '\n').replace(/\n$/, '')
   },
   stdinBytes: () => process.stdin,
   async readSecret(label) {

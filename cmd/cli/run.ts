@@ -64,6 +64,7 @@ async function runCommand({ command, rest }: Found, commands: readonly Command[]
   checkArgCount(command, parsed.args.length)
   const opened: Client[] = []
   const instead = command.local ? null : insteadOf(parsed)
+  if (instead !== null && command.sendsSeveral) throw severalRequests(command)
   try {
     const code = await command.run({
       command,
@@ -95,6 +96,13 @@ function outputOf(command: Command, { flags }: Parsed, io: Io): Output {
 }
 
 type Instead = 'curl' | 'policy'
+
+/** What would be printed would be the first request, or a policy for it alone, with which the command fails. */
+const severalRequests = ({ path }: Command): UsageError =>
+  new UsageError(
+    `${path.join(' ')} sends several requests, so none of them is printed`,
+    'holdfast read, write and list print theirs, as do kv get, put and list',
+  )
 
 /** What is printed instead of sending the request. */
 function insteadOf({ flags }: Parsed): Instead | null {

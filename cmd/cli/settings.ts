@@ -83,6 +83,9 @@ export function storeToken(io: Io, token: string): void {
   renameSync(`${path}.new`, path)
 }
 
+/** Where a login keeps its token, in words. */
+export const tokenKeeperName = (io: Io): string => (tokenHelper(io) === null ? 'in ~/.holdfast-token' : 'by the token helper')
+
 export function forgetToken(io: Io): void {
   const helper = tokenHelper(io)
   if (helper !== null) return helper.erase()

@@ -28,6 +28,8 @@ export interface Command {
   readonly flags?: Readonly<Record<string, FlagSpec>>
   /** Talks to no server: has no connection flags. */
   readonly local?: boolean
+  /** Sends several requests, of which the later ones depend on answers: there is no one request to print in its place, and no one policy. */
+  readonly sendsSeveral?: boolean
   /** @returns the exit code, 0 when nothing is returned. */
   readonly run: (context: CommandContext) => Promise<number | void>
 }

@@ -84,6 +84,7 @@ export function argumentsFor(addresses: readonly string[], caPath: string | null
 
 export const benchCommand: Command = {
   path: ['bench'],
+  sendsSeveral: true,
   synopsis: 'Put load on the server, and say what it answers and how fast',
   args: '',
   argsMin: 0,

@@ -4,7 +4,7 @@ import type { Secret } from '#client/types.ts'
 import { call, fieldFlag, trimSlashes } from '../cli/common.ts'
 import { loginByBrowser } from '../cli/oidc-login.ts'
 import { readPairs } from '../cli/pairs.ts'
-import { forgetToken, fromEnvironment, storeToken } from '../cli/settings.ts'
+import { forgetToken, fromEnvironment, storeToken, tokenKeeperName } from '../cli/settings.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../cli/types.ts'
 
 async function tokenFrom(context: CommandContext): Promise<string> {
@@ -153,7 +153,7 @@ async function login(context: CommandContext): Promise<void> {
     context.output.note('warning: HOLDFAST_TOKEN (or VAULT_TOKEN) is set and goes before the token that was just stored')
   }
   context.output.say(
-    keep ? 'Success! You are logged in; the token is kept in ~/.holdfast-token.' : 'Success! The token is good; it is not kept.',
+    keep ? `Success! You are logged in; the token is kept ${tokenKeeperName(context.io)}.` : 'Success! The token is good; it is not kept.',
   )
   context.output.say('')
   await context.output.secret(secret)

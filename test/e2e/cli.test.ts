@@ -152,7 +152,13 @@ describe('what is printed instead of sent, and how', () => {
 
 describe('run', () => {
   const launcher = resolve('cmd/holdfast.mjs')
-  const env = (): Record<string, string> => ({ PATH: process.env['PATH'] ?? '', HOME: dir, HOLDFAST_ADDR: address, HOLDFAST_TOKEN: token })
+  const env = (): Record<string, string> => ({
+    PATH: process.env['PATH'] ?? '',
+    HOME: dir,
+    HOLDFAST_ADDR: address,
+    HOLDFAST_TOKEN: token,
+    HOLDFAST_FROM_TOKEN: 'of migrate',
+  })
   /** A process of its own: what is handed over goes through the kernel. */
   const start = (args: readonly string[], stdio: 'ignore' | 'pipe' = 'ignore') =>
     spawn(process.execPath, [launcher, 'run', ...args], { env: env(), stdio: [stdio, 'pipe', 'pipe'] })
@@ -169,11 +175,12 @@ describe('run', () => {
 
   test('hands over variables and files in memory, no token, and ends as the program does', async () => {
     await ok('kv put secret/run db-password=hunter2 tls=KEY')
-    const script = 'echo "$DB_PASSWORD|$ONE|${HOLDFAST_TOKEN-none}|$(cat "$F")|$(stat -c %a "$F")"; dirname "$F"; exit 7'
+    const script =
+      'echo "$DB_PASSWORD|$ONE|${HOLDFAST_TOKEN-none}${HOLDFAST_FROM_TOKEN-none}|$(cat "$F")|$(stat -c %a "$F")"; dirname "$F"; exit 7'
     const before = folders()
     const ran = await run(['-secret=secret/run', '-env=ONE=secret/run#tls', '-file=F=secret/run#tls', '--', 'sh', '-c', script])
     const [line, folder] = ran.out.split('\n')
-    expect([ran.code, line, ran.err]).toEqual([7, 'hunter2|KEY|none|KEY|600', ''])
+    expect([ran.code, line, ran.err]).toEqual([7, 'hunter2|KEY|nonenone|KEY|600', ''])
     expect(folder).toMatch(/^\/dev\/shm\/holdfast-run-\d+-/)
     expect(folders()).toEqual(before)
   })

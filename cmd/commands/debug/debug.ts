@@ -177,6 +177,7 @@ async function debug(context: CommandContext): Promise<void> {
 
 export const debugCommand: Command = {
   path: ['debug'],
+  sendsSeveral: true,
   synopsis: 'Gather what is known of the servers into a folder, without secrets',
   args: '',
   argsMin: 0,

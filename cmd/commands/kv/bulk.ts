@@ -131,6 +131,7 @@ function writePrivate(path: string, text: string, force: boolean): void {
 export const kvBulkCommands: readonly Command[] = [
   {
     path: ['kv', 'import'],
+    sendsSeveral: true,
     synopsis: 'Write secrets from a .env, JSON or YAML file',
     args: 'FILE|- PATH',
     argsMin: 2,
@@ -153,6 +154,7 @@ export const kvBulkCommands: readonly Command[] = [
   },
   {
     path: ['kv', 'export'],
+    sendsSeveral: true,
     synopsis: 'Print a secret, or all below a folder, as .env, JSON or YAML',
     args: 'PATH',
     argsMin: 1,

@@ -248,6 +248,7 @@ export const kvDataCommands: readonly Command[] = [
   },
   {
     path: ['kv', 'rollback'],
+    sendsSeveral: true,
     synopsis: 'Write an older version again, as the newest',
     args: 'PATH',
     argsMin: 1,

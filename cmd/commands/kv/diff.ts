@@ -50,6 +50,8 @@ async function otherClient(context: CommandContext): Promise<Client> {
       addresses: addressList(address),
       token,
       tls: ca === undefined ? tls : { ...tls, ca: io.readFile(ca) },
+      // As this one: a long number that is the same in both would differ by what a double can hold.
+      exactNumbers: true,
       ...given({ namespace, timeoutMs, retriesMax }),
     },
     client.tools,
@@ -157,6 +159,7 @@ async function diff(context: CommandContext): Promise<number> {
 
 export const kvDiffCommand: Command = {
   path: ['kv', 'diff'],
+  sendsSeveral: true,
   synopsis: 'Compare versions of a secret, two secrets or folders, or two clusters',
   args: 'PATH [PATH]',
   argsMin: 1,

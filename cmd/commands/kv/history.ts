@@ -50,6 +50,7 @@ async function entriesOf(context: CommandContext, at: KvPath, limit: number): Pr
 
 export const kvHistoryCommand: Command = {
   path: ['kv', 'history'],
+  sendsSeveral: true,
   synopsis: 'Show the versions of a secret and what each one changed',
   args: 'PATH',
   argsMin: 1,

@@ -108,6 +108,7 @@ async function search(context: CommandContext): Promise<void> {
 
 export const kvSearchCommand: Command = {
   path: ['kv', 'search'],
+  sendsSeveral: true,
   synopsis: 'Find secrets by path or key, or by value, over all that you may see',
   args: 'PATTERN [PATH]',
   argsMin: 1,

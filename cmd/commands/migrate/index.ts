@@ -43,9 +43,7 @@ function mountsOf({ flags }: CommandContext): ReadonlySet<string> | null {
 }
 
 async function migrate(context: CommandContext): Promise<number> {
-  const { flags, io } = context
-  if (flags.bool('output-policy') || flags.bool('output-curl-string'))
-    throw new UsageError('migrate sends many requests, so none of them is printed', 'to see what it would do: -dry-run')
+  const { io } = context
   const wanted = { kinds: kindsOf(context), mounts: mountsOf(context) }
   const account = new Account()
   const options = optionsOf(context, account)
@@ -91,6 +89,7 @@ async function missingMounts(from: Client, asked: ReadonlySet<string> | null): P
 
 export const migrateCommand: Command = {
   path: ['migrate'],
+  sendsSeveral: true,
   synopsis: 'Copy secrets, policies, login methods and identities from Vault, OpenBao or another Holdfast',
   args: '',
   argsMin: 0,

@@ -118,6 +118,7 @@ export function glance(members: readonly Member[], paint: Paint): string {
 
 export const membersCommand: Command = {
   path: ['operator', 'members'],
+  sendsSeveral: true,
   synopsis: 'Show the nodes of the cluster: role, seal, lag, address',
   args: '',
   argsMin: 0,

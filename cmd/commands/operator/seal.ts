@@ -116,6 +116,7 @@ const count = (description: string) => ({ type: 'int', description }) as const
 export const sealCommands: readonly Command[] = [
   {
     path: ['operator', 'init'],
+    sendsSeveral: true,
     synopsis: 'Initialise a new cluster: makes its keys and its first token',
     args: '',
     argsMin: 0,

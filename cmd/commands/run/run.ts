@@ -18,8 +18,8 @@ type OnChange = (typeof onChange)[number]
 /** What ends `-on-change=exit`: neither a code of ours nor a common one of applications, so that a supervisor can tell. */
 const changedCode = 75
 const intervalMsMin = 100
-/** Variables by which we were told where the secrets are and who asks. */
-const ours = /^(HOLDFAST|VAULT|BAO)_(TOKEN|ADDR|NAMESPACE|OTHER_TOKEN|OTHER_ADDR|CLIENT_KEY|WRAP_TTL|TOKEN_HELPER|MFA)$/
+/** Variables by which we, or another command of ours, were told where the secrets are and who asks. */
+const ours = /^(HOLDFAST|VAULT|BAO)_(\w*TOKEN|\w*ADDR|NAMESPACE|CLIENT_KEY|WRAP_TTL|TOKEN_HELPER|MFA)$/
 
 interface Options {
   readonly bindings: readonly Binding[]
@@ -167,6 +167,11 @@ async function run(context: CommandContext): Promise<number> {
   const client = await context.client()
   // Renewed for as long as the process runs; one that does not end, or can't be looked at, is used as it is. What is only to be printed sends nothing.
   const printed = context.flags.bool('output-policy') || context.flags.bool('output-curl-string')
+  if (printed && options.bindings.length > 1)
+    throw new UsageError(
+      'run expected one secret to print the request for, got several',
+      'holdfast kv get -output-policy prints it for each',
+    )
   const keeper = printed ? null : await TokenKeeper.start(client).catch(() => null)
   const asked = keeper?.client ?? client
   try {

@@ -106,6 +106,21 @@ describe('settings', () => {
     const ran = await against(lookup, 'read -token=- a', { stdin: 's.stdin\n' })
     expect(ran.last?.headers['x-vault-token']).toBe('s.stdin')
   })
+  test.each([
+    'bench',
+    'debug',
+    'kv history secret/a',
+    'kv diff secret/a',
+    'kv rollback -version=1 secret/a',
+    'operator init',
+    'operator members',
+  ])('%s sends several requests, and prints none of them', async (line) => {
+    for (const flag of ['-output-policy', '-output-curl-string']) {
+      const ran = await against({}, `${line} ${flag}`)
+      expect([ran.code, ran.out, ran.asked.length]).toEqual([1, '', 0])
+      expect(ran.err).toContain('sends several requests, so none of them is printed')
+    }
+  })
   test('-output-curl-string sends nothing and shows no token', async () => {
     const ran = await against({}, ['write', '-output-curl-string', '-token=s.secret', 'a', "k=it's"])
     expect(ran.asked).toEqual([])
@@ -229,6 +244,10 @@ describe('generic verbs', () => {
     const bare = { 'POST a': { json: { active: true } } }
     expect((await against(bare, 'write a k=v')).out).toBe('Key       Value\n---       -----\nactive    true\n')
     expect((await against(bare, 'write -field=active a k=v')).out).toBe('true')
+    const sealed = { json: { sealed: true, warnings: ['the seal does not open'] } }
+    expect((await against({ 'GET sys/seal-status': sealed }, 'read -field=sealed sys/seal-status')).out).toBe('true')
+    const shares = { 'POST sys/rekey/update': { json: { keys: ['a'], warnings: ['keep both'] } } }
+    expect((await against(shares, 'write -field=keys sys/rekey/update key=k')).out).toBe('["a"]')
     expect((await against({ 'POST a': { json: {} } }, 'write a k=v')).out).toBe('Success! Data written to: a\n')
   })
   test('list, delete, patch, unwrap, path-help', async () => {

@@ -324,7 +324,7 @@ describe('how it is asked', () => {
     ['-only=kv,everything', {}, 1, '-only expected some of'],
     ['-mount=nothing', {}, 2, 'the source has no nothing'],
     ['-parallel=0', {}, 1, '-parallel expected 1 to 32'],
-    ['-output-policy', {}, 1, 'migrate sends many requests'],
+    ['-output-policy', {}, 1, 'migrate sends several requests'],
   ])('migrate %s %o ends with %i', async (line, env, code, said) => {
     const ran = await migrate(line, env)
     expect([ran.code, ran.err]).toEqual([code, expect.stringContaining(said)])

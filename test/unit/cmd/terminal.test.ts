@@ -44,6 +44,11 @@ test('a value may have several lines, which do not go to the shell', async () =>
   expect([code, shown]).toEqual([0, expect.stringContaining(String.raw`"password":"one\ntwo"`)])
 })
 
+test('an end of line that is pasted as two letters is one', async () => {
+  const { shown } = await at(write, prompt, 'one\r\ntwo\u0004')
+  expect(shown).toContain(String.raw`"password":"one\ntwo"`)
+})
+
 test('Ctrl-C ends it, and nothing is sent', async () => {
   expect(await at(write, prompt, 'hunt\u0003')).toEqual({ code: 2, shown: '\nerror: nothing was entered\n' })
 })
