@@ -3,14 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Api } from '#cmd/dev/api.ts'
-import { figureRecord } from '#test/support/figures.ts'
-import { startBare } from './bare.ts'
+import { figureRecord } from '#cmd/dev/figure-record.ts'
 import { syncLatency } from './disk.ts'
-import { etcdGround, startEtcd } from './etcd.ts'
-import { runGate } from './gate.ts'
 import { layGround, type GroundOptions } from './ground.ts'
-import { startLocal, type LocalOptions } from './local.ts'
-import { startOpenBao } from './openbao.ts'
+import type { LocalOptions } from './local.ts'
 import { help, readOptions, type BenchOptions } from './options.ts'
 import { listenerOn } from './processes.ts'
 import { reportProfiles } from './profile.ts'
@@ -18,6 +14,10 @@ import { linesOf, spreadText } from './report.ts'
 import { measure, type Measured, type Ready } from './run.ts'
 import { must, type Side } from './side.ts'
 import { workNamed } from './works.ts'
+
+// What is started here is loaded only where it is: `holdfast bench` drives a server that is there, from an installation without tests.
+const startLocal = async (...given: Parameters<(typeof import('./local.ts'))['startLocal']>): Promise<Side> =>
+  (await import('./local.ts')).startLocal(...given)
 
 const here = fileURLToPath(new URL('../..', import.meta.url))
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`)
@@ -68,7 +68,7 @@ async function ready(side: Side, options: BenchOptions, undo: Undo): Promise<Rea
       side,
       work: (name) => ({ name, next: () => 'GET / HTTP/1.1\r\nHost: bench\r\nX-Vault-Token: s.0123456789abcdefghijklmn\r\n\r\n' }),
     }
-  if (side.dialect === 'etcd') return { side, work: await etcdGround(side, groundOptions) }
+  if (side.dialect === 'etcd') return { side, work: await (await import('./etcd.ts')).etcdGround(side, groundOptions) }
   const ground = await layGround(side, groundOptions)
   undo.add(() => ground.remove())
   return { side, work: (name) => workNamed(name, ground) }
@@ -79,9 +79,12 @@ async function other(options: BenchOptions, first: Ready): Promise<Side | null> 
   const { compare, compareToken, caPath } = options
   const [what = ''] = compare ?? []
   if (compare === null) return null
-  if (what === 'openbao') return startOpenBao(localOptions(options))
-  if (what === 'etcd') return startEtcd(localOptions(options))
-  if (what === 'bare') return startBare(await answerBytes(first, options.works[0]!), options.tls ? tlsFolder(first.side) : null)
+  if (what === 'openbao') return (await import('./openbao.ts')).startOpenBao(localOptions(options))
+  if (what === 'etcd') return (await import('./etcd.ts')).startEtcd(localOptions(options))
+  if (what === 'bare') {
+    const { startBare } = await import('./bare.ts')
+    return startBare(await answerBytes(first, options.works[0]!), options.tls ? tlsFolder(first.side) : null)
+  }
   if (what === 'tls') return startLocal(here, 'with TLS', { ...localOptions(options), tls: true, profileDir: null })
   if (what.startsWith('checkout:'))
     return startLocal(what.slice('checkout:'.length), 'other checkout', { ...localOptions(options), profileDir: null })
@@ -188,7 +191,7 @@ if (process.argv.includes('--help')) console.log(help)
 else {
   try {
     const options = readOptions(process.argv.slice(2), process.env)
-    if (options.gate) process.exit((await runGate(options.dataDir, say)) ? 0 : 1)
+    if (options.gate) process.exit((await (await import('./gate.ts')).runGate(options.dataDir, say)) ? 0 : 1)
     const measured = await bench(options)
     // Written when the servers end.
     const windows = measured.flatMap((one) => one.windows)

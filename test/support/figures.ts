@@ -1,7 +1,6 @@
-import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { figureRecord } from '#cmd/dev/figure-record.ts'
 
 /**
  * Prints what a run measured, and, when HOLDFAST_FIGURES names a folder, keeps it there as JSON with the commit that it was measured on.
@@ -13,20 +12,6 @@ export function recordFigures(name: string, command: string, figures: object): v
   if (folder === undefined || folder === '') return
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(figureRecord(name, command, figures), null, 2)}\n`)
-}
-
-/** Figures with what makes them one: command, commit, machine. */
-export function figureRecord(name: string, command: string, figures: object): object {
-  const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8' }).trim()
-  return {
-    name,
-    command,
-    commit: git('rev-parse', 'HEAD'),
-    uncommitted_files: git('status', '--porcelain', '--', 'src', 'raft', 'cmd').split('\n').filter(Boolean).length,
-    date: new Date().toISOString(),
-    machine: { cores: cpus().length, memory_gib: Math.round(totalmem() / 2 ** 30), node: process.version },
-    figures,
-  }
 }
 
 /** Prints what a run measured, and keeps it in `file` where one is named, with commit, command and machine. */

@@ -1,7 +1,7 @@
 /** The container file, the compose file and the configuration in it: held to the repository without a container runtime. */
 import { existsSync, readFileSync } from 'node:fs'
 import { spawn } from 'node:child_process'
-import { resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { loadConfig } from '#config/load.ts'
@@ -47,6 +47,26 @@ describe('the container file', () => {
     const folders = new Set(Object.values(imports).map((path) => path.split('/')[1] ?? ''))
     folders.delete('test')
     for (const folder of folders) expect(having('COPY')).toContain(`${folder} ${folder}`)
+  })
+
+  test('what the command and its load generator load at their start is in it', () => {
+    const { imports } = JSON.parse(readFileSync('package.json', 'utf8')) as { imports: Record<string, string> }
+    const copied = having('COPY').map((line) => line.split(' ')[0] ?? '')
+    const waiting = ['cmd/main.ts', 'bench/load/main.ts']
+    const seen = new Set(waiting)
+    for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+      expect(
+        copied.some((folder) => path?.startsWith(`${folder}/`)),
+        `${path} is not copied`,
+      ).toBe(true)
+      for (const [, name = ''] of readFileSync(path, 'utf8').matchAll(/^(?:import|export) (?!type )[^;'"]*?from '([#.][^']*)'/gm)) {
+        const room = Object.entries(imports).find(([alias]) => name.startsWith(alias.slice(0, -1)))
+        const found = room === undefined ? join(dirname(path), name) : join(room[1].slice(0, -1), name.slice(room[0].length - 1))
+        if (!seen.has(found)) waiting.push(found)
+        seen.add(found)
+      }
+    }
+    expect(seen.size).toBeGreaterThan(100)
   })
 
   test('ends as a user that is not root, and takes nothing secret at build time', () => {
