@@ -76,6 +76,7 @@ import { Renewal, renewKind } from './renewal.ts'
 import { becomeSealed, canBeReplaced } from './replacement.ts'
 import { metricsText, sanitizedConfig } from './reports.ts'
 import { createShareHolders, forHolders, initHolders, type ShareHolders } from './share-holders.ts'
+import { tellServiceManager } from './service-manager.ts'
 import { watchSignals } from './signals.ts'
 import { answerForwarded, forwardTraced, openTracing, TracedReplica, tracingMetrics, type Tracing } from './tracing.ts'
 
@@ -231,10 +232,13 @@ async function begin(house: House, config: ServerConfig, log: Logger, resumed: b
     { api_addr: config.api_addr, cluster_addr: config.cluster_addr, member: resumed, sealed: house.barrier.sealed },
     'Holdfast is up',
   )
+  tellServiceManager('READY=1', log)
 }
 
 async function end(house: House, listeners: Awaited<ReturnType<typeof openListeners>>, log: Logger, why: 'told' | 'sealed'): Promise<void> {
   house.state.draining = true
+  // A sealed process only becomes another one: the service goes on.
+  if (why === 'told') tellServiceManager('STOPPING=1', log)
   house.cluster.stop()
   house.renewal.stop()
   house.quotas.feed.stop()
