@@ -14,6 +14,8 @@ import { namespaceRemovalJob, type NamespaceDrain } from './namespace-removal.ts
 import { NamespaceRounds } from './namespace-rounds.ts'
 import { clearRevoked } from './revoked.ts'
 import { sweepStep } from './sweep.ts'
+import { apiVersion, buildDate } from './version.ts'
+import { versionJob } from './version-history.ts'
 
 const tidyEveryMs = 10_000
 const sweepEveryMs = 5_000
@@ -62,6 +64,7 @@ export function houseJobs(services: HouseServices): readonly LeaderJob[] {
     everywhere('tidy policies', tidyEveryMs, (id) => barrier.transact((transaction) => policies.tidyStep(transaction, id))),
     ...(keys === undefined ? [] : [destroyedJob(keys), renewalJob(keys)]),
     ...(leasing === undefined ? [] : [moveJob({ barrier, namespaces, leasing, log })]),
+    versionJob(barrier, apiVersion, buildDate),
     namespaceRemovalJob({ barrier, namespaces, tokens, drains }),
     { name: 'sweep', everyMs: sweepEveryMs, run: () => repeat(() => barrier.transact((transaction) => sweepStep(transaction))) },
   ]

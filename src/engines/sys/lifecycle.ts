@@ -1,7 +1,10 @@
 /** Birth, sealing, health and leadership of a node. Most of it answers while sealed, without a token. */
 import { HoldfastError } from '#base/errors.ts'
 import { formatRfc3339 } from '#base/rfc3339.ts'
+import type { ReadView } from '#barrier/types.ts'
+import { scopeOf } from '#core/scope.ts'
 import { apiVersion, buildDate } from '#core/version.ts'
+import { readVersions } from '#core/version-history.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { metricsJson } from './metrics-json.ts'
 import { answer, effects, field, inQuery, optional, path, reads, text } from './table.ts'
@@ -328,12 +331,17 @@ function leaderPaths({ cluster }: SystemServices): PathDef[] {
 }
 
 function nodePaths(services: SystemServices): PathDef[] {
-  const version = (): LogicalResponse => ({
-    data: {
-      keys: [apiVersion],
-      key_info: { [apiVersion]: { build_date: buildDate, previous_version: null, timestamp_installed: buildDate } },
-    },
-  })
+  // This node's own is among them before the leader has noted it: in the first seconds, and on a follower that is upgraded first.
+  const history = async (view: ReadView): Promise<LogicalResponse> => {
+    const noted = await readVersions(view)
+    const own = noted.some(({ version }) => version === apiVersion) ? [] : [{ version: apiVersion, buildDate, sinceMs: null }]
+    const versions = [...noted, ...own]
+    const info = versions.map(({ version, buildDate: built, sinceMs }, at) => {
+      const installed = sinceMs === null ? null : formatRfc3339(sinceMs)
+      return [version, { build_date: built, previous_version: versions[at - 1]?.version ?? null, timestamp_installed: installed }] as const
+    })
+    return { data: { keys: versions.map(({ version }) => version), key_info: Object.fromEntries(info) } }
+  }
   const metricsFields = { format: { ...inQuery('string', "Prometheus' text, or one JSON object."), enum: ['', 'prometheus', 'json'] } }
   return [
     path('host-info', 'What this host is.', seldomFlags, { read: reads('Host', async () => answer(await services.hostInfo())) }),
@@ -376,7 +384,7 @@ function nodePaths(services: SystemServices): PathDef[] {
       'version-history',
       'Versions that this cluster has run.',
       { rootNamespaceOnly: true },
-      { list: reads('Versions', async () => version()) },
+      { list: reads('Versions', (context) => history(scopeOf(context).view)) },
     ),
   ]
 }
