@@ -32,7 +32,8 @@ export const enveloped = (secret: Secret): Secret => (envelopeKeys.some((key) =>
 /** Prints an answer, or `done` when it has no content. */
 export async function printWritten(context: CommandContext, secret: Secret | null, done: string): Promise<void> {
   const answer = secret === null || Object.keys(secret).length === 0 ? null : enveloped(secret)
-  if (answer?.data || answer?.auth || answer?.wrap_info) return await context.output.secret(answer)
+  // A renewed lease has no data: how long it is good now is what was asked for.
+  if (answer?.data || answer?.auth || answer?.wrap_info || answer?.lease_id) return await context.output.secret(answer)
   context.output.warnings(answer)
   context.output.say(`Success! ${done}`)
 }

@@ -30,15 +30,33 @@ const intro = `# Configuration
 
 <!-- Made from src/config/keys.ts by src/config/document.ts; a test writes and checks it (\`vitest run test/unit/config -u\`). -->
 
+This page is for who writes the file that a node starts with, or sets the same by the environment: what may stand there, and what it does.
+
 \`holdfast server -config FILE\` reads HCL, or JSON when the text begins with \`{\`; \`-config\` may be given several times and may name a
 folder, whose \`*.hcl\` and \`*.json\` are read in order of name. Later files win; listeners, seals and audit devices add up. The names are
 Vault's and OpenBao's. A working example is [server.hcl](examples/server.hcl).
 
-Every key can also be set by the environment variable in its row, which wins over files; the command line wins over both. Of repeated
+Every key can also be set by the environment variable in its row, which wins over files; of the command
+line \`-log-level\` wins over both. Of repeated
 blocks the variable means the first; \`HOLDFAST_LISTENER_TCP_1_ADDRESS\` means the second listener. An unknown key or a wrong value stops
-the start: every mistake is named at once, with file, line, key, what was expected and what came.
+the start: every mistake is named at once, with file, line, key, what was expected and what came, and the exit code is 1. Where
+nothing is wrong the log says \`Holdfast is up\`. What to do about a mistake is [at the end](#when-it-does-not-come-out).
 
 Durations are \`"90s"\`, \`"1h30m"\`, \`"7d"\` or seconds; lists are \`["a", "b"]\` or \`"a,b"\`.
+`
+
+const outro = `## When it does not come out
+
+| what you see | what to do |
+| --- | --- |
+| \`expected a known key, got another\`, of a variable \`expected the name of a key, got another\` | it is misspelled, or no key of this block: the line ends with one that is like it, where there is one (\`did you mean\`) |
+| \`expected nothing here, got a value\` | the key is one of those that are refused: the brackets say what to do in its place |
+| \`has no effect:\` in the log | the node runs; take the key out, the line says why it does nothing |
+| \`tls_cert_file: expected a file, got none\` | name certificate and key, or write \`tls_disable = true\` where plain HTTP does not leave the machine |
+| \`expected a URL, got none, and a listener on every interface\` | write \`api_addr\` and \`cluster_addr\` as the other machines reach this one |
+| \`storage.raft.path expected a folder that can be written\` | it must belong to the user that runs the server |
+| \`listener expected to bind\` | \`EADDRINUSE\`: another process listens there, stop it or choose another port; else look at the address |
+| \`SIGHUP: could not be read again; the old stays in use\` in the log | the line names what and why: mend the file, and send SIGHUP once more |
 `
 
 /** The whole page. */
@@ -56,6 +74,7 @@ export function renderConfigurationPage(): string {
     ),
     section('`telemetry { ... }`', 'telemetry', telemetryKeys),
     section('`user_lockout "TYPE" { ... }`, TYPE being all, userpass, approle or ldap', 'user_lockout.TYPE', userLockoutKeys),
+    outro,
   ]
   return parts.join('\n')
 }

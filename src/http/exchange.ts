@@ -338,7 +338,9 @@ export class Exchange implements InFlightRequest {
     const write = !bodyless.has(this.method) || this.method === 'DELETE'
     this.#fail(
       write
-        ? new HoldfastError('ERR_OUTCOME_UNKNOWN', 'expected an answer in time, got none: the write may or may not have happened')
+        ? new HoldfastError('ERR_OUTCOME_UNKNOWN', 'expected an answer in time, got none: the write may or may not have happened', {
+            hint: 'with an X-Holdfast-Request-Id send it again as it was, it is applied once; without, read the value back first',
+          })
         : this.#durationMsMax !== null
           ? new HoldfastError('ERR_TIME_LIMIT', `expected an answer within ${this.#durationMsMax} ms, got none`, {
               hint: 'this is the time limit of the namespace or mount: see sys/quotas/request-limits',

@@ -50,7 +50,8 @@ const ownShares = ['$KEY1', '$KEY2', '$KEY3']
 export const plans: Readonly<Record<string, PagePlan>> = {
   'README.md': {
     lines: {
-      'npm ': loading,
+      'npm start': loading,
+      'npm test': { not: 'it is what runs this' },
       'npx ': { elsewhere: 'test/e2e/tour.test.ts' },
       'kill ': { elsewhere: 'test/e2e/tour.test.ts' },
     },

@@ -411,6 +411,8 @@ describe('tokens, policies, mounts, audit', () => {
       (await against({ [`LIST ${api}/lookup/db`]: { json: { data: { keys: ['creds/'] } } } }, 'lease lookup -prefix db')).out,
     ).toContain('creds/')
     const renewed = await against({ [`POST ${api}/renew`]: { json: { lease_id: 'a/1' } } }, 'lease renew -increment=1h a/1')
+    const granted = { json: { request_id: 'r', lease_id: 'a/1', lease_duration: 3_600, renewable: true, data: null } }
+    expect((await against({ [`POST ${api}/renew`]: granted }, 'lease renew a/1')).out).toMatch(/lease_duration +1h/)
     expect(renewed.last?.body).toEqual({ lease_id: 'a/1', increment: '1h' })
     expect((await against({ [`POST ${api}/revoke`]: {} }, 'lease revoke a/1')).last?.body).toEqual({ lease_id: 'a/1', sync: false })
     expect((await against({ [`POST ${api}/revoke-prefix/a/b`]: {} }, 'lease revoke -prefix -sync a/b/')).last?.body).toEqual({ sync: true })

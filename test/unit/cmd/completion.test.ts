@@ -1,6 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { runCommand } from '#test/support/cli.ts'
+import { runCommand, temporaryHome } from '#test/support/cli.ts'
 
 /** What bash offers after `typed`, its last word being the one under the cursor. */
 async function bashOffers(typed: readonly string[]): Promise<readonly string[]> {
@@ -24,7 +26,11 @@ const shells = ['bash', 'zsh', 'fish'].filter((shell) => spawnSync(shell, ['-c',
 test.each(shells)('%s accepts its script', async (shell) => {
   const { code, out } = await runCommand(['completion', shell])
   expect(code).toBe(0)
-  expect(spawnSync(shell, ['-n'], { input: out, encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
+  // A file: fish reads no script from a pipe.
+  const script = join(temporaryHome(), `completion.${shell}`)
+  writeFileSync(script, out)
+  expect(spawnSync(shell, ['-n', script], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
+  rmSync(dirname(script), { recursive: true })
 })
 
 test('every command is in every script', async () => {

@@ -16,7 +16,9 @@ export interface Family {
 
 const recovery = 'none | there is no recovery mode: a node whose seal is gone is replaced, and the cluster goes on without it'
 const catalog = 'none | engines are part of the build: a plugin that the API could register would run with the barrier open'
-const newer = 'waits | new in the peer after the contract was taken down; no client depends on it yet'
+const workflows = 'waits | for an engine of chained requests: the peer has it since 2.6, and no client of the field calls it'
+const externalKeys = "waits | for an engine that uses keys which stay in a KMS; a KMS can open the seal"
+const approvals = 'waits | for approvals by others: a policy that asks for one (control_group) is refused when it is written, not ignored'
 
 export const families: readonly Family[] = [
   {
@@ -31,7 +33,7 @@ POST seal | differs | the process is replaced, since a heap that held secrets ca
 POST step-down
 GET health | differs | a node that drains or reaches no majority is 503 whatever the parameters say, with the cause beside it
 GET leader
-GET ha-status
+GET ha-status | differs | when a member was last heard is not kept (operator members asks each), and the version is that of the node which answers
 LIST version-history
 GET host-info
 GET in-flight-req
@@ -84,10 +86,10 @@ GET seal-backend-status`,
     lines: `
 GET mounts
 GET POST DELETE mounts/:path
-GET POST mounts/:path/tune
+GET POST mounts/:path/tune | differs | passthrough_request_headers and allowed_response_headers are kept and shown, and no engine here reads or sets headers
 GET auth
 GET POST DELETE auth/:path
-GET POST auth/:path/tune
+GET POST auth/:path/tune | differs | passthrough_request_headers and allowed_response_headers are kept and shown, and no engine here reads or sets headers
 POST remount | differs | where nothing is lent it is done when it is answered; what is lent is taken back first, by a job; within one namespace
 GET remount/status/:id
 GET plugins/catalog
@@ -238,14 +240,15 @@ GET internal/inspect/router/:tag | none | it shows the peer's own tables; \`sys/
 POST internal/inspect/request | none | \`sys/policies/explain\` says which rule decides a request
 GET internal/specs/openapi
 GET POST DELETE LIST raw/:path | none | keys and values lie on the disk as ciphertext bound to their place: a raw write could only destroy
-GET POST DELETE LIST workflows/manage/:path | ${newer}
-POST workflows/execute/:path | ${newer}
-POST workflows/trace/:path | ${newer}
-POST workflows/unauthed-execute/:path | ${newer}
-GET POST DELETE external-keys/configs/:config | ${newer}
-GET POST DELETE external-keys/configs/:config/keys/:key | ${newer}
-POST control-group/authorize | ${newer}
-POST control-group/request | ${newer}`,
+GET POST DELETE LIST workflows/manage/:path | ${workflows}
+POST workflows/execute/:path | ${workflows}
+POST workflows/trace/:path | ${workflows}
+POST workflows/unauthed-execute/:path | ${workflows}
+GET POST DELETE external-keys/configs/:config | ${externalKeys}
+GET POST DELETE external-keys/configs/:config/keys/:key | ${externalKeys}
+GET POST DELETE external-keys/configs/:config/keys/:key/grants/:mount | ${externalKeys}
+POST control-group/authorize | ${approvals}
+POST control-group/request | ${approvals}`,
   },
   {
     title: 'Tokens',
