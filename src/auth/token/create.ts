@@ -44,7 +44,11 @@ export function createPaths(services: AuthServices): PathDef[] {
     pattern,
     fields: { ...createFields, ...fields },
     ...flags,
-    help: { synopsis, description: 'The new token is a child of the caller and is revoked with it, unless it is an orphan.' },
+    help: {
+      synopsis,
+      description:
+        'The new token is a child of the caller and is revoked with it, unless it is an orphan. Without a role, a child can be used from where the caller can.',
+    },
     operations: { update: { summary: 'Create', writes: true, handler } },
   })
   const roleField = { role_name: field('string', 'The role.', { in: 'path' }) }
@@ -97,11 +101,18 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     meta: optional<Record<string, string>>(context, 'meta') ?? null,
     type,
     renewable: type === 'service' && (optional<boolean>(context, 'renewable') ?? true) && (shape.role?.renewable ?? true),
-    ...(shape.role ? { role: shape.role.name, boundCidrs: shape.role.boundCidrs } : {}),
+    ...(shape.role ? { role: shape.role.name } : {}),
+    boundCidrs: chooseCidrs(parent, orphan, shape.role),
     entityId,
     ...(id === '' ? {} : { id }),
   })
   return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
+}
+
+/** From where its parent can be used, or that one's bounds would be shed with its first child. A role says so itself: it may give what its caller has not. */
+function chooseCidrs(parent: TokenEntry, orphan: boolean, role: TokenRole | null): readonly string[] {
+  if (role !== null) return role.boundCidrs
+  return orphan ? [] : parent.boundCidrs
 }
 
 /** Where it is found among the leases: by its role's suffix, all of a kind can be revoked at once. */

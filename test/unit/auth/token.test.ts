@@ -89,6 +89,37 @@ describe('a new token', () => {
   })
 })
 
+describe('a child of a token that is bound to addresses', () => {
+  const [inside, outside] = ['10.1.2.3', '192.0.2.1']
+  const post = async (path: string, token: string | null, body: Record<string, unknown>) =>
+    (await node.ask({ operation: 'update', method: 'POST', path, token, body, clientAddress: inside })).body.auth
+  const from = async (clientAddress: string, token: string) =>
+    (await node.ask({ path: 'auth/token/lookup-self', token, clientAddress })).status
+  let bound: string
+  beforeEach(async () => {
+    await allowCreate(true)
+    await node.write('sys/auth/apikey', { type: 'apikey' })
+    const made = await node.write('auth/apikey/key', { token_policies: 'maker', token_bound_cidrs: '10.0.0.0/8' })
+    bound = (await post('auth/apikey/login', null, { key: made.body.data.key })).client_token
+  })
+
+  test.each(['service', 'batch'])('is bound as its parent is, and so are its own: %s', async (type) => {
+    const parent = (await post('auth/token/create', bound, {})).client_token
+    for (const token of [parent, (await post('auth/token/create', parent, { type })).client_token])
+      expect([await from(inside, token), await from(outside, token)]).toEqual([200, 403])
+  })
+
+  test('is as its role says, where there is one, and free as an orphan', async () => {
+    await node.write('auth/token/roles/free', {})
+    for (const made of [
+      await post('auth/token/create/free', bound, {}),
+      await post('auth/token/create', bound, { no_parent: true }),
+      await post('auth/token/create-orphan', bound, {}),
+    ])
+      expect(await from(outside, made.client_token)).toBe(200)
+  })
+})
+
 describe('time', () => {
   test('an expired token is like an unknown one', async () => {
     const token = await made({ policies: ['x'], ttl: '10s' })
