@@ -15,7 +15,7 @@ export interface RuleConditions {
   readonly timezone: string
   /** Empty: from anywhere. */
   readonly sourceCidrs: readonly CidrRange[]
-  /** The lifetime that the token was last given may not be longer; 0: any. */
+  /** The lifetime that the token was given may not be longer; 0: any. */
   readonly maxTokenTtlSeconds: number
 }
 
@@ -90,7 +90,7 @@ export interface CallerFacts {
   readonly nowMs: number
   /** As the listener resolved it. */
   readonly clientAddress?: string | undefined
-  /** The lifetime that the token was last given; null: it never ends. */
+  /** The lifetime that the token was given (tokens/lifetime.ts); null: it never ends. */
   readonly tokenTtlSeconds?: number | null | undefined
 }
 

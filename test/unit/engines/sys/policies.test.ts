@@ -66,6 +66,24 @@ describe('conditions', () => {
     expect((await of(long))['cubbyhole/short']).toEqual(['deny'])
   })
 
+  test("of a token's lifetime do not hold for one that had itself shortened by a renewal", async () => {
+    await writePolicy(
+      'short',
+      `path "cubbyhole/short" { capabilities = ["create", "update"] conditions { max_token_ttl = "1h" } }
+       path "auth/token/renew-self" { capabilities = ["update"] }`,
+    )
+    const make = (ttl: string) => makeToken(['short'], { ttl, no_default_policy: true })
+    const [long, short] = [await make('768h'), await make('30m')]
+    const shortIsMet = async (token: string) => (await node.write('cubbyhole/short', { x: 1 }, token)).status === 204
+    const renew = async (token: string, increment: string) =>
+      (await node.write('auth/token/renew-self', { increment }, token)).body.auth.lease_duration as number
+    expect(await shortIsMet(short)).toBe(true)
+    expect([await renew(long, '60s'), await shortIsMet(long)]).toEqual([60, false])
+    expect([await renew(short, '2h'), await shortIsMet(short)]).toEqual([7_200, false])
+    const asked = await node.write('sys/capabilities', { token: long, path: 'cubbyhole/short' })
+    expect(asked.body.data.capabilities).toEqual(['deny'])
+  })
+
   test("hold by the leader's clock", async () => {
     const hour = new Date(house.clock.nowMs()).getUTCHours()
     const two = (value: number): string => String(value % 24).padStart(2, '0')
