@@ -115,7 +115,7 @@ export interface TokenStore {
     entry: TokenEntry,
     incrementSeconds: number,
     limits: TtlLimits,
-    changes?: Partial<Pick<TokenEntry, 'periodSeconds'>>,
+    changes?: Partial<Pick<TokenEntry, 'periodSeconds' | 'explicitMaxTtlSeconds'>>,
   ): Promise<{ readonly entry: TokenEntry; readonly warnings: readonly string[] }>
   /** Revokes a token and all below it; deletes at most `tokensMax` (256) of them here. */
   revokeTree(transaction: Transaction, entry: Pick<TokenEntry, 'namespaceId' | 'idHash'>, tokensMax?: number): Promise<Revoked>

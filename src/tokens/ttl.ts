@@ -23,6 +23,9 @@ export interface GrantedTtl {
 const exceeded = (what: string, asked: number, max: number): string =>
   `${what} of "${formatDuration(asked)}" exceeded the effective max_ttl of "${formatDuration(max)}"; ${what} value is capped accordingly`
 
+/** The lower of two limits, 0 being none. */
+export const shorter = (a: number, b: number): number => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))
+
 /** What a new token gets: a period replaces the TTL and outlives the mount's maximum by renewal; the explicit maximum is never outlived. */
 export function grantTtl(request: TtlRequest, limits: TtlLimits): GrantedTtl {
   const warnings: string[] = []

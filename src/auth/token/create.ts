@@ -5,7 +5,7 @@ import { scopeOf, transactionOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
 import { authResponse } from '#tokens/shapes.ts'
-import { grantTtl } from '#tokens/ttl.ts'
+import { grantTtl, shorter } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
 import { field, inherited, optional, self, text, ttlLimits, unassignable } from './fields.ts'
@@ -262,7 +262,5 @@ function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, r
   return grantTtl(request, ttlLimits(context.mount))
 }
 
-/** The lower of two limits, 0 being none. */
-const shorter = (a: number, b: number): number => (a > 0 && b > 0 ? Math.min(a, b) : Math.max(a, b))
 /** As `shorter`; a negative number of uses stays what it is, to be refused. */
 const fewer = (asked: number, role: number): number => (asked < 0 ? asked : shorter(asked, role))

@@ -217,6 +217,62 @@ test('roles say what their tokens get', async () => {
   expect((await node.remove('auth/token/roles/ci')).status).toBe(204)
 })
 
+describe('a renewal asks the role that the token was made by', () => {
+  const role = (body: Record<string, unknown>) => node.write('auth/token/roles/ci', { allowed_policies: 'one', ...body })
+  const byRole = async (body: Record<string, unknown> = {}): Promise<string> =>
+    (await node.write('auth/token/create/ci', body)).body.auth.client_token
+  const renew = async (token: string) => (await node.write('auth/token/renew-self', { increment: '1h' }, token)).body
+
+  test('which may be gone', async () => {
+    await role({ token_period: '1h' })
+    const [token, { accessor }] = [await byRole(), (await node.write('auth/token/create/ci')).body.auth]
+    expect((await renew(token)).auth.lease_duration).toBe(3_600)
+    await node.remove('auth/token/roles/ci')
+    const refused = { status: 400, body: { errors: ['original token role "ci" could not be found, not renewing'] } }
+    for (const [path, body] of [
+      ['renew-self', {}],
+      ['renew', { token }],
+      ['renew-accessor', { accessor }],
+    ] as const)
+      expect(await node.write(`auth/token/${path}`, body, path === 'renew-self' ? token : house.rootToken), path).toMatchObject(refused)
+  })
+
+  test('for its period, as it is now', async () => {
+    await role({ token_period: '1h' })
+    const token = await byRole()
+    await role({ token_period: '2h' })
+    expect((await renew(token)).auth.lease_duration).toBe(7_200)
+    expect((await node.read('auth/token/lookup-self', token)).body.data.period).toBe(7_200)
+    await role({ token_period: 0 })
+    house.clock.advance(3_600_000)
+    const renewed = (await node.write('auth/token/renew-self', { increment: '9000h' }, token)).body.auth
+    expect(renewed.lease_duration, 'up to its end, as without a period').toBe(767 * 3_600)
+  })
+
+  test('for the longest that its tokens live, which shortens what the token was given and never lengthens it', async () => {
+    await role({ token_explicit_max_ttl: '10h' })
+    const [token, less] = [await byRole({ ttl: '1h' }), await byRole({ ttl: '1h', explicit_max_ttl: '30m' })]
+    await role({ token_explicit_max_ttl: 0 })
+    expect([(await renew(token)).auth.lease_duration, (await renew(less)).auth.lease_duration]).toEqual([3_600, 1_800])
+    await role({ token_explicit_max_ttl: '20m' })
+    expect((await renew(token)).auth.lease_duration).toBe(1_200)
+    house.clock.advance(1_199_000)
+    expect((await renew(token)).auth.lease_duration).toBe(1)
+  })
+
+  test('in its own namespace, wherever that is asked for', async () => {
+    await node.write('sys/namespaces/team')
+    await node.write('sys/policies/acl/one', { policy: 'path "team/*" { capabilities = ["create", "read", "update", "sudo"] }' })
+    await role({ token_period: '1h' })
+    await node.write('team/auth/token/roles/ci', { token_period: '2h' })
+    const token = await byRole()
+    const renewBelow = () => node.write('team/auth/token/renew-self', {}, token)
+    expect((await renewBelow()).body.auth.lease_duration).toBe(3_600)
+    await node.remove('auth/token/roles/ci')
+    expect((await renewBelow()).status).toBe(400)
+  })
+})
+
 describe('what a role must not give', () => {
   const role = (name: string, body: Record<string, unknown>) => node.write(`auth/token/roles/${name}`, body)
 
