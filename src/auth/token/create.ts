@@ -154,7 +154,7 @@ function chooseType(asked: string, role: TokenRole | null): 'service' | 'batch' 
   }
 }
 
-/** A child may have what its parent has and no more, unless the caller is root, has sudo here, or a role says which policies it gets. */
+/** A child may have what its parent has and no more, `default` too, unless the caller is root, has sudo here, or a role says which policies it gets. */
 function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): string[] {
   const asked = optional<string[]>(context, 'policies')
   const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
@@ -165,17 +165,20 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   const isRoot = parent.policies.includes('root')
   // A role gives no root token, not even to root.
   if (role && isRoot && (asked ?? []).length === 0) return sanitizePolicyNames([], !withoutDefault)
-  if (!asked || asked.length === 0) {
-    const inherited = sanitizePolicyNames(parent.policies, !withoutDefault && !isRoot)
-    return withoutDefault ? inherited.filter((name) => name !== 'default') : inherited
+  const wanted = sanitizePolicyNames(asked?.length ? asked : parent.policies, false)
+  if (!asked?.length) return withoutDefault ? stripDefault(wanted) : wanted
+  if (wanted.includes('root') && !isRoot) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created without parent token being root')
   }
-  const wanted = sanitizePolicyNames(asked, !withoutDefault)
-  if (isRoot) return wanted
-  if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created without parent token being root')
-  const beyond = wanted.filter((name) => name !== 'default' && !parent.policies.includes(name))
-  if (beyond.length > 0 && !sudo) throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent')
-  return wanted
+  const free = isRoot || sudo
+  if (!free && !wanted.every((name) => parent.policies.includes(name))) {
+    throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent')
+  }
+  if (withoutDefault) return stripDefault(wanted)
+  return sanitizePolicyNames(wanted, free || parent.policies.includes('default'))
 }
+
+const stripDefault = (names: readonly string[]): string[] => names.filter((name) => name !== 'default')
 
 /** A token of a namespace above makes one here. */
 const isForeign = (context: HandlerContext, parent: TokenEntry): boolean => parent.namespaceId !== context.mount.namespaceId

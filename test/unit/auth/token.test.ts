@@ -58,6 +58,25 @@ describe('a new token', () => {
     expect((await create({ policies: ['response-wrapping'] })).errors).toEqual(['cannot assign policy "response-wrapping"'])
   })
 
+  test('has default only where its parent has, unless that is root or has sudo', async () => {
+    await allowCreate()
+    const [bare, maker] = [await made({ policies: ['maker', 'x'], no_default_policy: true }), await made({ policies: ['maker', 'x'] })]
+    await node.write('auth/token/roles/silent', {})
+    const policiesOf = async (token: string, body: object, path = 'create') =>
+      (await node.write(`auth/token/${path}`, { ...body }, token)).body.auth?.policies
+    expect(await policiesOf(bare, {})).toEqual(['maker', 'x'])
+    expect(await policiesOf(bare, {}, 'create/silent')).toEqual(['maker', 'x'])
+    expect(await policiesOf(bare, { policies: ['x'] })).toEqual(['x'])
+    for (const policies of [['default'], ['Default ', 'x']]) {
+      expect((await create({ policies }, bare)).errors).toEqual(['child policies must be subset of parent'])
+    }
+    expect(await policiesOf(maker, { policies: ['x'] })).toEqual(['default', 'x'])
+    for (const policies of [['x'], ['default', 'x']]) expect(await policiesOf(maker, { policies, no_default_policy: true })).toEqual(['x'])
+    await allowCreate(true)
+    expect(await policiesOf(bare, { policies: ['x'] }), 'with sudo').toEqual(['default', 'x'])
+    expect(await policiesOf(bare, {}), 'its own').toEqual(['maker', 'x'])
+  })
+
   test.each([
     [{ no_parent: true }, 'root or sudo privileges required to create orphan token'],
     [{ id: 'chosen' }, 'root or sudo privileges required to specify token id'],
