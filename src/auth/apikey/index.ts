@@ -2,10 +2,11 @@
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import type { LoginRenewal, TokenParams } from '#core/login-types.ts'
 import type { EngineDef, HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
+import { sanitizePolicyNames } from '#policies/names.ts'
 import { allowedFrom } from '#tokens/cidr.ts'
 import { field, inPath, listNames, optional, pageFields, path, reads, text, writes } from '../fields.ts'
 import { describeTokenParams, noTokenParams, readTokenParams, tokenFields } from '../token-params.ts'
-import { fits, hashOf, keyTable, type ApiKey } from './keys.ts'
+import { fits, hashOf, keyTable, secretIsGood, type ApiKey } from './keys.ts'
 import { newId, newSecret, parseKey, printKey } from './shape.ts'
 
 /** One less than a token may have: it also says the key's id. */
@@ -57,6 +58,7 @@ export function createApikey(): EngineDef {
       'Another secret for the key.',
       { fields: { id: idField, grace: field('duration', 'How long the secret before it stays good; not at all unless said.') } },
       { update: writes('Rotate', rotate) },
+      'Tokens that the secret before has got live on until they end, and can be renewed only as long as it is good.',
     ),
   ]
   return { type: 'apikey', kind: 'auth', description: 'API keys, for machines', paths: () => paths, renewLogin }
@@ -167,13 +169,18 @@ async function login(context: HandlerContext): Promise<LogicalResponse> {
       displayName: key.name || parts.id,
       metadata: { ...key.metadata, key_id: parts.id },
       token: key.token,
-      internal: { id: parts.id },
+      internal: { id: parts.id, hash: hashOf(parts.secret) },
     },
   }
 }
 
-async function renewLogin({ storage, internal, nowMs }: LoginRenewal): Promise<TokenParams> {
+/** The secret must be good still: by what was got with one that leaked, and was rotated therefore, somebody would stay in for good. */
+async function renewLogin({ storage, token, internal, nowMs }: LoginRenewal): Promise<TokenParams> {
   const key = await keyTable.read(storage, internal['id'] ?? '')
   if (key === null || (key.expiresMs !== null && key.expiresMs <= nowMs)) throw bad('the API key is no longer good, not renewing')
+  if (!secretIsGood(key, { hash: internal['hash'], madeMs: token.creationTimeMs }, nowMs))
+    throw bad('the API key was rotated, not renewing')
+  const names = sanitizePolicyNames(key.token.policies, !key.token.noDefaultPolicy)
+  if (names.join() !== token.policies.join()) throw bad('policies have changed, not renewing')
   return key.token
 }

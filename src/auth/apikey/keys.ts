@@ -31,3 +31,13 @@ export function fits(key: ApiKey | null, secret: string, nowMs: number): key is 
   const before = same(key?.previous?.hash) && (key?.previous?.untilMs ?? 0) > nowMs
   return key !== null && (now || before) && (key.expiresMs === null || key.expiresMs > nowMs)
 }
+
+/** Whether the secret that a token was got by is good by now. Of a token of before its hash was laid down only its time is known. */
+export function secretIsGood(
+  key: Pick<ApiKey, 'hash' | 'previous' | 'rotatedMs'>,
+  { hash, madeMs }: { readonly hash: string | undefined; readonly madeMs: number },
+  nowMs: number,
+): boolean {
+  const before = key.previous !== null && key.previous.untilMs > nowMs ? key.previous.hash : null
+  return hash === undefined ? madeMs >= key.rotatedMs || before !== null : hash === key.hash || hash === before
+}

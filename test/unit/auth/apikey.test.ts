@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { secretIsGood } from '#auth/apikey/keys.ts'
 import { newId, newSecret, parseKey, printKey } from '#auth/apikey/shape.ts'
 import { systemRandom } from '#base/random.ts'
 import { openHouse, type HouseNode } from '#test/support/core-house.ts'
@@ -77,6 +78,59 @@ test('rotating makes another secret; the one before stays good only as long as w
   expect((await login(third)).status).toBe(200)
   expect((await node.write('auth/apikey/key/none/rotate')).status).toBe(404)
   expect((await node.write(`auth/apikey/key/${id}/rotate`, { grace: -1 })).status).toBe(400)
+})
+
+describe('a renewal', () => {
+  const renew = async (token: string) => (await node.write('auth/token/renew-self', {}, token)).body
+  const tokenOf = async (key: string): Promise<string> => (await login(key)).body.auth.client_token
+  const rotate = async (id: string, body = {}): Promise<string> => (await node.write(`auth/apikey/key/${id}/rotate`, body)).body.data.key
+  const rotated = { errors: ['the API key was rotated, not renewing'] }
+
+  test('is for tokens of a secret that is still good', async () => {
+    const { id, key } = await make()
+    const first = await tokenOf(key)
+    const next = await rotate(id)
+    expect(await renew(first)).toEqual(rotated)
+    expect((await node.read('auth/token/lookup-self', first)).status).toBe(200)
+    const second = await tokenOf(next)
+    expect((await renew(second)).auth.lease_duration).toBeGreaterThan(0)
+    const third = await tokenOf(await rotate(id, { grace: '10m' }))
+    const late = await tokenOf(next)
+    house.clock.advance(599_999)
+    for (const token of [second, third, late]) expect((await renew(token)).errors).toBeUndefined()
+    expect(await renew(first)).toEqual(rotated)
+    house.clock.advance(1)
+    for (const token of [second, late]) expect(await renew(token)).toEqual(rotated)
+    expect((await renew(third)).errors).toBeUndefined()
+  })
+
+  test('is refused where the policies have changed', async () => {
+    const { id, key } = await make({ token_policies: 'app,more' })
+    const token = await tokenOf(key)
+    await node.write(`auth/apikey/key/${id}`, { token_policies: 'app' })
+    expect(await renew(token)).toEqual({ errors: ['policies have changed, not renewing'] })
+    await node.write(`auth/apikey/key/${id}`, { token_policies: 'more,app', token_ttl: 60 })
+    expect((await renew(token)).auth.lease_duration).toBe(60)
+    await node.write(`auth/apikey/key/${id}`, { token_no_default_policy: true })
+    expect((await renew(token)).errors).toEqual(['policies have changed, not renewing'])
+  })
+})
+
+describe('of the secret that got a token', () => {
+  const key = { hash: 'new', previous: { hash: 'old', untilMs: 200 }, rotatedMs: 100 }
+  test.each([
+    ['new', 0, 150, true],
+    ['old', 0, 150, true],
+    ['old', 0, 200, false],
+    ['older', 150, 150, false],
+    // Of before it was laid down: by the time at which they were made.
+    [undefined, 100, 300, true],
+    [undefined, 99, 300, false],
+    [undefined, 99, 150, true],
+  ])('%s, made at %i, renewed at %i', (hash, madeMs, nowMs, good) => {
+    expect(secretIsGood(key, { hash, madeMs }, nowMs)).toBe(good)
+    expect(secretIsGood({ ...key, previous: null }, { hash, madeMs }, nowMs)).toBe(hash === 'new' || (hash === undefined && madeMs >= 100))
+  })
 })
 
 test('is held to its addresses, gives no root, and takes no metadata that poses', async () => {
