@@ -16,7 +16,7 @@ import { secondFactor } from './mfa.ts'
 import { isWrong, type LockoutSubject, type UserLockout } from './lockout.ts'
 import { scopeOf, transactionOf } from './scope.ts'
 import { transactionStorage } from './storage.ts'
-import type { AuthResponse, HandlerContext, LogicalResponse, MountEntry, OperationDef, Request } from './types.ts'
+import type { AuthResponse, HandlerContext, LogicalResponse, MountEntry, OperationDef } from './types.ts'
 
 export interface LoginDeps {
   readonly tokens: TokenGate
@@ -83,7 +83,7 @@ async function finish(deps: LoginDeps, context: HandlerContext, response: Logica
   // A method that says yes and no at once has said no (CVE-2026-46405).
   if ((response.status ?? 200) >= 400) throw new HoldfastError('ERR_INTERNAL', 'expected a login to succeed or to fail, got both')
   const { login, ...rest } = response
-  const { auth, warnings } = await makeToken(deps, transactionOf(context), context.mount, context.request, login)
+  const { auth, warnings } = await makeToken(deps, context, login)
   return { ...rest, auth, warnings: [...(rest.warnings ?? []), ...warnings] }
 }
 
@@ -97,7 +97,9 @@ function lend({ leasing }: LoginDeps, context: HandlerContext, response: Logical
 
 type Made = Required<Pick<LogicalResponse, 'auth' | 'warnings'>>
 
-async function makeToken(deps: LoginDeps, transaction: Transaction, mount: MountEntry, request: Request, login: Login): Promise<Made> {
+async function makeToken(deps: LoginDeps, context: HandlerContext, login: Login): Promise<Made> {
+  const { mount, request } = context
+  const transaction = transactionOf(context)
   if (deps.tokens.create === undefined) throw new HoldfastError('ERR_INTERNAL', 'expected a token store that makes tokens')
   const { token: params } = login
   const policies = sanitizePolicyNames(params.policies, !params.noDefaultPolicy)
@@ -128,26 +130,22 @@ async function makeToken(deps: LoginDeps, transaction: Transaction, mount: Mount
     entityId: identity?.entityId ?? '',
     login: { mountUuid: mount.uuid, internal: login.internal ?? {} },
   }
-  const waits = await mustWait(deps, transaction, mount, request, wanted)
+  const waits = await mustWait(deps, context, wanted)
   if (waits !== null) return { auth: waits, warnings: granted.warnings }
   return { auth: await issue(deps, transaction, wanted, identity?.policies), warnings: granted.warnings }
 }
 
 /** What is answered in the token's place while a second factor is due; null: none is. */
-async function mustWait(
-  deps: LoginDeps,
-  transaction: Transaction,
-  mount: MountEntry,
-  request: Request,
-  wanted: CreateToken,
-): Promise<AuthResponse | null> {
-  const { identity } = deps
-  // Where nobody has asked for any, a login costs this one read more.
-  if (identity?.mfa === undefined || (await identity.mfa.enforcements(transaction, mount.namespaceId)).length === 0) return null
+async function mustWait({ identity }: LoginDeps, context: HandlerContext, wanted: CreateToken): Promise<AuthResponse | null> {
+  const { mount, request } = context
+  const { line } = scopeOf(context)
+  const transaction = transactionOf(context)
+  // Where nobody has asked for any, a login costs this one read a namespace more.
+  if (identity?.mfa === undefined || !(await identity.mfa.anyEnforced(transaction, line))) return null
   const entityId = wanted.entityId ?? ''
   const found = entityId === '' ? null : await identity.resolve?.(transaction, entityId, mount.namespaceId)
   const groupIds = found?.groups.map(({ id }) => id) ?? []
-  return secondFactor(transaction, { store: identity.mfa, mount, request, entityId, groupIds }, wanted)
+  return secondFactor(transaction, { store: identity.mfa, mount, line, request, entityId, groupIds }, wanted)
 }
 
 async function issue(

@@ -1,6 +1,7 @@
 /** The second factor of logins, between the method's word and the token: what is required, what came with the request, what is waited for. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
 import { CommitAndThrow, type Transaction } from '#barrier/types.ts'
+import type { Namespace } from '#namespaces/record.ts'
 import { satisfies, type MfaStore, type Requirement } from '#identity/mfa.ts'
 import type { CreateToken } from '#tokens/store.ts'
 import type { AuthResponse, MountEntry, Request } from './types.ts'
@@ -17,6 +18,8 @@ export function codesOf(header: string | undefined): ReadonlyMap<string, string>
 export interface Waiting {
   readonly store: MfaStore
   readonly mount: MountEntry
+  /** From the root namespace down to the mount's. */
+  readonly line: readonly Namespace[]
   readonly request: Request
   readonly entityId: string
   readonly groupIds: readonly string[]
@@ -27,13 +30,13 @@ export interface Waiting {
  * @throws CommitAndThrow of ERR_PERMISSION_DENIED for a code that came with the request and is wrong: it has counted.
  */
 export async function secondFactor(transaction: Transaction, waiting: Waiting, token: CreateToken): Promise<AuthResponse | null> {
-  const { store, mount, request, entityId, groupIds } = waiting
+  const { store, mount, line, request, entityId, groupIds } = waiting
   const facts = { accessor: mount.accessor, type: mount.type, entityId, groupIds }
-  const requirements = await store.required(transaction, mount.namespaceId, facts)
+  const requirements = await store.required(transaction, line, facts)
   if (requirements.length === 0) return null
   const header = request.headers['x-vault-mfa']
   if (header !== undefined) {
-    const met = await orCommit(() => satisfies(store, transaction, mount.namespaceId, entityId, requirements, codesOf(header)))
+    const met = await orCommit(() => satisfies(store, transaction, entityId, requirements, codesOf(header)))
     if (!met) throw new CommitAndThrow(new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied))
     return null
   }

@@ -1,6 +1,8 @@
 /**
  * A second factor for logins: time-based codes (TOTP, RFC 6238; the codes themselves are otpauth's), and which logins need one.
  *
+ * An enforcement holds in its namespace and in all below it; its methods lie where it lies, and so do the secrets of those who log in below.
+ *
  * In the section {namespace, 'sys/mfa'}: `methods` and `enforcements`, each one record, since every login asks for both; `secret/METHOD/ENTITY` what an
  * app was given, with how its codes were used; `pending/MINUTE/ID` logins whose first factor was right.
  *
@@ -12,6 +14,7 @@ import { HoldfastError } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
 import { randomUuid, type RandomSource } from '#base/random.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
+import type { Namespace } from '#namespaces/record.ts'
 
 const formatVersion = 1
 const methodsMax = 256
@@ -40,6 +43,11 @@ export interface TotpMethod {
   readonly maxAttempts: number
 }
 
+/** A method, and where it lies: the secrets of its apps lie there as well, whatever the namespace of whom they were given to. */
+export interface PlacedMethod extends TotpMethod {
+  readonly namespaceId: string
+}
+
 export interface Enforcement {
   readonly name: string
   readonly id: string
@@ -51,11 +59,14 @@ export interface Enforcement {
   readonly entityIds: readonly string[]
 }
 
-/** What a login has to satisfy: of each enforcement one of its methods. */
+/** What a login has to satisfy: of each enforcement one of its methods. No two are of one name: where namespaces share one, the inner says its path. */
 export interface Requirement {
   readonly enforcement: string
-  readonly methods: readonly TotpMethod[]
+  readonly methods: readonly PlacedMethod[]
 }
+
+/** A namespace of a login's line, from the root down to its own. */
+type Level = Pick<Namespace, 'id' | 'path'>
 
 export interface LoginFacts {
   readonly accessor: string
@@ -124,6 +135,15 @@ export class MfaStore {
     return (await this.methods(view, namespace)).find((each) => each.id === id) ?? null
   }
 
+  /** Those of all namespaces of `line`. */
+  async methodsOn(view: ReadView, line: readonly Level[]): Promise<PlacedMethod[]> {
+    const found: PlacedMethod[] = []
+    for (const { id: namespaceId } of line) {
+      for (const method of await this.methods(view, namespaceId)) found.push({ ...method, namespaceId })
+    }
+    return found
+  }
+
   /** @throws ERR_BAD_REQUEST: the name is another's, or there are too many. */
   async putMethod(transaction: Transaction, namespace: string, method: TotpMethod): Promise<void> {
     const others = (await this.methods(transaction, namespace)).filter(({ id }) => id !== method.id)
@@ -181,18 +201,24 @@ export class MfaStore {
     writeJson(transaction, namespace, 'enforcements', { list })
   }
 
+  /** Whether any login of a namespace may need a second factor, for its own enforcements or those of one above. */
+  async anyEnforced(view: ReadView, line: readonly Level[]): Promise<boolean> {
+    for (const { id } of line) if ((await this.enforcements(view, id)).length > 0) return true
+    return false
+  }
+
   /** What the login must show besides. Methods that are gone can be satisfied by nobody: the enforcement holds all the same. */
-  async required(view: ReadView, namespace: string, facts: LoginFacts): Promise<Requirement[]> {
-    const enforcements = (await this.enforcements(view, namespace)).filter(
-      (each) =>
-        each.accessors.includes(facts.accessor) ||
-        each.types.includes(facts.type) ||
-        each.groupIds.some((id) => facts.groupIds.includes(id)) ||
-        each.entityIds.includes(facts.entityId),
-    )
-    if (enforcements.length === 0) return []
-    const methods = await this.methods(view, namespace)
-    return enforcements.map(({ name, methodIds }) => ({ enforcement: name, methods: methods.filter(({ id }) => methodIds.includes(id)) }))
+  async required(view: ReadView, line: readonly Level[], facts: LoginFacts): Promise<Requirement[]> {
+    const required = new Map<string, Requirement>()
+    for (const { id: namespaceId, path } of line) {
+      const enforcements = (await this.enforcements(view, namespaceId)).filter((each) => isAbout(each, facts))
+      const methods = enforcements.length === 0 ? [] : await this.methodsOn(view, [{ id: namespaceId, path }])
+      for (const { name, methodIds } of enforcements) {
+        const enforcement = required.has(name) ? `${path}${name}` : name
+        required.set(enforcement, { enforcement, methods: methods.filter(({ id }) => methodIds.includes(id)) })
+      }
+    }
+    return [...required.values()]
   }
 
   /** Gives an entity a secret of the method; null when it has one already, and `force` does not say to replace it. The address is for an app. */
@@ -279,6 +305,12 @@ export class MfaStore {
   }
 }
 
+const isAbout = (enforcement: Enforcement, facts: LoginFacts): boolean =>
+  enforcement.accessors.includes(facts.accessor) ||
+  enforcement.types.includes(facts.type) ||
+  enforcement.groupIds.some((id) => facts.groupIds.includes(id)) ||
+  enforcement.entityIds.includes(facts.entityId)
+
 function pendingPath(id: string): string | null {
   const parts = /^(\d{1,10})-([0-9a-f-]{36})$/.exec(id)
   return parts === null ? null : `pending/${parts[1]!}/${parts[2]!}`
@@ -297,7 +329,6 @@ function stepOf(method: TotpMethod, enrolled: Enrolled, code: string, nowMs: num
 export async function satisfies(
   store: MfaStore,
   transaction: Transaction,
-  namespace: string,
   entityId: string,
   requirements: readonly Requirement[],
   codes: ReadonlyMap<string, string>,
@@ -309,7 +340,7 @@ export async function satisfies(
       const code = codes.get(method.id) ?? (method.name === '' ? undefined : codes.get(method.name))
       if (code === undefined) continue
       // One code may serve several enforcements of the same request, and is used once.
-      if (!tried.has(method.id)) tried.set(method.id, await store.tryCode(transaction, namespace, method, entityId, code))
+      if (!tried.has(method.id)) tried.set(method.id, await store.tryCode(transaction, method.namespaceId, method, entityId, code))
       met ||= tried.get(method.id) === true
     }
     if (!met) return false

@@ -3,7 +3,8 @@ import { HoldfastError } from '#base/errors.ts'
 import { scopeOf } from '#core/scope.ts'
 import { scheduleSweep } from '#core/sweep.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
-import type { Enforcement, TotpMethod } from '#identity/mfa.ts'
+import type { Enforcement, PlacedMethod, TotpMethod } from '#identity/mfa.ts'
+import type { EntityRecord } from '#identity/types.ts'
 import { field, inPath, optional, path, reads, text, writes } from '../sys/table.ts'
 import { bad, namespaceOf, writing, type IdentityServices } from './common.ts'
 
@@ -25,10 +26,23 @@ const methodFields = {
 export function mfaPaths(services: IdentityServices): PathDef[] {
   const { identity } = services
   const { mfa } = identity
+  const missing = (id: string): HoldfastError => bad(`MFA method id ${JSON.stringify(id.slice(0, 64))} not found`)
   const find = async (context: HandlerContext, id: string): Promise<TotpMethod> => {
     const found = await mfa.method(scopeOf(context).view, namespaceOf(context), id)
-    if (found === null) throw bad(`MFA method id ${JSON.stringify(id.slice(0, 64))} not found`)
+    if (found === null) throw missing(id)
     return found
+  }
+  /** Of this namespace, or of one above: enforcements there are about the logins here. */
+  const findAbove = async (context: HandlerContext, id: string): Promise<PlacedMethod> => {
+    const { view, line } = scopeOf(context)
+    const found = (await mfa.methodsOn(view, line)).find((each) => each.id === id)
+    if (found === undefined) throw missing(id)
+    return found
+  }
+  const entityOf = async (context: HandlerContext, id: string): Promise<EntityRecord> => {
+    const entity = await identity.entity(scopeOf(context).view, { id }, namespaceOf(context))
+    if (entity === null) throw bad('expected an entity, got none of that id')
+    return entity
   }
   const save = async (context: HandlerContext, id: string | null): Promise<LogicalResponse | null> => {
     const before = id === null ? null : await find(context, id)
@@ -47,10 +61,9 @@ export function mfaPaths(services: IdentityServices): PathDef[] {
     }
   }
   const enrol = async (context: HandlerContext, entityId: string, force: boolean): Promise<LogicalResponse> => {
-    const method = await find(context, text(context, 'method_id'))
-    const entity = await identity.entity(scopeOf(context).view, { id: entityId }, namespaceOf(context))
-    if (entity === null) throw bad('expected an entity, got none of that id')
-    const url = await mfa.enrol(writing(context), namespaceOf(context), method, { id: entity.id, name: entity.name }, force)
+    const method = await findAbove(context, text(context, 'method_id'))
+    const entity = await entityOf(context, entityId)
+    const url = await mfa.enrol(writing(context), method.namespaceId, method, { id: entity.id, name: entity.name }, force)
     if (url === null) return { warnings: ['Entity already has a secret for MFA method'] }
     // The secret is told once, to whoever asked for it.
     return { data: { url, barcode: '' }, unkept: true }
@@ -98,8 +111,11 @@ export function mfaPaths(services: IdentityServices): PathDef[] {
       { fields: { method_id: field('string', 'The method.'), entity_id: field('string', 'Whose.') } },
       {
         update: writes('Destroy', async (context) => {
-          const method = await find(context, text(context, 'method_id'))
-          mfa.forget(writing(context), namespaceOf(context), method.id, text(context, 'entity_id'))
+          const method = await findAbove(context, text(context, 'method_id'))
+          const entityId = text(context, 'entity_id')
+          // Of a method of a namespace above only one's own entities have secrets to take.
+          if (method.namespaceId !== namespaceOf(context)) await entityOf(context, entityId)
+          mfa.forget(writing(context), method.namespaceId, method.id, entityId)
           return null
         }),
       },
@@ -229,7 +245,7 @@ function enforcementPaths({ identity }: IdentityServices): PathDef[] {
           return null
         }),
       },
-      'A login that any of its lists names must meet one of its methods; several enforcements must all be met. It holds in its own namespace.',
+      'A login that any of its lists names must meet one of its methods; several enforcements must all be met. It holds in its namespace and in all below.',
     ),
   ]
 }

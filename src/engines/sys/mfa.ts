@@ -40,7 +40,7 @@ async function validate(store: MfaStore, context: HandlerContext): Promise<Logic
   await stillThere(context, token)
   const requirements = await requirementsOf(store, context, pending)
   const codes = new Map(Object.entries(payload).map(([method, given]) => [method, codeOf(given)]))
-  if (!(await orCommit(() => satisfies(store, transaction, namespace, pending.entityId, requirements, codes)))) {
+  if (!(await orCommit(() => satisfies(store, transaction, pending.entityId, requirements, codes)))) {
     throw new CommitAndThrow(
       new HoldfastError(
         'ERR_PERMISSION_DENIED',
@@ -59,7 +59,8 @@ const codeOf = (given: unknown): string => {
 
 /** The methods as they are now; one that is gone can be met by nobody. */
 async function requirementsOf(store: MfaStore, context: HandlerContext, { requirements }: PendingLogin): Promise<Requirement[]> {
-  const methods = await store.methods(scopeOf(context).view, context.mount.namespaceId)
+  const { view, line } = scopeOf(context)
+  const methods = await store.methodsOn(view, line)
   return requirements.map(({ enforcement, methodIds }) => ({ enforcement, methods: methods.filter(({ id }) => methodIds.includes(id)) }))
 }
 

@@ -230,3 +230,57 @@ test('what the apps of a method were given goes with it', async () => {
   expect(await secrets()).toEqual([])
   expect((await node.remove(`identity/mfa/method/totp/${method}`)).status, 'nothing is there').toBe(204)
 })
+
+describe('an enforcement of a namespace above', () => {
+  const inTeam = (path: string, body: Record<string, unknown>, over: object = {}) =>
+    node.ask({ operation: 'update', method: 'POST', namespace: 'team', path, body, ...over })
+  const teamLogin = (over: object = {}) => inTeam('auth/userpass/login/bob', { password: 'right' }, { token: null, ...over })
+  let bob: string
+  let given: TOTP
+
+  beforeEach(async () => {
+    await node.write('sys/namespaces/team')
+    await inTeam('sys/auth/userpass', { type: 'userpass' })
+    await inTeam('auth/userpass/users/bob', { password: 'right', token_ttl: '1h' })
+    bob = (await teamLogin()).body.auth.entity_id
+    await enforce('staff', { auth_method_types: ['userpass'] })
+    const { url } = (await inTeam('identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: bob })).body.data
+    given = URI.parse(url) as TOTP
+  })
+
+  const bobsCode = (): string => given.generate({ timestamp: house.clock.nowMs() })
+
+  test('holds for logins below it, which end there', async () => {
+    const { body } = await teamLogin()
+    expect(body.auth).toMatchObject({ client_token: '', entity_id: bob })
+    const { mfa_request_id: id, mfa_constraints: constraints } = body.auth.mfa_requirement
+    expect(constraints).toEqual({ staff: { any: [{ type: 'totp', id: method, uses_passcode: true, name: 'app' }] } })
+    expect((await inTeam('sys/mfa/validate', { mfa_request_id: id, mfa_payload: { [method]: ['000000'] } }, { token: null })).status).toBe(
+      403,
+    )
+    const done = await inTeam('sys/mfa/validate', { mfa_request_id: id, mfa_payload: { [method]: [bobsCode()] } }, { token: null })
+    expect(done.body.auth.client_token).toMatch(/^s\./)
+    nextStep()
+    expect((await teamLogin({ headers: { 'x-vault-mfa': `app:${bobsCode()}` } })).body.auth.client_token).toMatch(/^s\./)
+  })
+
+  test('beside one of the same name in the namespace: both must be met', async () => {
+    const own = (await inTeam('identity/mfa/method/totp', { issuer: 'Team' })).body.data.method_id
+    await inTeam('identity/mfa/login-enforcement/staff', { mfa_method_ids: [own], auth_method_types: ['userpass'] })
+    const { url } = (await inTeam('identity/mfa/method/totp/admin-generate', { method_id: own, entity_id: bob })).body.data
+    const { mfa_request_id: id, mfa_constraints: constraints } = (await teamLogin()).body.auth.mfa_requirement
+    expect(Object.keys(constraints)).toEqual(['staff', 'team/staff'])
+    const codes = { [method]: [bobsCode()], [own]: [(URI.parse(url) as TOTP).generate({ timestamp: house.clock.nowMs() })] }
+    expect((await inTeam('sys/mfa/validate', { mfa_request_id: id, mfa_payload: codes }, { token: null })).status).toBe(200)
+    // The namespace's own is none of the root's.
+    expect(Object.keys((await login()).body.auth.mfa_requirement.mfa_constraints)).toEqual(['staff'])
+  })
+
+  test('gives a namespace below no hold on the secrets of others', async () => {
+    for (const path of ['admin-generate', 'admin-destroy'])
+      expect((await inTeam(`identity/mfa/method/totp/${path}`, { method_id: method, entity_id: entity, force: true })).status).toBe(400)
+    expect((await inTeam(`identity/mfa/method/totp/${method}`, { max_validation_attempts: 100 })).status).toBe(400)
+    expect((await inTeam('identity/mfa/method/totp/admin-destroy', { method_id: method, entity_id: bob })).status).toBe(204)
+    expect((await teamLogin({ headers: { 'x-vault-mfa': `app:${bobsCode()}` } })).status).toBe(403)
+  })
+})
