@@ -75,6 +75,12 @@ export interface LoginFacts {
   readonly groupIds: readonly string[]
 }
 
+export interface MergedEntities {
+  readonly into: string
+  readonly from: readonly string[]
+  readonly force: boolean
+}
+
 interface Enrolled {
   readonly version: number
   /** Base32. */
@@ -239,6 +245,43 @@ export class MfaStore {
 
   forget(transaction: Transaction, namespace: string, methodId: string, entityId: string): void {
     transaction.delete(section(namespace), `secret/${methodId}/${entityId}`)
+  }
+
+  /**
+   * Entities were merged into one: it gets what their apps were given, as far as it has none of the method itself, and enforcements that name them name it.
+   * @throws ERR_BAD_REQUEST where several have a secret of one method; with `force` that of `into` stays, else the first one's.
+   */
+  async merge(transaction: Transaction, line: readonly Level[], { into, from, force }: MergedEntities): Promise<void> {
+    for (const method of await this.methodsOn(transaction, line)) await this.#mergeSecrets(transaction, method, { into, from, force })
+    for (const { id } of line) {
+      const list = await this.enforcements(transaction, id)
+      if (!list.some(({ entityIds }) => entityIds.some((each) => from.includes(each)))) continue
+      const renamed = list.map((each) => ({
+        ...each,
+        entityIds: [...new Set(each.entityIds.map((entityId) => (from.includes(entityId) ? into : entityId)))],
+      }))
+      writeJson(transaction, id, 'enforcements', { list: renamed })
+    }
+  }
+
+  async #mergeSecrets(transaction: Transaction, { id, namespaceId }: PlacedMethod, { into, from, force }: MergedEntities): Promise<void> {
+    let own = await this.#enrolled(transaction, namespaceId, id, into)
+    for (const entityId of from) {
+      const theirs = await this.#enrolled(transaction, namespaceId, id, entityId)
+      if (theirs === null) continue
+      if (own !== null && !force) {
+        throw new HoldfastError(
+          'ERR_BAD_REQUEST',
+          `conflicting MFA config ID ${JSON.stringify(id)} in entity ID ${JSON.stringify(entityId)}`,
+          {
+            hint: 'with "force" the entity that stays keeps its own secret; or destroy one of them: identity/mfa/method/totp/admin-destroy',
+          },
+        )
+      }
+      if (own === null) writeJson(transaction, namespaceId, `secret/${id}/${into}`, theirs)
+      own ??= theirs
+      this.forget(transaction, namespaceId, id, entityId)
+    }
   }
 
   #enrolled(view: ReadView, namespace: string, methodId: string, entityId: string): Promise<Enrolled | null> {

@@ -73,17 +73,20 @@ export function entityPaths(services: IdentityServices): PathDef[] {
     ),
     path(
       'entity/merge',
-      'Merge entities into one, which gets their aliases, groups and tokens.',
+      'Merge entities into one, which gets their aliases, groups, tokens and MFA secrets.',
       {
         fields: {
           from_entity_ids: field('list', 'Entities that are merged, and are no more afterwards.'),
           to_entity_id: field('string', 'The entity that stays.'),
           conflicting_alias_ids_to_keep: field('list', 'Where both have an alias at the same mount: the one that stays.'),
-          force: field('bool', 'Accepted and ignored: there are no MFA secrets to merge.'),
+          force: field(
+            'bool',
+            'Where several have a secret of one MFA method: keep that of the entity that stays. Without it such a merge is refused.',
+          ),
         },
       },
       { update: writes('Merge', (context) => merge(services, context)) },
-      'Name, metadata and policies of the entity that stays are left as they are; those of the others are lost.',
+      'Name, metadata and policies of the entity that stays are left as they are; those of the others are lost. MFA enforcements that name one of the others name it from then on.',
     ),
   ]
 }
@@ -135,6 +138,8 @@ async function merge({ identity }: IdentityServices, context: HandlerContext): P
   const keepAliasIds = optional<string[]>(context, 'conflicting_alias_ids_to_keep') ?? []
   try {
     await identity.merge(writing(context), { into, from, keepAliasIds }, namespaceOf(context))
+    const force = optional<boolean>(context, 'force') ?? false
+    await identity.mfa.merge(writing(context), scopeOf(context).line, { into, from: [...new Set(from)], force })
     return null
   } catch (error) {
     if (error instanceof AliasesClash) throw clashAnswer(context, error)

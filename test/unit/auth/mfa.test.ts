@@ -1,7 +1,7 @@
 import { TOTP, URI } from 'otpauth'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { sweepStep } from '#core/sweep.ts'
-import { openHouse, type HouseNode } from '#test/support/core-house.ts'
+import { openHouse, type Answer, type HouseNode } from '#test/support/core-house.ts'
 
 let house: Awaited<ReturnType<typeof openHouse>>
 let node: HouseNode
@@ -282,5 +282,54 @@ describe('an enforcement of a namespace above', () => {
     expect((await inTeam(`identity/mfa/method/totp/${method}`, { max_validation_attempts: 100 })).status).toBe(400)
     expect((await inTeam('identity/mfa/method/totp/admin-destroy', { method_id: method, entity_id: bob })).status).toBe(204)
     expect((await teamLogin({ headers: { 'x-vault-mfa': `app:${bobsCode()}` } })).status).toBe(403)
+  })
+})
+
+describe('merging entities', () => {
+  let into: string
+  const merge = (more: object = {}) => node.write('identity/entity/merge', { from_entity_ids: [entity], to_entity_id: into, ...more })
+  const needed = async (): Promise<Answer> => login({ headers: { 'x-vault-mfa': `app:${code()}` } })
+
+  beforeEach(async () => {
+    into = (await node.write('identity/entity', { name: 'alice-of-old' })).body.data.id
+  })
+
+  test('leaves the second factor required of who was named, and good', async () => {
+    await enforce('one', { identity_entity_ids: [entity, into, 'other'] })
+    expect((await merge()).status).toBe(204)
+    expect((await node.read('identity/mfa/login-enforcement/one')).body.data.identity_entity_ids).toEqual([into, 'other'])
+    const { auth } = (await login()).body
+    expect([auth.entity_id, auth.client_token]).toEqual([into, ''])
+    expect((await needed()).body.auth.client_token).toMatch(/^s\./)
+    // A code is good once, whosever it was.
+    expect((await needed()).status).toBe(403)
+  })
+
+  test('is refused where both have a secret of the method; with force the one that stays keeps its own', async () => {
+    await enforce('one', { auth_method_accessors: [accessor] })
+    const { url } = (await node.write('identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: into })).body.data
+    expect((await merge()).body.errors).toEqual([`conflicting MFA config ID "${method}" in entity ID "${entity}"`])
+    expect((await node.read(`identity/entity/id/${entity}`)).body.data.id, 'nothing was done').toBe(entity)
+    expect((await merge({ force: true })).status).toBe(204)
+    expect((await needed()).status, 'the one that was merged').toBe(403)
+    totp = URI.parse(url) as TOTP
+    expect((await needed()).body.auth).toMatchObject({ entity_id: into, client_token: expect.stringMatching(/^s\./) })
+  })
+
+  test('in a namespace takes along what the methods and enforcements above it hold', async () => {
+    const inTeam = (path: string, body: Record<string, unknown>, over: object = {}) =>
+      node.ask({ operation: 'update', method: 'POST', namespace: 'team', path, body, ...over })
+    await node.write('sys/namespaces/team')
+    await inTeam('sys/auth/userpass', { type: 'userpass' })
+    await inTeam('auth/userpass/users/bob', { password: 'right' })
+    const enter = (over: object = {}) => inTeam('auth/userpass/login/bob', { password: 'right' }, { token: null, ...over })
+    const bob = (await enter()).body.auth.entity_id
+    const other = (await inTeam('identity/entity', { name: 'bob-of-old' })).body.data.id
+    await enforce('one', { identity_entity_ids: [bob] })
+    const { url } = (await inTeam('identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: bob })).body.data
+    expect((await inTeam('identity/entity/merge', { from_entity_ids: [bob], to_entity_id: other })).status).toBe(204)
+    expect((await enter()).body.auth).toMatchObject({ client_token: '', entity_id: other })
+    const given = (URI.parse(url) as TOTP).generate({ timestamp: house.clock.nowMs() })
+    expect((await enter({ headers: { 'x-vault-mfa': `app:${given}` } })).body.auth.client_token).toMatch(/^s\./)
   })
 })
