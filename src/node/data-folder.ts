@@ -1,5 +1,5 @@
 /** The folder that is a node's alone: store and identity, nothing else, for nobody else's eyes. */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { HoldfastError } from '#base/errors.ts'
 
@@ -46,4 +46,20 @@ export function syncFolder(path: string): void {
   } finally {
     closeSync(folder)
   }
+}
+
+/** Writes a small file so that after a crash or a power cut the old one or the new one is there, whole. Only its owner may read it. */
+export function writeDurably(path: string, text: string): void {
+  const temporary = `${path}.tmp`
+  // Left by a crash, with whatever mode: opening it would keep that.
+  rmSync(temporary, { force: true })
+  const file = openSync(temporary, 'wx', 0o600)
+  try {
+    writeFileSync(file, text)
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+  renameSync(temporary, path)
+  syncFolder(dirname(path))
 }

@@ -5,7 +5,7 @@
  * The first voter of the list is the node whose log counts. Every other node of the list lays its stores aside and is filled anew: two logs can't both
  * be right.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { AuditBroker } from '#audit/types.ts'
 import { HoldfastError } from '#base/errors.ts'
@@ -21,12 +21,15 @@ import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Identity } from '#transport/types.ts'
-import { syncFolder } from './data-folder.ts'
+import { syncFolder, writeDurably } from './data-folder.ts'
 
 export const recoveryFile = 'peers.json'
 /** What was done, kept for operators and for the status. */
 export const recoveredFile = 'peers.json.done'
 const asideFolder = 'before-recovery'
+/** In that folder, while stores are being moved there: whom this node knew. At the end it is renamed, and stays for a repetition. */
+const unfinishedName = 'unfinished'
+const membersName = 'members.json'
 const fileBytesMax = 65_536
 const laidAside = [
   'log',
@@ -133,28 +136,102 @@ async function lead({ dataDir, identity, formats, log: logger }: RecoverOptions,
   return { kind: 'leads', ...forced }
 }
 
-/** Lays this node's stores aside. Its identity stays: by it the others know it. */
+/**
+ * Lays this node's stores aside. Its identity stays: by it the others know it. What lies aside is never replaced: where the stores hold nothing, as after
+ * an earlier run, only the members of the list are noted.
+ * @throws ERR_MEMBERSHIP when it knows no `from`, or when what an earlier recovery has laid aside is in the way
+ */
 async function follow(options: RecoverOptions, plan: RecoveryPlan, from: string): Promise<Recovered> {
   const { dataDir, log } = options
   const aside = join(dataDir, asideFolder)
-  const unfinished = join(aside, 'unfinished')
-  let members: readonly Member[]
-  if (existsSync(unfinished)) members = JSON.parse(readFileSync(unfinished, 'utf8')) as Member[]
-  else {
-    members = await withStores(options, false, async (_, state) => planned(membersIn(state, options.formats), plan))
-    rmSync(aside, { recursive: true, force: true })
-    mkdirSync(aside, { mode: 0o700 })
-    writeFileSync(unfinished, JSON.stringify(members), { mode: 0o600 })
-    syncFolder(aside)
-  }
+  const unfinished = join(aside, unfinishedName)
+  const begun = existsSync(unfinished)
+  const { known, empty } = begun ? { known: await membersOfBegun(options, aside), empty: false } : await stored(options, aside)
+  const members = planned(known, plan)
+  if (!members.some(({ id }) => id === from)) throw unknownSource(options.identity.nodeId, known, from)
+  if (!empty) checkFree(dataDir, aside, begun)
+  if (!empty && !begun) beginLayingAside(aside, known)
   // Before the stores go: as a joining node it must know whom to answer.
-  writeFileSync(join(dataDir, 'identity', 'members.json'), JSON.stringify(members), { mode: 0o600 })
+  writeDurably(join(dataDir, 'identity', 'members.json'), JSON.stringify(members))
+  if (!empty) layAside(dataDir, aside)
+  log.warn(
+    { from, aside: asideFolder },
+    empty
+      ? 'recovered without a majority: the stores of this node hold nothing, so none are laid aside (it may have been done before); it is filled anew'
+      : 'recovered without a majority: the stores of this node are laid aside, and it is filled anew',
+  )
+  return { kind: 'follows', from, members }
+}
+
+/** Whom the stores know, and whether they hold anything. Those that hold nothing know nobody: then it is whoever was known before they were emptied. */
+async function stored(options: RecoverOptions, aside: string): Promise<{ known: readonly Member[]; empty: boolean }> {
+  const found = await withStores(options, false, async (log, state) => ({
+    known: membersIn(state, options.formats),
+    empty: log.lastIndex() === 0 && state.meta.applied === 0 && log.fence === null,
+  }))
+  if (!found.empty) return found
+  const known = noted(join(aside, membersName)) ?? noted(join(options.dataDir, 'identity', 'members.json')) ?? []
+  return { known, empty: true }
+}
+
+/** Its note may have been lost in a power cut: then the state tells, wherever it lies by now. */
+async function membersOfBegun({ dataDir, identity, formats, log: logger }: RecoverOptions, aside: string): Promise<readonly Member[]> {
+  const members = noted(join(aside, unfinishedName))
+  if (members !== null) return members
+  const directory = existsSync(join(dataDir, 'state')) ? dataDir : aside
+  const state = await openStateStore({ directory, clusterId: identity.clusterId, logger })
+  try {
+    return membersIn(state, formats)
+  } finally {
+    await state.close()
+  }
+}
+
+/** Null for a file that is missing, or no list. */
+function noted(path: string): readonly Member[] | null {
+  try {
+    const members: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return Array.isArray(members) ? (members as Member[]) : null
+  } catch {
+    return null
+  }
+}
+
+/** Of one that has begun, a part lies there by right: only no store may be there twice. @throws ERR_MEMBERSHIP */
+function checkFree(dataDir: string, aside: string, begun: boolean): void {
+  const there = laidAside.find((name) => existsSync(join(aside, name)) && (!begun || existsSync(join(dataDir, name))))
+  if (there !== undefined) throw inTheWay(there)
+}
+
+function beginLayingAside(aside: string, known: readonly Member[]): void {
+  mkdirSync(aside, { recursive: true, mode: 0o700 })
+  syncFolder(dirname(aside))
+  writeDurably(join(aside, unfinishedName), JSON.stringify(known))
+}
+
+function layAside(dataDir: string, aside: string): void {
   for (const name of laidAside) if (existsSync(join(dataDir, name))) renameSync(join(dataDir, name), join(aside, name))
   syncFolder(aside)
   syncFolder(dataDir)
-  rmSync(unfinished)
-  log.warn({ from, aside: asideFolder }, 'recovered without a majority: the stores of this node are laid aside, and it is filled anew')
-  return { kind: 'follows', from, members }
+  renameSync(join(aside, unfinishedName), join(aside, membersName))
+  syncFolder(aside)
+}
+
+function inTheWay(name: string): HoldfastError {
+  return new HoldfastError(
+    'ERR_MEMBERSHIP',
+    `${asideFolder}: expected no stores of an earlier recovery there, got '${name}', and the stores of this node hold something again`,
+    {
+      hint: `a node that was filled since needs no second recovery: start it without peers.json; if it does need one, move ${asideFolder} away first, or delete it if nothing of it is needed`,
+    },
+  )
+}
+
+function unknownSource(nodeId: string, known: readonly Member[], from: string): HoldfastError {
+  const ids = known.map(({ id }) => id).join(', ')
+  return new HoldfastError('ERR_MEMBERSHIP', `peers.json: expected a first voter that '${nodeId}' knows (${ids}), got '${from}'`, {
+    hint: 'the first voter of the list is the node whose log counts, and this node is filled from it',
+  })
 }
 
 function planned(known: readonly Member[], plan: RecoveryPlan): readonly Member[] {
@@ -174,9 +251,7 @@ export function consumePlan(dataDir: string, recovered: Recovered, atMs: number)
 }
 
 function keepReport(path: string, report: RecoveryReport): void {
-  writeFileSync(`${path}.tmp`, `${JSON.stringify(report, null, 2)}\n`, { mode: 0o600 })
-  renameSync(`${path}.tmp`, path)
-  syncFolder(dirname(path))
+  writeDurably(path, `${JSON.stringify(report, null, 2)}\n`)
 }
 
 /** Says in the audit files what an operator did while no server ran; once. @throws ERR_AUDIT */
