@@ -14,7 +14,7 @@ import { createIdentity, loadIdentity, saveIdentity } from '#transport/identity.
 import type { Member } from '#replica/types.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { openConsensus, type Consensus } from './consensus.ts'
-import { syncFolder } from './data-folder.ts'
+import { syncFolder, writeDurably } from './data-folder.ts'
 import type { ReplicaSettings, StartedReplica } from '#replica/index.ts'
 import { forgetJoiningKey, type Joined } from './joining.ts'
 import type { LateReplica } from './late-replica.ts'
@@ -158,7 +158,7 @@ export class Birth {
       const joined = await prove()
       // Before the identity, which is what makes this node a member: without them it could not answer the first who calls.
       mkdirSync(joinPath(this.#options.dataDir, 'identity'), { recursive: true, mode: 0o700 })
-      writeFileSync(this.#membersPath(), JSON.stringify(joined.members), { mode: 0o600 })
+      writeDurably(this.#membersPath(), JSON.stringify(joined.members))
       await saveIdentity(this.#options.dataDir, joined.identity)
       forgetJoiningKey(this.#options.dataDir)
       await this.#open(joined.identity, false, joined.incarnation, joined.members)

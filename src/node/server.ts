@@ -136,7 +136,7 @@ export async function runServer(options: ServerArguments): Promise<number> {
   // LevelDB makes its files with whatever mode this leaves: none of them is for others to read.
   process.umask(0o077)
   const folderWarning = claimDataFolder(config.raft.path)
-  const nodeId = nodeIdOf(config.raft.node_id, config.raft.path, systemRandom)
+  const nodeId = await nodeIdOf(config.raft.node_id, config.raft.path, systemRandom)
   const logger = createProcessLogger(config.log_level, nodeId)
   setLifetimes({ defaultSeconds: config.default_lease_ttl / 1_000, maxSeconds: config.max_lease_ttl / 1_000 })
   const { log } = logger
