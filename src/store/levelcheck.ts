@@ -143,6 +143,14 @@ async function cut(
   await syncDirectory(disk, directory)
   await disk.rename(`${path}.tmp`, path)
   await syncDirectory(disk, directory)
+  await removeOlder(disk, directory, names)
+}
+
+/** Of what was set aside only the newest is kept: with every torn end a copy of some MiB would stay otherwise. */
+async function removeOlder(disk: Disk, directory: string, kept: readonly string[]): Promise<void> {
+  for (const name of (await namesIn(disk, directory)) ?? [])
+    if (name.endsWith('.log.damaged') && !kept.some((each) => name === `${each}.damaged`))
+      await disk.rm(join(directory, name), { force: true })
 }
 
 async function writeSynced(disk: Disk, path: string, content: Uint8Array): Promise<void> {

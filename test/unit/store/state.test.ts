@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -272,4 +272,22 @@ test('a state whose pointer names nothing, or of another cluster, is refused', a
   await expect(openStateStore({ directory, clusterId: 'other' })).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
   writeFileSync(join(directory, 'state', 'current'), 'g9\n')
   await expect(open(directory)).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+})
+
+test('of the ends that were cut off only the newest is kept', async () => {
+  const directory = temporaryFolder()
+  const folder = join(directory, 'state', 'g1')
+  const torn: string[] = []
+  for (let round = 1; round <= 4; round += 1) {
+    const state = await openStateStore({ directory, clusterId })
+    await state.apply([{ key: bytes(`key ${round}`), value: bytes('value') }], { ...emptyMeta, applied: round, appliedTerm: 1 })
+    await state.close()
+    torn.push(readdirSync(folder).findLast((name) => name.endsWith('.log')) ?? '')
+    appendFileSync(join(folder, torn.at(-1) ?? ''), 'no record')
+  }
+  const last = await openStateStore({ directory, clusterId })
+  expect(last.meta.applied).toBe(4)
+  await last.close()
+  expect(new Set(torn).size).toBe(4)
+  expect(readdirSync(folder).filter((name) => name.endsWith('.damaged'))).toEqual([`${torn.at(-1)}.damaged`])
 })
