@@ -2,7 +2,7 @@
 import { counterMax, invariant } from './assert.ts'
 import { changeProblem, encodeMembershipChange } from './codec.ts'
 import { entryOverheadBytes } from './log.ts'
-import { changeMembership, isJoint, isMember, isVoter } from './membership.ts'
+import { changeMembership, isJoint, isMember, isVoter, membersOf } from './membership.ts'
 import { committedInTerm, drop, isReady, membership, send, type Node } from './node.ts'
 import { committedIndex, hasQuorum } from './quorum.ts'
 import { acknowledgeOwn, flushAppends } from './replication.ts'
@@ -15,6 +15,7 @@ import {
   type Entry,
   type Membership,
   type MembershipChange,
+  type NodeId,
   type ProposeRefusal,
   type ProposeResult,
 } from './types.ts'
@@ -81,7 +82,7 @@ export function proposeMembership(node: Node, change: MembershipChange): Propose
   }
   const result = changeMembership(membership(node), change)
   if (!result.ok) return refuse(node, 'membership-invalid', result.detail)
-  const unfit = unfitVoter(node, result.membership)
+  const unfit = unfitVoter(node, result.membership) ?? withoutMajority(node, result.membership)
   if (unfit !== null) return unfit
   appendOwn(node, [{ type: EntryType.membership, data }])
   return { ok: true, index: node.log.lastIndex(), term: node.term }
@@ -103,6 +104,30 @@ function unfitVoter(node: Node, next: Membership): ProposeResult | null {
   }
   return null
 }
+
+/**
+ * A membership counts from the append on: one of which no majority answers would commit nothing any more, not even its own undoing. So a live
+ * voter is not removed, nor made a learner, while those that remain are too many of them dead. A dead one may always go: that makes it no worse.
+ */
+function withoutMajority(node: Node, next: Membership): ProposeResult | null {
+  const now = membership(node)
+  if (sameVoters(now.voters, next.voters) && sameVoters(now.votersOutgoing, next.votersOutgoing)) return null
+  const { electionTicks, id } = node.config
+  const silent = (peer: NodeId): boolean => peer !== id && (node.progress.get(peer)?.ticksSinceContact ?? Infinity) >= electionTicks
+  const heard = (peer: NodeId): boolean => peer === id || (!silent(peer) && node.progress.get(peer)?.heard === true)
+  if (hasQuorum(next, heard)) return null
+  const voters = membersOf({ ...next, learners: [], learnersNext: [] })
+  const named = (ids: readonly NodeId[]): string => ids.map((each) => `'${each}'`).join(', ')
+  if (hasQuorum(next, (peer) => !silent(peer))) {
+    // A leader that is new: an election timeout tells who is there.
+    return refuse(node, 'membership-pending', `expected an answer first of ${named(voters.filter((peer) => !heard(peer)))}`)
+  }
+  const detail = `expected a majority of the voters that would remain (${named(voters)}) to be heard, got some that are silent: ${named(voters.filter(silent))}`
+  return refuse(node, 'membership-unheard', detail)
+}
+
+const sameVoters = (before: readonly NodeId[], after: readonly NodeId[]): boolean =>
+  before.length === after.length && before.every((id) => after.includes(id))
 
 function refuse(node: Node, reason: ProposeRefusal, detail: string): ProposeResult {
   drop(node, reason)

@@ -73,6 +73,8 @@ export class Progress {
   /** Highest read round that it has confirmed together with a promise as long as this leader's. */
   promisedRound = 0
   ticksSinceContact = 0
+  /** It was heard since this node leads, or it became a peer: until then `ticksSinceContact` counts from there. */
+  heard = false
   sealed: boolean | null = null
   /** Ticks since the membership dropped it; null while it is a member. It is told of its removal, then forgotten. */
   departedTicks: number | null = null

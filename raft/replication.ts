@@ -110,6 +110,7 @@ export function heardFrom(node: Node, message: Message): Progress | null {
     return null
   }
   progress.ticksSinceContact = 0
+  progress.heard = true
   progress.sealed = message.sealed ?? null
   return progress
 }

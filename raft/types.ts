@@ -90,6 +90,7 @@ export type ProposeRefusal =
   | 'stopped'
   | 'membership-pending'
   | 'membership-invalid'
+  | 'membership-unheard' // those that this leader hears are no majority of the membership that would come
 
 export type ProposeResult =
   | { readonly ok: true; readonly index: number; readonly term: number }

@@ -143,12 +143,15 @@ export class Members {
       const result = propose()
       if (result.ok) return result
       if (result.reason === 'not-leader' || result.reason === 'wrong-term') throw refusal(result)
-      if (result.reason === 'membership-invalid') throw refusedChange(result.detail)
+      if (result.reason === 'membership-invalid' || result.reason === 'membership-unheard') throw refusal(result)
       if (clock.monotonicMs() >= deadlineMs) throw refusal(result)
       await sleep(clock, this.#driver.settings.tickMs)
     }
   }
 }
+
+const unheardHint =
+  'the cluster could commit nothing any more, not even to take it back: bring the silent members back, or remove those that are dead first'
 
 /** Why the core did not take a proposal, as the caller's error. */
 export function refusal(result: ProposeResult & { ok: false }): HoldfastError {
@@ -160,6 +163,8 @@ export function refusal(result: ProposeResult & { ok: false }): HoldfastError {
       return new HoldfastError('ERR_BODY_TOO_LARGE', `write too large: ${result.detail}`, { hint: 'write less at once' })
     case 'membership-invalid':
       return refusedChange(result.detail)
+    case 'membership-unheard':
+      return refusedChange(`the change would leave no majority: ${result.detail}`, unheardHint)
     case 'not-leader':
     case 'wrong-term':
     case 'transferring':

@@ -210,6 +210,55 @@ describe('safety', () => {
   })
 })
 
+describe('a majority of those that are heard', () => {
+  /** c is away for longer than an election timeout. */
+  function withoutC(): Cluster {
+    const cluster = elected()
+    cluster.node('c').down = true
+    cluster.run(15)
+    return cluster
+  }
+
+  test.each([
+    ['removed', remove('b')],
+    ['demoted', addLearner('b')],
+    ['removed: the leader', remove('a')],
+  ])('a live voter is not %s while the membership after it would have none, and writes go on', (_, step) => {
+    const cluster = withoutC()
+    const result = propose(cluster, 'a', change('auto', step))
+    expect(result).toMatchObject({ ok: false, reason: 'membership-unheard', detail: expect.stringContaining("silent: 'c'") })
+    expect(membership(cluster, 'a').voters).toEqual(three)
+    cluster.propose('a', 'x')
+    cluster.run(3)
+    expect(cluster.raft('a').status()).toMatchObject({ role: 'leader', commit: 2 })
+  })
+
+  test('several at once are not either', () => {
+    const cluster = elected(['a', 'b', 'c', 'd', 'e'])
+    for (const id of ['d', 'e']) cluster.node(id).down = true
+    cluster.run(15)
+    for (const joint of ['auto', 'explicit'] as const)
+      expect(propose(cluster, 'a', change(joint, remove('b'), remove('c')))).toMatchObject({ ok: false, reason: 'membership-unheard' })
+  })
+
+  test('the dead one goes, and after it the live one may', () => {
+    const cluster = withoutC()
+    for (const id of ['c', 'b']) {
+      expect(propose(cluster, 'a', change('auto', remove(id)))).toMatchObject({ ok: true })
+      cluster.run(3)
+    }
+    expect(cluster.raft('a').status()).toMatchObject({ role: 'leader', commit: 3, membership: { voters: ['a'] } })
+  })
+
+  test('a leader that is new believes nobody alive before it has answered', () => {
+    const cluster = new Cluster(three)
+    cluster.node('c').down = true
+    cluster.elect('a')
+    expect(propose(cluster, 'a', change('auto', remove('b')))).toMatchObject({ ok: false, reason: 'membership-pending' })
+    expect(propose(cluster, 'a', change('auto', remove('c')))).toMatchObject({ ok: true })
+  })
+})
+
 describe('joint', () => {
   test('several voters at once go through a joint membership that leaves itself', () => {
     const cluster = elected(['a', 'b', 'c', 'd', 'e'])

@@ -308,6 +308,29 @@ test('members: removed for good, demoted and promoted, moved; leadership is hand
   await expect(next.removeMember('nobody')).rejects.toMatchObject({ code: 'ERR_MEMBERSHIP' })
 })
 
+test('a live voter stays while the rest would have no majority; the dead one goes', async () => {
+  await newCluster().grow('a', 'b', 'c')
+  const leader = await cluster.leader()
+  const [live, dead] = [...cluster.nodes.keys()].filter((id) => id !== leader.nodeId)
+  if (live === undefined || dead === undefined) throw new Error('three nodes expected')
+  await cluster.kill(dead)
+  await delay(1_500)
+  const refused = {
+    code: 'ERR_MEMBERSHIP',
+    message: expect.stringContaining(`silent: '${dead}'`),
+    hint: expect.stringContaining('remove those that are dead first'),
+  }
+  await expect(leader.removeMember(live)).rejects.toMatchObject(refused)
+  await expect(leader.setVoter(live, false)).rejects.toMatchObject(refused)
+  await expect(leader.removeMember(leader.nodeId)).rejects.toMatchObject(refused)
+  await write(leader, { x: 'goes on' })
+  await leader.removeMember(dead)
+  expect(cluster.voters(leader)).not.toContain(dead)
+  await leader.removeMember(live)
+  await write(leader, { x: 'alone' })
+  expect(await read(leader, 'x')).toBe('alone')
+})
+
 test('a demotion that takes its time is not undone by the promotion of learners', async () => {
   await newCluster().grow('a', 'b', 'c')
   const leader = await cluster.leader()
