@@ -14,6 +14,7 @@ import type { StateStore } from '#store/types.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { Addresses, addressKind } from './addresses.ts'
+import { checkStores, noteStores } from './stores-mark.ts'
 
 export interface ConsensusOptions {
   readonly dataDir: string
@@ -66,6 +67,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
   }
   // What was opened when a later step fails is closed again: the next try would find the stores locked, and the port taken.
   const opened: (() => Promise<void>)[] = []
+  checkStores(directory)
   try {
     const keepsake = await openKeepsake(nodeDisk, directory)
     // Where nobody else has what a damaged log lost, it is refused as it lies there.
@@ -76,6 +78,8 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     opened.push(() => logStore.close())
     const state = await openStateStore({ directory, clusterId, logger: log, repairable: true })
     opened.push(() => state.close())
+    // Before anybody hears of this node: what it says from here on it must not forget.
+    noteStores(directory)
     const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
     opened.push(() => transport.close())
     const known = new Addresses({ self: options.self, transport, clock, log })

@@ -22,6 +22,7 @@ import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Identity } from '#transport/types.ts'
 import { syncFolder, writeDurably } from './data-folder.ts'
+import { checkStores, withoutMark } from './stores-mark.ts'
 
 export const recoveryFile = 'peers.json'
 /** What was done, kept for operators and for the status. */
@@ -93,7 +94,8 @@ export function readPlan(path: string): string {
 }
 
 /** Where this node's stores stand. Changes nothing that matters. @throws ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT */
-export function positionOf(options: RecoverOptions): Promise<Position> {
+export async function positionOf(options: RecoverOptions): Promise<Position> {
+  checkStores(options.dataDir)
   return withStores(options, false, async (log, state) => {
     const index = log.lastIndex()
     const { applied, appliedTerm } = state.meta
@@ -120,7 +122,9 @@ export async function recover(options: RecoverOptions, plan: RecoveryPlan): Prom
       hint: 'a node that is not to take part any more is not started; its folder can be kept for inspection',
     })
   const first = firstVoter(plan)
-  return first === nodeId ? lead(options, plan) : follow(options, plan, first)
+  if (first !== nodeId) return withoutMark(options.dataDir, () => follow(options, plan, first))
+  checkStores(options.dataDir)
+  return lead(options, plan)
 }
 
 async function lead({ dataDir, identity, formats, log: logger }: RecoverOptions, plan: RecoveryPlan): Promise<Recovered> {

@@ -474,7 +474,7 @@ test.each(['request on its way', 'answer on its way', 0, 8, 25, 120])(
     await unseal(joiner, founded)
     await readsFirst(joiner)
     expect(await listed(joiner.id)).toMatchObject({ voter: true, address: joiner.clusterAddress })
-    expect(readdirSync(join(joiner.dataDir, 'identity')).toSorted()).toEqual(['identity.json', 'members.json'])
+    expect(readdirSync(join(joiner.dataDir, 'identity')).toSorted()).toEqual(['identity.json', 'members.json', 'stores-made'])
     await removeAndStop(joiner)
   },
 )

@@ -2,7 +2,7 @@
  * What nodes live through that lost something, on real processes: a log with a hole, which the others fill again; a majority that is gone for good,
  * after which the rest goes on by an operator's word.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { afterEach, expect, test } from 'vitest'
@@ -51,6 +51,28 @@ test('a hole in the log of one node is filled by the others: it comes back by it
   await c.stop('SIGKILL')
   await until('writes with it and one other', async () => ((await made.put(a, 'again', 'yes')) === 200 ? true : null), 15_000)
   expect(await made.get(b, 'again')).toBe('yes')
+})
+
+test('a node of which only the identity is left stays out, and says that it must come as a new one', async () => {
+  const made = await raise('a', 'b', 'c')
+  const [a, c] = [made.at('a'), made.at('c')]
+  expect(await made.put(a, 'k', 'acknowledged')).toBe(200)
+  await c.stop('SIGKILL')
+  for (const name of readdirSync(c.dataDir)) if (name !== 'identity') rmSync(join(c.dataDir, name), { recursive: true })
+  for (let times = 0; times < 2; times += 1) {
+    c.start()
+    expect((await c.ended).code).not.toBe(0)
+  }
+  expect(c.log()).toContain('its data is gone')
+  expect(c.log()).toContain('join with a new node_id')
+  expect((await recover(c)).err).toContain('its data is gone')
+
+  expect((await made.call(a, 'POST', 'sys/storage/raft/remove-peer', { server_id: 'c' })).status).toBe(204)
+  const fresh = made.make('d')
+  await fresh.startAndAnswer()
+  await made.join(a, fresh)
+  await made.voter(a, 'd')
+  expect(await made.get(fresh, 'k')).toBe('acknowledged')
 })
 
 test('where nobody else has what the log lost, the node stays out and says what to do; an operator may go on without it', async () => {
