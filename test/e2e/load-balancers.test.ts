@@ -10,6 +10,7 @@ import { recordFigures } from '#test/support/figures.ts'
 import { full } from '#test/support/full.ts'
 import { haproxyInstalled, startHaproxy } from '#test/support/haproxy.ts'
 import { nginxInstalled, startNginx } from '#test/support/nginx.ts'
+import { startStubNodes } from '#test/support/stub-nodes.ts'
 
 const clients = 16
 const recoveryMs = 3_000
@@ -24,6 +25,53 @@ const balancers = [
   { name: 'haproxy', installed: haproxyInstalled, start: startHaproxy },
   { name: 'nginx', installed: nginxInstalled, start: startNginx },
 ] as const
+
+describe.each(balancers)('what $name sends again', ({ installed, start }) => {
+  /** What arrived of one request whose answer is lost until the `answeredAt`th time, and the status its client saw. */
+  async function lose(method: string, answeredAt?: number): Promise<{ arrived: readonly string[]; status: number }> {
+    const stubs = await startStubNodes(answeredAt === undefined ? {} : { answeredAt })
+    const proxy = await start(stubs, await freePorts(1))
+    const pool = new Pool(proxy.address)
+    try {
+      const body = ['GET', 'HEAD', 'LIST'].includes(method) ? null : '{"data":{}}'
+      const answer = await pool.request({ method: method as 'GET', path: '/v1/lost', body, headersTimeout: 8_000 })
+      await answer.body.dump()
+      return { arrived: stubs.arrived, status: answer.statusCode }
+    } finally {
+      await pool.close()
+      await proxy.stop()
+      await stubs.stop()
+    }
+  }
+
+  test.skipIf(!installed()).each(['POST', 'PUT', 'DELETE', 'PATCH'])('a %s that was sent is sent once', async (method) => {
+    expect(await lose(method)).toEqual({ arrived: [`${method} /v1/lost`], status: 502 })
+  })
+
+  test.skipIf(!installed()).each(['GET', 'LIST'])('a %s whose answer was lost is sent again', async (method) => {
+    expect(await lose(method, 2)).toEqual({ arrived: Array(2).fill(`${method} /v1/lost`), status: 200 })
+  })
+
+  test.skipIf(!installed())('a write whose connection is refused goes to another node', async () => {
+    const gone = await freePorts(1)
+    const stubs = await startStubNodes({ answeredAt: 1 })
+    const nodes = [{ apiAddress: `http://127.0.0.1:${gone}` }, ...stubs.nodes.slice(1)]
+    const proxy = await start({ nodes }, await freePorts(2))
+    const pool = new Pool(proxy.address)
+    try {
+      for (let n = 0; n < 3; n += 1) {
+        const answer = await pool.request({ method: 'POST', path: '/v1/lost', body: '{}', headersTimeout: 8_000 })
+        await answer.body.dump()
+        expect(answer.statusCode).toBe(200)
+      }
+      expect(stubs.arrived).toHaveLength(3)
+    } finally {
+      await pool.close()
+      await proxy.stop()
+      await stubs.stop()
+    }
+  })
+})
 
 let running: TestCluster
 beforeAll(async () => {
