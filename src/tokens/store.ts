@@ -4,7 +4,7 @@
  *   id/HASH             the entry; HASH is an HMAC of the token
  *   accessor/ACCESSOR   HASH
  *   parent/HASH/CHILD   one for each child; CHILD is its HASH, or HASH.NAMESPACE where it lies in another (below this one)
- *   dead/HASH           revoked, with children that are still to be deleted
+ *   dead/HASH           revoked, with children that are still to be deleted: too many for one step, or in a namespace that is sealed
  *   parent/mount-UUID, dead/mount-UUID   the same for a login method's mount and the tokens of its logins: so unmounting ends them at once
  *   gone/UUID           that mount again, for good: its batch tokens lie nowhere, and are as long-lived as somebody once tuned it
  *
@@ -14,9 +14,11 @@
  *
  * A token that ends some time has a lease besides (leases/store.ts), called PATH/HASH: there it is found by when it ends, and by where it was made.
  *
+ * A child in a namespace that is sealed can be neither read nor deleted: it is dead as all others are, and is deleted once that is open.
+ *
  * Whoever revokes must clear what hangs on the tokens (cubbyholes, leases), by the `idHash` of the entries that are handed back.
  */
-import { HoldfastError, wellKnown } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import { assert } from '#base/assert.ts'
 import { limits } from '#base/limits.ts'
 import { BoundedLru } from '#base/lru.ts'
@@ -34,6 +36,7 @@ import type { TtlLimits } from './ttl.ts'
 import type { TokenEntry, TokenType } from './types.ts'
 
 const entriesCachedMax = 16_384
+const cursorsMax = 1_024
 /** Longest line of parents: each request of a token pays one cached read for each. */
 const generationsMax = 64
 const revokedPerStepMax = 256
@@ -85,6 +88,14 @@ export interface Revoked {
   readonly more: boolean
 }
 
+interface Children {
+  readonly entries: readonly TokenEntry[]
+  /** There are others. */
+  readonly more: boolean
+  /** Some lie in namespaces that are sealed: none of these was read. */
+  readonly waiting: boolean
+}
+
 export interface TokenStore {
   /** A key of 32 bytes, derived from the barrier's, when it opens; null when it seals. */
   setKey(key: Uint8Array | null): void
@@ -119,7 +130,7 @@ export interface TokenStore {
   ): Promise<{ readonly entry: TokenEntry; readonly warnings: readonly string[] }>
   /** Revokes a token and all below it; deletes at most `tokensMax` (256) of them here. */
   revokeTree(transaction: Transaction, entry: Pick<TokenEntry, 'namespaceId' | 'idHash'>, tokensMax?: number): Promise<Revoked>
-  /** Revokes one token; its children become orphans. @throws ERR_BUSY beyond 4,096 children. */
+  /** Revokes one token; its children become orphans, but those in sealed namespaces (`more`), which end with it. @throws ERR_BUSY beyond 4,096 children. */
   revokeOrphan(transaction: Transaction, entry: TokenEntry): Promise<Revoked>
   /** Deletes a token that has expired or is used up, with some of what is below it. 'alive': it lives longer by now; 'gone': there is none. */
   endDue(transaction: Transaction, idHash: string, namespace: string): Promise<Revoked | 'alive' | 'gone'>
@@ -217,6 +228,9 @@ export function createTokenStore({
     if (from !== null && to !== null) leases.moveToken(transaction, namespaceId, path, idHash, from, to)
     put(transaction, next)
   }
+
+  /** By namespace: the last mark of a dead parent that waits for a sealed namespace and was passed over. Begun from the first each time, a step might see none but those. */
+  const waitingUpTo = new BoundedLru<string, string>({ weightMax: cursorsMax })
 
   const unlink = (transaction: Transaction, entry: TokenEntry): void => unlinkIn(leases, transaction, entry)
 
@@ -347,12 +361,10 @@ export function createTokenStore({
       unlink(transaction, entry)
       // Most have none, and end in thousands.
       if (!(await transaction.holds(section, `parent/${entry.idHash}`))) continue
-      const children = await transaction.list(section, `parent/${entry.idHash}`, { limit: budget + 1 })
-      if (children.length > budget) {
-        transaction.put(section, `dead/${entry.idHash}`, one)
-        more = true
-      }
-      for (const child of await loadChildren(transaction, entry, children.slice(0, budget))) {
+      const children = await loadChildren(transaction, entry, budget)
+      if (children.more || children.waiting) transaction.put(section, `dead/${entry.idHash}`, one)
+      more ||= children.more
+      for (const child of children.entries) {
         if (queued.has(child.idHash)) continue
         queued.add(child.idHash)
         queue.push(child)
@@ -362,33 +374,60 @@ export function createTokenStore({
     return { entries: queue, more }
   }
 
+  /** As `load`; undefined where its namespace is sealed. */
+  async function loadIfOpen(view: ReadView, namespace: string, idHash: string): Promise<TokenEntry | null | undefined> {
+    try {
+      return await load(view, namespace, idHash)
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
+      return undefined
+    }
+  }
+
+  /** At most `max` children of `parent`, in namespaces that are open. */
   async function loadChildren(
     transaction: Transaction,
     parent: Pick<TokenEntry, 'namespaceId' | 'idHash'>,
-    names: readonly string[],
-  ): Promise<TokenEntry[]> {
+    max: number,
+  ): Promise<Children> {
+    const section = sectionOf(parent.namespaceId)
     const entries: TokenEntry[] = []
-    for (const name of names) {
+    const sealed = new Set<string>()
+    let left = max
+    for (const name of await transaction.list(section, `parent/${parent.idHash}`)) {
       const { idHash, namespace } = childOf(parent.namespaceId, name)
-      const entry = await load(transaction, namespace, idHash)
+      if (sealed.has(namespace)) continue
+      if (left <= 0) return { entries, more: true, waiting: sealed.size > 0 }
+      const entry = await loadIfOpen(transaction, namespace, idHash)
+      if (entry === undefined) {
+        sealed.add(namespace)
+        continue
+      }
+      left -= 1
       if (entry) entries.push(entry)
-      else transaction.delete(sectionOf(parent.namespaceId), `parent/${parent.idHash}/${name}`)
+      else transaction.delete(section, `parent/${parent.idHash}/${name}`)
     }
-    return entries
+    return { entries, more: false, waiting: sealed.size > 0 }
   }
 
   /** Tokens whose parent was revoked and which are still to be deleted; takes away the marks of parents that have none left. */
-  async function collectDead(transaction: Transaction, namespace: string, tokensMax: number): Promise<TokenEntry[]> {
+  async function collectDead(transaction: Transaction, namespace: string, tokensMax: number): Promise<Revoked> {
     const section = sectionOf(namespace)
     const found: TokenEntry[] = []
-    for (const idHash of await transaction.list(section, 'dead', { limit: tokensMax })) {
-      const children = await transaction.list(section, `parent/${idHash}`, { limit: tokensMax - found.length + 1 })
-      const fits = children.length <= tokensMax - found.length
-      if (fits) transaction.delete(section, `dead/${idHash}`)
-      found.push(...(await loadChildren(transaction, { namespaceId: namespace, idHash }, children.slice(0, tokensMax - found.length))))
-      if (!fits) break
+    let after = waitingUpTo.get(namespace) ?? ''
+    const marks = await transaction.list(section, 'dead', { limit: tokensMax, ...(after === '' ? {} : { after }) })
+    let more = marks.length >= tokensMax
+    for (const idHash of marks) {
+      const children = await loadChildren(transaction, { namespaceId: namespace, idHash }, tokensMax - found.length)
+      found.push(...children.entries)
+      more ||= children.more
+      if (children.more) break
+      if (children.waiting) after = idHash
+      else transaction.delete(section, `dead/${idHash}`)
     }
-    return found
+    if (more) waitingUpTo.set(namespace, after)
+    else waitingUpTo.delete(namespace)
+    return { entries: found, more }
   }
 
   return {
@@ -401,6 +440,7 @@ export function createTokenStore({
       hasher.forget()
       batch.forget()
       parsed.clear()
+      waitingUpTo.clear()
     },
     hash: (token) => hasher.hash(token),
     lookupHash,
@@ -508,13 +548,16 @@ export function createTokenStore({
       const section = sectionOf(entry.namespaceId)
       const hashes = await transaction.list(section, `parent/${entry.idHash}`, { limit: orphansMax + 1 })
       if (hashes.length > orphansMax) throw new HoldfastError('ERR_BUSY', `expected at most ${orphansMax} children, got more`)
-      for (const child of await loadChildren(transaction, entry, hashes)) {
+      const children = await loadChildren(transaction, entry, orphansMax)
+      for (const child of children.entries) {
         const { parentNamespaceId: _, ...rest } = child
         put(transaction, { ...rest, parentHash: null, orphan: true })
         transaction.delete(section, `parent/${entry.idHash}/${childName(child)}`)
       }
+      // Nobody can write to them that they have no parent: the token must end all the same, and they have one that is gone.
+      if (children.waiting) transaction.put(section, `dead/${entry.idHash}`, one)
       unlink(transaction, entry)
-      return { entries: [entry], more: false }
+      return { entries: [entry], more: children.waiting }
     },
 
     mountGone(transaction, mountUuid, namespace) {
@@ -543,8 +586,8 @@ export function createTokenStore({
 
     async tidyStep(transaction, tokensMax = revokedPerStepMax, namespace = 'root') {
       const dead = await collectDead(transaction, namespace, tokensMax)
-      const { entries, more } = await deleteTrees(transaction, dead, tokensMax)
-      return { entries, more: more || dead.length >= tokensMax }
+      const { entries, more } = await deleteTrees(transaction, dead.entries, tokensMax)
+      return { entries, more: more || dead.more }
     },
   }
 }

@@ -8,6 +8,8 @@ import type { TokenEntry } from '#tokens/types.ts'
 import type { AuthServices } from '../index.ts'
 import { accessorField, byAccessor, named, self, text, tokenField } from './fields.ts'
 
+const endedWithIt = 'Children in a namespace that is sealed could not be made orphans: they ended with this token.'
+
 /** All of a batch token is in itself: there is nothing that could be taken away. */
 function revocable(entry: TokenEntry): TokenEntry {
   if (entry.type === 'batch') {
@@ -61,7 +63,10 @@ export function revokePaths({ tokens }: AuthServices): PathDef[] {
       { token: tokenField },
       async (context) => {
         const entry = await find(context)
-        return entry && clear(context, await tokens.revokeOrphan(transactionOf(context), revocable(entry)))
+        if (entry === null) return null
+        const revoked = await tokens.revokeOrphan(transactionOf(context), revocable(entry))
+        await clear(context, revoked)
+        return revoked.more ? { warnings: [endedWithIt] } : null
       },
       { sudo: true },
     ),

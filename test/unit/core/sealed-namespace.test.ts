@@ -90,6 +90,90 @@ test('leases: what was pending is forgotten, and found again when it is open', a
   expect(leasing.expirer.status()).toMatchObject({ pending: 0, ended: 4 })
 })
 
+/** A token of the root (`own`: what is asked of it besides), and one that it made in `tenant`. */
+async function family({ write, done }: Awaited<ReturnType<typeof open>>, own: object = {}) {
+  const parent = (await done(write('', 'auth/token/create', { policies: ['root'], ...own }))).body.auth
+  const child = (await done(write('tenant', 'auth/token/create', { policies: ['default'] }, { token: parent.client_token }))).body.auth
+  return { parent: parent.client_token as string, accessor: parent.accessor as string, child: child.client_token as string }
+}
+
+test.each([
+  ['revoke', 204],
+  ['revoke-self', 204],
+  ['revoke-accessor', 204],
+  ['revoke-orphan', 200],
+])('auth/token/%s: a token with a child in a sealed namespace ends, and the child with it', async (path, status) => {
+  const house = await open()
+  const { tokens, barrier, write, read, seal, unseal } = house
+  const { parent, accessor, child } = await family(house)
+  const near = (await house.done(write('', 'auth/token/create', { policies: ['default'] }, { token: parent }))).body.auth.client_token
+  expect((await read('tenant', 'auth/token/lookup-self', { token: child })).status).toBe(200)
+  await seal()
+  const body = path === 'revoke-accessor' ? { accessor } : { token: parent }
+  const answer = await write('', `auth/token/${path}`, body, path === 'revoke-self' ? { token: parent } : {})
+  expect([answer.status, answer.body?.warnings?.length], answer.text).toEqual([status, path === 'revoke-orphan' ? 1 : undefined])
+  expect((await read('', 'auth/token/lookup-self', { token: parent })).status).toBe(403)
+  expect((await read('', 'auth/token/lookup-self', { token: near })).status).toBe(path === 'revoke-orphan' ? 200 : 403)
+  const tidy = () => barrier.transact((transaction) => tokens.tidyStep(transaction))
+  expect(await tidy()).toEqual({ entries: [], more: false })
+  await unseal()
+  expect((await read('tenant', 'auth/token/lookup-self', { token: child })).status).toBe(403)
+  // It is deleted, and not only dead.
+  expect((await tidy()).entries).toHaveLength(1)
+  expect(await tidy()).toEqual({ entries: [], more: false })
+})
+
+test('children in a sealed namespace are not in the way of others that are to be deleted', async () => {
+  const house = await open()
+  const { tokens, barrier, write, done, seal, unseal } = house
+  const parents: string[] = []
+  for (let count = 0; count < 5; count += 1) {
+    const { parent } = await family(house)
+    for (const namespace of ['team', 'team']) await done(write(namespace, 'auth/token/create', {}, { token: parent }))
+    parents.push(parent)
+  }
+  await seal()
+  await barrier.transact(async (transaction) => {
+    for (const parent of parents) {
+      const entry = await tokens.lookup(transaction, parent)
+      await tokens.revokeTree(transaction, entry!, 1)
+    }
+  })
+  const tidied = async (): Promise<number> => {
+    let found = 0
+    for (let step = 0; step < 20; step += 1)
+      found += (await barrier.transact((transaction) => tokens.tidyStep(transaction, 2))).entries.length
+    return found
+  }
+  expect(await tidied()).toBe(10)
+  await unseal()
+  expect(await tidied()).toBe(5)
+})
+
+test('sys/leases/revoke-prefix goes by a token with a child in a sealed namespace', async () => {
+  const house = await open()
+  const { leasing, write, read, done, seal } = house
+  const found = [await family(house, { ttl: '1h' }), await family(house, { ttl: '1h' })]
+  await seal()
+  await done(write('', 'sys/leases/revoke-prefix/auth/token/create'))
+  await leasing.expirer.pass()
+  for (const { parent } of found) expect((await read('', 'auth/token/lookup-self', { token: parent })).status).toBe(403)
+})
+
+test('what falls due together with a token that has a child in a sealed namespace is ended', async () => {
+  const house = await open()
+  const { leasing, write, done, seal, clock, tokens, barrier } = house
+  await family(house, { ttl: '30s' })
+  for (let count = 0; count < 3; count += 1) await done(write('', 'auth/token/create', { ttl: '30s' }))
+  await leasing.expirer.pass()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 4, ended: 0 })
+  await seal()
+  clock.advance(31_000)
+  await leasing.expirer.pass()
+  expect(leasing.expirer.status()).toMatchObject({ pending: 0, ended: 4 })
+  expect(await barrier.transact((transaction) => tokens.tidyStep(transaction))).toEqual({ entries: [], more: false })
+})
+
 test("the root's keys open nothing of it: no answer that is kept, no token of a request that has ended it, no share", async () => {
   const { cluster, write, done, seal, unseal, barrier } = await open()
   const marks = new Set<string>()
