@@ -3,7 +3,7 @@
  * revoked, and counting, for quotas and metrics.
  */
 import { isHoldfastError } from '#base/errors.ts'
-import type { Barrier, ReadView } from '#barrier/types.ts'
+import type { Barrier, ReadView, Transaction } from '#barrier/types.ts'
 import type { LeaseCounts } from '#leases/counts.ts'
 import { leaseKey } from '#leases/records.ts'
 import type { EndingPrefix, LeaseStore } from '#leases/store.ts'
@@ -34,6 +34,10 @@ export class LeaseRounds {
   readonly #idsPerStep: number
   /** How far the walk below each prefix is, and through the leases of each token that is gone. At most a step behind in each. */
   readonly #walked = new Map<string, string>()
+  /** Of those tokens, the ones of which the walk that is under way found leases in a sealed namespace, by the same keys. */
+  readonly #waiting = new Set<string>()
+  /** How far the round through the tokens that are gone is, by their namespace; `again`: one that it went by is not walked to its end. */
+  readonly #rounds = new Map<string, { readonly after: string; readonly again: boolean }>()
   #countedTerm: number | null = null
   #irrevocable = 0
 
@@ -61,7 +65,10 @@ export class LeaseRounds {
 
   /** Forgets how far it is in namespaces that are sealed. */
   forget(which: (namespaceId: string) => boolean): void {
-    for (const key of this.#walked.keys()) if (which(key.slice(0, key.indexOf('/')))) this.#walked.delete(key)
+    const lies = (key: string): boolean => which(key.slice(0, key.indexOf('/')))
+    for (const key of this.#walked.keys()) if (lies(key)) this.#walked.delete(key)
+    for (const key of this.#waiting) if (lies(key)) this.#waiting.delete(key)
+    for (const namespace of this.#rounds.keys()) if (which(namespace)) this.#rounds.delete(namespace)
   }
 
   /** Leases of tokens that are gone, and prefixes; counting. */
@@ -109,44 +116,70 @@ export class LeaseRounds {
     this.#countedTerm = term
   }
 
+  /** Some of the tokens that are gone, in turn: those that wait for a sealed namespace stay, and others must not stay behind them. True when more can be done. */
   async #restTokens(namespace: string): Promise<boolean> {
+    const { after, again: before } = this.#rounds.get(namespace) ?? { after: '', again: false }
     const hashes = await this.#options.barrier.read({ kind: 'stale' }, (view) =>
-      this.#options.store.endingTokens(view, namespace, tokensPerStep),
+      this.#options.store.endingTokens(view, namespace, tokensPerStep, after),
     )
-    for (const hash of hashes) await this.#walkToken(namespace, hash)
-    return hashes.length > 0
+    let again = before
+    for (const hash of hashes) if (await this.#walkToken(namespace, hash)) again = true
+    if (hashes.length < tokensPerStep) {
+      this.#rounds.delete(namespace)
+      return again
+    }
+    this.#rounds.set(namespace, { after: hashes.at(-1)!, again })
+    return true
   }
 
   /**
    * Marks some more leases of a token that is gone: no more are lent to it. They stand there until they are taken back, which may be never: a step that
-   * began from the first one each time would mark the same ones for good.
+   * began from the first one each time would mark the same ones for good. False: what is left of them lies in sealed namespaces, and waits.
    */
-  async #walkToken(namespace: string, hash: string): Promise<void> {
+  async #walkToken(namespace: string, hash: string): Promise<boolean> {
     const key = `${namespace}/token ${hash}`
     const after = this.#walked.get(key) ?? ''
+    if (after === '') this.#waiting.delete(key)
     const ids = await this.#options.barrier.read({ kind: 'stale' }, (view) =>
       this.#options.store.idsOf(view, namespace, hash, this.#idsPerStep, after),
     )
-    await this.#endAll(ids)
+    if (!(await this.#endAll(ids))) this.#waiting.add(key)
     if (ids.length >= this.#idsPerStep) {
       this.#walked.set(key, leaseKey(ids.at(-1)?.id ?? ''))
-      return
+      return true
     }
     this.#walked.delete(key)
+    // Opening one has all namespaces looked at again.
+    if (this.#waiting.delete(key)) return false
     await this.#options.barrier.transact(async (transaction) => this.#options.store.tokenDone(transaction, namespace, hash))
+    return true
   }
 
-  /** Marks those that are not. */
-  async #endAll(ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<void> {
+  /** Marks those that are not. False: some lie in namespaces that are sealed. */
+  async #endAll(ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<boolean> {
+    let all = true
     for (let at = 0; at < ids.length; at += marksPerTransaction) {
       const part = ids.slice(at, at + marksPerTransaction)
-      await this.#options.barrier.transact(async (transaction) => {
-        for (const { namespace, id } of part) {
-          const lease = await this.#options.store.load(transaction, namespace, id)
-          if (lease?.kind === 'secret' && lease.ending === undefined) this.#options.store.end(transaction, lease)
-        }
-      })
+      const ended = await this.#options.barrier.transact((transaction) => this.#endPart(transaction, part))
+      all &&= ended
     }
+    return all
+  }
+
+  async #endPart(transaction: Transaction, ids: readonly { readonly namespace: string; readonly id: string }[]): Promise<boolean> {
+    const { store } = this.#options
+    const sealed = new Set<string>()
+    for (const { namespace, id } of ids) {
+      if (sealed.has(namespace)) continue
+      try {
+        const lease = await store.load(transaction, namespace, id)
+        if (lease?.kind === 'secret' && lease.ending === undefined) store.end(transaction, lease)
+      } catch (error) {
+        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
+        sealed.add(namespace)
+      }
+    }
+    return sealed.size === 0
   }
 
   async #restPrefixes(namespace: string): Promise<boolean> {

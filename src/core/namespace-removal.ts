@@ -38,34 +38,47 @@ export function namespaceRemovalJob(services: RemovalServices): LeaderJob {
     name: 'delete namespaces',
     everyMs,
     run: async () => {
-      try {
-        for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await removalStep(services, mounts))) return
-      } catch (error) {
-        // It waits until it is open again, or destroyed.
-        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
-      }
+      for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await removalStep(services, mounts))) return
     },
   }
 }
 
-/** One step; true when more may be left, of this namespace or of another. */
-export function removalStep({ barrier, namespaces, tokens, drains = [] }: RemovalServices, mounts = new MountReader()): Promise<boolean> {
+/** One step; true when more may be left, of this namespace or of another. One that is sealed waits until it is open again, or destroyed; the others do not. */
+export function removalStep(services: RemovalServices, mounts = new MountReader()): Promise<boolean> {
+  const { barrier, namespaces } = services
   return barrier.transact(async (transaction) => {
-    const namespace = await namespaces.nextDeleting(transaction)
-    if (namespace === null) return false
-    if (await tokens.dropNamespaceStep(transaction, namespace.id)) return true
-    for (const drain of drains) if (await drain(transaction, namespace)) return true
-    const { entries } = await mounts.read(transaction, namespace.id)
-    const ofMounts = entries.map(({ uuid }): Section => ({ namespace: namespace.id, mount: uuid }))
-    const ofHouse = houseSections.map((mount): Section => ({ namespace: namespace.id, mount }))
-    let left = keysPerStepMax
-    for (const section of [...ofMounts, ...ofHouse, mountSection(namespace.id)]) {
-      left -= await sweepSome(transaction, section, '', left)
-      if (left <= 0) return true
+    for (let after = ''; ;) {
+      const namespace = await namespaces.nextDeleting(transaction, after)
+      if (namespace === null) return false
+      try {
+        await removeSome(services, mounts, transaction, namespace)
+        return true
+      } catch (error) {
+        // Its own sections are read first: nothing was written.
+        if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
+        after = namespace.id
+      }
     }
-    // With its keys: the last that stands of it.
-    transaction.keyrings?.destroy(namespace.id)
-    await namespaces.remove(transaction, namespace)
-    return true
   })
+}
+
+async function removeSome(
+  { namespaces, tokens, drains = [] }: RemovalServices,
+  mounts: MountReader,
+  transaction: Transaction,
+  namespace: Namespace,
+): Promise<void> {
+  if (await tokens.dropNamespaceStep(transaction, namespace.id)) return
+  for (const drain of drains) if (await drain(transaction, namespace)) return
+  const { entries } = await mounts.read(transaction, namespace.id)
+  const ofMounts = entries.map(({ uuid }): Section => ({ namespace: namespace.id, mount: uuid }))
+  const ofHouse = houseSections.map((mount): Section => ({ namespace: namespace.id, mount }))
+  let left = keysPerStepMax
+  for (const section of [...ofMounts, ...ofHouse, mountSection(namespace.id)]) {
+    left -= await sweepSome(transaction, section, '', left)
+    if (left <= 0) return
+  }
+  // With its keys: the last that stands of it.
+  transaction.keyrings?.destroy(namespace.id)
+  await namespaces.remove(transaction, namespace)
 }

@@ -3,6 +3,7 @@
  * the leader deletes it in bounded steps. A crash in between loses nothing: the note stays until the last key is gone.
  */
 import type { Section, Transaction } from '#barrier/types.ts'
+import { isHoldfastError } from '#base/errors.ts'
 import { encodeStored, parseStored } from './storage.ts'
 
 const sweepSection: Section = { namespace: 'root', mount: 'sys/sweep' }
@@ -19,10 +20,26 @@ export function scheduleSweep(transaction: Transaction, section: Section, prefix
   transaction.put(sweepSection, name, encodeStored({ section, prefix } satisfies Note))
 }
 
-/** Deletes at most so many keys of what is noted; true when more is left. */
+/** The namespace of a note, by its name: of those that wait not one is opened. */
+const namespaceOf = (name: string): string => Buffer.from(name, 'base64url').toString().split('\0', 1)[0]!
+
+/** Deletes at most so many keys of what is noted; true when more is left. What lies in a namespace that is sealed waits, and holds up nothing else. */
 export async function sweepStep(transaction: Transaction, keysMax = keysPerStepMax): Promise<boolean> {
-  const [name] = await transaction.list(sweepSection, '', { limit: 1 })
-  if (name === undefined) return false
+  const sealed = new Set<string>()
+  for (const name of await transaction.list(sweepSection, '')) {
+    const namespace = namespaceOf(name)
+    if (sealed.has(namespace)) continue
+    try {
+      return await sweepNote(transaction, name, keysMax)
+    } catch (error) {
+      if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
+      sealed.add(namespace)
+    }
+  }
+  return false
+}
+
+async function sweepNote(transaction: Transaction, name: string, keysMax: number): Promise<boolean> {
   const stored = await transaction.get(sweepSection, name)
   if (stored === null) return false
   const { section, prefix } = parseStored<Note>(stored, 'a note of the sweeper')

@@ -278,8 +278,9 @@ export class LeaseStore {
     return found
   }
 
-  async endingTokens(view: ReadView, namespaceId: string, max: number): Promise<string[]> {
-    return view.list(leaseSection(namespaceId), 'ending/tokens', { limit: max })
+  /** Tokens that are gone, with leases that are still to be ended; at most so many, from behind `after` on. */
+  async endingTokens(view: ReadView, namespaceId: string, max: number, after = ''): Promise<string[]> {
+    return view.list(leaseSection(namespaceId), 'ending/tokens', { limit: max, ...(after === '' ? {} : { after }) })
   }
 
   /** All of its leases are ended. */

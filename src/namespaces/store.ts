@@ -59,8 +59,8 @@ export interface NamespaceStore {
   unlock(transaction: Transaction, namespace: Namespace, key: string | null): void
   /** Nothing reaches it from now on. @throws ERR_NAMESPACE_NOT_EMPTY with children. */
   beginDelete(transaction: Transaction, namespace: Namespace): Promise<Namespace>
-  /** Of those that are being deleted, one; null when there is none. */
-  nextDeleting(view: ReadView): Promise<Namespace | null>
+  /** Of those that are being deleted, the first behind the id `after`, '' for the first of all; null when there is none. */
+  nextDeleting(view: ReadView, after?: string): Promise<Namespace | null>
   /** Takes the record away: the last step of deleting it. */
   remove(transaction: Transaction, namespace: Namespace): Promise<void>
   /** The barrier sealed: nothing opened stays. */
@@ -207,8 +207,8 @@ export function createNamespaceStore({ random }: { readonly random: RandomSource
       return put(transaction, { ...namespace, state: 'deleting' })
     },
 
-    async nextDeleting(view) {
-      const [id] = await view.list(section, 'deleting', { limit: 1 })
+    async nextDeleting(view, after = '') {
+      const [id] = await view.list(section, 'deleting', { limit: 1, ...(after === '' ? {} : { after }) })
       return id === undefined ? null : byId(view, id)
     },
 

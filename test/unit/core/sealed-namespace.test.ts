@@ -4,6 +4,9 @@ import { Envelope } from '#barrier/envelope.ts'
 import { Keyring } from '#barrier/keyring.ts'
 import { bareNames } from '#barrier/bare.ts'
 import { systemRandom } from '#base/random.ts'
+import { removalStep } from '#core/namespace-removal.ts'
+import { scheduleSweep, sweepStep } from '#core/sweep.ts'
+import { createNamespaceStore } from '#namespaces/store.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 import { lendingEngine } from '#test/support/lending-engine.ts'
 import { testRootKey } from '#test/support/open-barrier.ts'
@@ -172,6 +175,83 @@ test('what falls due together with a token that has a child in a sealed namespac
   await leasing.expirer.pass()
   expect(leasing.expirer.status()).toMatchObject({ pending: 0, ended: 4 })
   expect(await barrier.transact((transaction) => tokens.tidyStep(transaction))).toEqual({ entries: [], more: false })
+})
+
+test('leases of tokens that are gone: those in a sealed namespace wait, and nothing waits for them', async () => {
+  const { leasing, write, read, done, seal, unseal } = await open()
+  const turn = async (passes: number): Promise<void> => {
+    for (let pass = 0; pass < passes; pass += 1) {
+      await leasing.expirer.pass()
+      await leasing.expirer.idle()
+    }
+  }
+  // More tokens than one step looks at.
+  const lent: string[] = []
+  for (let count = 0; count < 20; count += 1) {
+    const token = (await done(write('', 'auth/token/create', { policies: ['root'] }))).body.auth.client_token as string
+    for (const namespace of ['tenant', 'team']) await done(read(namespace, 'db/creds/app', { token, query: { ttl: '1h' } }))
+    lent.push(token)
+  }
+  await done(read('', 'db/creds/app', { query: { ttl: '1h' } }))
+  await turn(3)
+  expect(leasing.status().leases).toBe(41)
+  await seal()
+  for (const token of lent) await done(write('', 'auth/token/revoke', { token }))
+  await done(write('', 'sys/leases/revoke-prefix/db', { sync: false }))
+  await turn(8)
+  const left = async (): Promise<number[]> =>
+    Promise.all(
+      ['', 'team'].map(async (namespace) => {
+        const answer = await read(namespace, 'sys/leases/lookup/db/creds/app', { operation: 'list', method: 'LIST' })
+        return answer.status === 404 ? 0 : (answer.body.data.keys.length as number)
+      }),
+    )
+  expect(await left()).toEqual([0, 0])
+  await unseal()
+  await turn(8)
+  expect((await read('tenant', 'sys/leases/lookup/db/creds/app', { operation: 'list', method: 'LIST' })).status).toBe(404)
+})
+
+test('the sweeper goes by notes of a sealed namespace', async () => {
+  const { barrier, read, done, seal, unseal } = await open()
+  const idOf = async (name: string): Promise<string> => (await done(read('', `sys/namespaces/${name}`))).body.data.id as string
+  const sections = [await idOf('tenant'), await idOf('team')].map((namespace) => ({ namespace, mount: 'gone' }))
+  await barrier.transact(async (transaction) => {
+    for (const section of sections) {
+      for (const name of ['a', 'b/c']) transaction.put(section, name, Uint8Array.of(1))
+      for (const prefix of ['', 'b']) scheduleSweep(transaction, section, prefix)
+    }
+  })
+  const [tenant, team] = sections
+  const sweep = async (): Promise<void> => {
+    while (await barrier.transact((transaction) => sweepStep(transaction)));
+  }
+  const names = (section = tenant!): Promise<string[]> => barrier.read({ kind: 'linearizable' }, (view) => view.list(section, ''))
+  await seal()
+  await sweep()
+  expect(await names(team)).toEqual([])
+  await unseal()
+  expect(await names()).toEqual(['a', 'b/'])
+  await sweep()
+  expect(await names()).toEqual([])
+})
+
+test('a namespace that is sealed while it is being deleted keeps no other from it', async () => {
+  const { barrier, tokens, seal, unseal } = await open()
+  const namespaces = createNamespaceStore({ random: systemRandom })
+  await barrier.transact(async (transaction) => {
+    for (const name of ['tenant', 'team']) await namespaces.beginDelete(transaction, (await namespaces.byPath(transaction, name))!)
+  })
+  const left = (): Promise<string[]> => barrier.read({ kind: 'linearizable' }, (view) => namespaces.childNames(view, 'root'))
+  const remove = async (): Promise<void> => {
+    while (await removalStep({ barrier, namespaces, tokens }));
+  }
+  await seal()
+  await remove()
+  expect(await left()).toEqual(['tenant'])
+  await unseal()
+  await remove()
+  expect(await left()).toEqual([])
 })
 
 test("the root's keys open nothing of it: no answer that is kept, no token of a request that has ended it, no share", async () => {
