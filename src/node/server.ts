@@ -429,6 +429,7 @@ function assemble(
       check: (stream) => saver.check(stream),
       restore: (stream, options) => restorer.restore(stream, options),
       origin,
+      summary: () => schedules.summary(),
     },
     snapshotFolder: config.snapshot_folder,
     barrier,

@@ -52,6 +52,23 @@ interface Claim {
 
 const leads = ({ role, ready }: ReplicaStatus): boolean => role === 'leader' && ready
 
+export interface SchedulesSummary {
+  /** The oldest among the newest successes: each schedule has kept a snapshot since. Null: one has kept none yet. */
+  readonly lastSuccessMs: number | null
+  /** Schedules whose last runs have failed. */
+  readonly failing: number
+}
+
+const summaryKeptMs = 5_000
+
+/** Null for none. */
+export function summaryOf(all: readonly ScheduleStatus[]): SchedulesSummary | null {
+  if (all.length === 0) return null
+  const ends = all.map(({ run }) => run?.lastSuccess?.endedMs ?? null)
+  const lastSuccessMs = ends.reduce((oldest, end) => (oldest === null || end === null ? null : Math.min(oldest, end)))
+  return { lastSuccessMs, failing: all.filter(({ run }) => (run?.failures ?? 0) > 0).length }
+}
+
 export class SnapshotSchedules {
   /** For the leader's jobs: looks whether something is due, and begins it. Does not wait for its end, so that other jobs go on. */
   readonly job: { readonly name: string; readonly everyMs: number; readonly run: () => Promise<void> }
@@ -59,6 +76,7 @@ export class SnapshotSchedules {
   readonly #unsubscribe: () => void
   #running: { readonly name: string; readonly abort: AbortController; readonly ended: Promise<void> } | null = null
   #stopped = false
+  #summary: { readonly atMs: number; readonly summary: SchedulesSummary | null } | null = null
 
   constructor(options: SchedulesOptions) {
     this.#options = options
@@ -83,6 +101,19 @@ export class SnapshotSchedules {
       }
       return found
     })
+  }
+
+  /**
+   * What may be told of them to anybody: no name, no place. Null: there are none, or this node can't know. Kept for a few seconds, since whoever can
+   * reach the node can ask.
+   */
+  async summary(): Promise<SchedulesSummary | null> {
+    const nowMs = this.#options.clock.nowMs()
+    const age = this.#summary === null ? Infinity : nowMs - this.#summary.atMs
+    if (this.#summary !== null && age >= 0 && age < summaryKeptMs) return this.#summary.summary
+    const summary = await this.status().then(summaryOf, () => null)
+    this.#summary = { atMs: nowMs, summary }
+    return summary
   }
 
   /** Breaks off what runs, and resolves when it has ended. */

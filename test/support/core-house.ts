@@ -18,6 +18,7 @@ import { createNamespaceSeals } from '#seal/namespace-seals.ts'
 import type { SealStatus } from '#seal/types.ts'
 import { Forwarding } from '#node/forwarding.ts'
 import { Origin } from '#snapshots/restored.ts'
+import { SnapshotSchedules } from '#snapshots/schedules.ts'
 import { createProcessLogger } from '#node/logger.ts'
 import { forgetWithNamespaces } from '#node/forgetting.ts'
 import { leaseCounterOf } from '#node/quota-sync.ts'
@@ -115,6 +116,15 @@ export async function openHouse(
       random: systemRandom,
       log,
     })
+    // Asked how they do, and never run here.
+    const schedules = new SnapshotSchedules({
+      barrier,
+      replica,
+      saver: null as never,
+      rules: { root: null, nodeId: replica.nodeId },
+      clock,
+      log,
+    })
     const services: SystemServices = {
       lifecycle: {
         sealStatus: () => ({ ...sealStatus, sealed: barrier.sealed }),
@@ -161,6 +171,7 @@ export async function openHouse(
         check: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
         restore: () => Promise.reject(new HoldfastError('ERR_BUSY', 'no snapshots in this house')),
         origin: new Origin({ barrier, replica, clock, log: silentLogger }),
+        summary: () => schedules.summary(),
       },
       snapshotFolder: '/var/backups',
       barrier: { status: () => barrier.status(), rotate: () => barrier.rotate() },

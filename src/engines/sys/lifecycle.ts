@@ -228,7 +228,7 @@ function healthPath(services: SystemServices): PathDef {
     performancestandbycode: inQuery('int', 'Accepted and ignored.'),
   }
   const description =
-    'Leader 200, follower 429 (200 with standbyok), not initialised 501, sealed 503. A node that drains or has lost its majority is 503 whatever the parameters say, with the cause in the body.'
+    'Leader 200, follower 429 (200 with standbyok), not initialised 501, sealed 503. A node that drains or has lost its majority is 503 whatever the parameters say, with the cause in the body. There also: why a node whose log lost something has no vote (log_repair), and how scheduled snapshots do (snapshots: last_success, which each schedule has reached, and how many are failing).'
   return path(
     'health',
     'Health of this node, for load balancers.',
@@ -240,13 +240,14 @@ function healthPath(services: SystemServices): PathDef {
   )
 }
 
-async function health({ lifecycle, cluster, clock }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
+async function health({ lifecycle, cluster, clock, snapshots }: SystemServices, context: HandlerContext): Promise<LogicalResponse> {
   const seal = await lifecycle.sealStatus()
   const status = cluster.status()
   const leads = status?.role === 'leader' && status.ready
   const cause = seal.initialized && !seal.sealed ? unavailability(lifecycle.unavailable(), cluster) : null
   const storage = storageCause(status)
   const sealedCauses = [...(storage === null ? [] : [storage]), ...(seal.sealed ? (seal.warnings ?? []) : [])]
+  const scheduled = seal.sealed || !seal.initialized ? null : await snapshots.summary()
   const code = (name: string, otherwise: number): number => optional<number>(context, name) ?? otherwise
   const activeCode = code('activecode', 200)
   const standbyOk = switchedOn(context, 'standbyok') || switchedOn(context, 'perfstandbyok')
@@ -269,6 +270,8 @@ async function health({ lifecycle, cluster, clock }: SystemServices, context: Ha
       ...(seal.sealed || seal.clusterId === null ? {} : { cluster_id: seal.clusterId }),
       ...(cause === null ? {} : { cause }),
       ...(cause === null && sealedCauses.length > 0 ? { cause: sealedCauses.join('; ') } : {}),
+      ...(status?.logRepair ? { log_repair: status.logRepair } : {}),
+      ...(scheduled === null ? {} : { snapshots: { last_success: time(scheduled.lastSuccessMs), failing: scheduled.failing } }),
     },
   }
 }

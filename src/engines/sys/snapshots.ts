@@ -6,6 +6,7 @@ import { sealOf, type SnapshotFileHeader } from '#snapshots/header.ts'
 import type { Origin } from '#snapshots/restored.ts'
 import type { Restored } from '#snapshots/restorer.ts'
 import type { Proof, Saving } from '#snapshots/saver.ts'
+import type { SchedulesSummary } from '#snapshots/schedules.ts'
 import { answer, effects, path, reads } from './table.ts'
 import type { SystemServices } from './types.ts'
 
@@ -19,6 +20,8 @@ export interface SnapshotService {
   check(stream: AsyncIterable<Uint8Array>): Promise<Proof>
   restore(stream: AsyncIterable<Uint8Array>, options: { readonly force: boolean }): Promise<Restored>
   readonly origin: Pick<Origin, 'restored' | 'waits' | 'confirm'>
+  /** Of the schedules, for health. Never rejects. */
+  summary(): Promise<SchedulesSummary | null>
 }
 
 export function snapshotPaths({ snapshots }: SystemServices): PathDef[] {

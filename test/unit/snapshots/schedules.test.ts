@@ -22,7 +22,7 @@ import {
   type RunRecord,
   type Schedule,
 } from '#snapshots/schedule.ts'
-import { SnapshotSchedules } from '#snapshots/schedules.ts'
+import { SnapshotSchedules, summaryOf } from '#snapshots/schedules.ts'
 import { emptyMeta } from '#store/statemeta.ts'
 import { encodeSnapshot, type Pair } from '#store/stream.ts'
 import type { StateView } from '#store/types.ts'
@@ -259,6 +259,18 @@ test('the leader runs what is due, keeps so many, and records it; a slot that is
   await second.schedules.job.run()
   expect(second.schedules.running).toBeNull()
   expect(files()).toEqual(before)
+})
+
+test('the summary names none: the oldest of the newest successes, and how many are failing', () => {
+  const status = (endedMs: number | null, failures = 0) => {
+    const record = done(endedMs ?? 0, { failures })
+    const lastSuccess = endedMs === null || record.lastSuccess === null ? null : { ...record.lastSuccess, endedMs }
+    return { schedule: { ...local(), version: 1 }, run: { ...record, lastSuccess } }
+  }
+  expect(summaryOf([])).toBeNull()
+  expect(summaryOf([status(3_000), status(2_000, 2), status(4_000)])).toEqual({ lastSuccessMs: 2_000, failing: 1 })
+  expect(summaryOf([status(3_000), status(null, 1)])).toEqual({ lastSuccessMs: null, failing: 1 })
+  expect(summaryOf([{ schedule: { ...local(), version: 1 }, run: null }])).toEqual({ lastSuccessMs: null, failing: 0 })
 })
 
 test('a leader that loses its office breaks off; its successor makes the same slot, under the same name', async () => {

@@ -67,6 +67,22 @@ describe('a node tells', () => {
     expect((await node.read('sys/health', null)).body.cause).toContain('EIO')
   })
 
+  test('health says, also to a load balancer without a token, how scheduled snapshots do and that the log has no vote', async () => {
+    const schedule = { interval: '1h', path_prefix: 'nightly', storage_type: 'local' }
+    expect((await node.write('sys/storage/raft/snapshot-auto/config/secret-name', schedule)).status).toBe(204)
+    house.cluster.nodes[0]!.logRepair = 'entries 4 to 7 are missing'
+    const { status, body } = await node.read('sys/health', null)
+    expect([status, body.snapshots, body.log_repair]).toEqual([200, { last_success: null, failing: 0 }, 'entries 4 to 7 are missing'])
+    expect(JSON.stringify(body)).not.toContain('secret-name')
+    await node.write('sys/seal')
+    const sealed = (await node.read('sys/health', null)).body
+    expect([sealed.snapshots, sealed.log_repair]).toEqual([undefined, 'entries 4 to 7 are missing'])
+  })
+
+  test('health has no word of snapshots where none are scheduled', async () => {
+    expect((await node.read('sys/health', null)).body).not.toHaveProperty('snapshots')
+  })
+
   test('metrics as text, only to those with a right to them', async () => {
     expect((await node.read('sys/metrics')).text).toBe('holdfast_up 1\n')
     expect((await node.read('sys/metrics', await makeToken(['none']))).status).toBe(403)
