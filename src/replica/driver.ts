@@ -849,7 +849,11 @@ export class Driver {
   #newScrubber(): Scrubber {
     const { state, clock, logger } = this.options
     const healthy = (): boolean => this.running && this.repair.reason === null
-    state.onUnreadable((reason) => this.#suspectState(reason))
+    state.onUnreadable((reason) => {
+      // Not at once: a reader may be in the middle of the core's turn.
+      if (isHoldfastError(reason, 'ERR_STORE_FAILED')) this.#defer(() => void this.fail(reason))
+      else this.#suspectState(reason)
+    })
     return new Scrubber({ state, clock, logger, healthy, found: (reason) => this.#suspectState(reason) }, this.settings)
   }
 

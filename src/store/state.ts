@@ -155,7 +155,10 @@ class LevelStateStore implements StateStore {
   }
 
   onUnreadable(tell: (reason: HoldfastError) => void): void {
-    this.#options.unreadable.tell = tell
+    this.#options.unreadable.tell = (reason) => {
+      if (isHoldfastError(reason, 'ERR_STORE_FAILED')) this.#failure ??= reason
+      tell(reason)
+    }
   }
 
   async apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void> {

@@ -70,7 +70,10 @@ export interface StateStore {
    * call rejects with ERR_STORE_FAILED.
    */
   apply(ops: readonly Op[], meta: StateMeta, onVisible?: () => void): Promise<void>
-  /** `tell` hears of every value that was not what was written under its key, read twice; the reader gets the same ERR_STORE_CORRUPT. One listener. */
+  /**
+   * `tell` hears of every value that was not what was written under its key, or lies in a block that is damaged, read twice; the reader gets the same ERR_STORE_CORRUPT;
+   * and of a disk that did not answer, twice: ERR_STORE_FAILED, which is final. One listener.
+   */
   onUnreadable(tell: (reason: HoldfastError) => void): void
   /** Makes everything applied so far durable, so that the log may be compacted to the returned index. */
   sync(): Promise<number>

@@ -39,21 +39,34 @@ test('a value is taken for what was written only under its own key, and with eve
 /** LevelDB whose next `wrong` readings of the value under key 2 have a bit flipped. */
 class Lying {
   wrong = 0
+  /** So many readings fail with `code` first. */
+  failing = 0
+  code = 'LEVEL_CORRUPTION'
   readonly factory: LevelFactory = (path, options) => {
     const level: Level = classicLevel(path, options)
     const [get, getSync, iterator] = [level.get.bind(level), level.getSync.bind(level), level.iterator.bind(level)]
-    level.get = async (at) => this.#bend(at, await get(at))
-    level.getSync = (at, how) => this.#bend(at, getSync(at, how))
+    level.get = async (at) => (this.#fail(), this.#bend(at, await get(at)))
+    level.getSync = (at, how) => (this.#fail(), this.#bend(at, getSync(at, how)))
     level.iterator = (how) => {
       const inner = iterator(how)
       return {
-        nextv: async (size) =>
-          (await inner.nextv(size)).map(([at, value]): [Uint8Array, Uint8Array] => [at, this.#bend(at, value) ?? value]),
+        nextv: async (size) => {
+          this.#fail()
+          return (await inner.nextv(size)).map(([at, value]): [Uint8Array, Uint8Array] => [at, this.#bend(at, value) ?? value])
+        },
         seek: (target) => inner.seek(target),
         close: () => inner.close(),
       }
     }
     return level
+  }
+
+  #fail(): void {
+    if (this.failing === 0) return
+    this.failing -= 1
+    // As its synchronous reading says it: without a code.
+    if (this.code === '') throw new Error('IO error: 000005.ldb: Input/output error')
+    throw Object.assign(new Error('Corruption: block checksum mismatch'), { code: this.code })
   }
 
   #bend(at: Uint8Array, value: Uint8Array | undefined): Uint8Array | undefined {
@@ -133,6 +146,81 @@ test('what stays wrong is an error to whoever reads it, and told; the store goes
   await store.apply([put(1, 7), put(2, 9)], { ...store.meta, applied: 2 })
   expect(await all(store)).toEqual([7, 9, 3])
   expect(await store.scrub(async () => {})).toMatchObject({ index: 2, pairs: 3 })
+  await store.close()
+})
+
+const keysOf = async (store: StateStore): Promise<number> => {
+  const view = store.view()
+  const cursor = view.keyCursor(key(0), key(255))
+  try {
+    let count = 0
+    while ((await cursor.next()) !== undefined) count += 1
+    return count
+  } finally {
+    await cursor.close()
+    view.release()
+  }
+}
+
+test.each(['LEVEL_CORRUPTION', 'LEVEL_IO_ERROR'])(
+  'a block that LevelDB can not read once (%s) is read again: nobody notices',
+  async (code) => {
+    const { store, lying, told } = await opened()
+    lying.code = code
+    const view = store.view()
+    lying.failing = 1
+    expect(view.get(key(2))).toEqual(Buffer.from([2, 2, 2]))
+    view.release()
+    lying.failing = 1
+    expect(await all(store)).toEqual([1, 2, 3])
+    lying.failing = 1
+    expect(await keysOf(store)).toBe(3)
+    lying.failing = 1
+    await store.apply([put(2, 9)], { ...store.meta, applied: 2 })
+    expect([lying.failing, told]).toEqual([0, []])
+    expect(await store.scrub(async () => {})).toMatchObject({ index: 2, pairs: 3 })
+    await store.close()
+  },
+)
+
+test("a block that LevelDB finds damaged is the state's damage, and told; the store goes on", async () => {
+  const { store, lying, told } = await opened()
+  const corrupt = { code: 'ERR_STORE_CORRUPT', message: expect.stringContaining('damaged block') }
+  const view = store.view()
+  lying.failing = 2
+  expect(() => view.get(key(2))).toThrowError(expect.objectContaining(corrupt))
+  view.release()
+  for (const read of [all, keysOf]) {
+    lying.failing = 2
+    await expect(read(store)).rejects.toMatchObject(corrupt)
+  }
+  lying.failing = 2
+  await expect(store.apply([put(1, 7), put(2, 9)], { ...store.meta, applied: 2 })).rejects.toMatchObject(corrupt)
+  expect(store.meta.applied).toBe(1)
+  expect(told.map(({ code }) => code)).toEqual(Array.from({ length: 4 }, () => 'ERR_STORE_CORRUPT'))
+  await store.apply([put(1, 7), put(2, 9)], { ...store.meta, applied: 2 })
+  expect(await all(store)).toEqual([7, 9, 3])
+  await store.close()
+})
+
+test.each([
+  ['a view', 'LEVEL_IO_ERROR'],
+  ['a view', ''],
+  ['apply', 'LEVEL_IO_ERROR'],
+  ['apply', ''],
+])('a disk that does not answer a reading of %s ends the store, and it is told (%s)', async (reader, code) => {
+  const { store, lying, told } = await opened()
+  lying.code = code
+  const failed = { code: 'ERR_STORE_FAILED', message: expect.stringContaining('state: could not be read') }
+  lying.failing = 2
+  if (reader === 'apply') await expect(store.apply([put(2, 9)], { ...store.meta, applied: 2 })).rejects.toMatchObject(failed)
+  else {
+    const view = store.view()
+    expect(() => view.get(key(2))).toThrowError(expect.objectContaining(failed))
+    view.release()
+  }
+  expect(told).toMatchObject([failed])
+  await expect(store.apply([put(2, 9)], { ...store.meta, applied: 2 })).rejects.toMatchObject({ code: 'ERR_STORE_FAILED' })
   await store.close()
 })
 
