@@ -303,6 +303,7 @@ async function identify(
             needsSudo: def?.sudo === true,
             body: request.body,
             query: request.query,
+            inQuery: (name) => def !== null && Object.hasOwn(def.fields, name) && def.fields[name]!.in === 'query',
             wrapTtlSeconds: request.wrapTtlSeconds,
             ...factsOf(request, trace, view),
           })),

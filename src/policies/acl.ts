@@ -101,7 +101,7 @@ function refusalOf(merged: Merged, request: AccessRequest, operation: Exclude<Ac
   if (request.needsSudo && !merged.capabilities.has('sudo')) return 'no sudo'
   if (!wrappingPasses(merged, request.wrapTtlSeconds)) return 'wrapping ttl'
   if (isListing(operation) || operation === 'delete') return null
-  return parametersPass(merged, request.body, request.query) ? null : 'parameters'
+  return parametersPass(merged, request) ? null : 'parameters'
 }
 
 /** With a limit on either side an unwrapped request is refused; limits that contradict each other, after merging, let nothing pass. */

@@ -1,8 +1,11 @@
 /** The checks of a request's parameters against a rule: required, denied, allowed. Top-level keys only; denied beats allowed. */
 
 import { nearestNumber } from '#base/exact-json.ts'
+import type { AccessRequest } from './types.ts'
 
 export type ParameterLists = ReadonlyMap<string, readonly unknown[]>
+
+type ParametersOf = Pick<AccessRequest, 'body' | 'query' | 'operation' | 'inQuery'>
 
 export interface ParameterRules {
   /** Lower-case names. null: everything is allowed. */
@@ -63,15 +66,17 @@ function isDeniedValue(values: readonly unknown[], value: unknown): boolean {
   return text !== null && values.some((rule) => matchesText(textOf(rule), text))
 }
 
-/** Whether `rules` let a request with these parameters pass. Both maps count: an engine may read a field from either. */
-export function parametersPass(
-  rules: ParameterRules,
-  body: Readonly<Record<string, unknown>>,
-  query: Readonly<Record<string, string>>,
-): boolean {
-  for (const name of rules.required) {
-    if (!Object.hasOwn(body, name) && !Object.hasOwn(query, name)) return false
-  }
+/** Where a handler reads a field: what it is given elsewhere, and a null, is not there for it. */
+function isGiven(name: string, { body, query, operation, inQuery }: ParametersOf): boolean {
+  if (Object.hasOwn(body, name)) return body[name] !== undefined && body[name] !== null
+  const writes = operation === 'create' || operation === 'update' || operation === 'patch'
+  return (!writes || inQuery?.(name) === true) && Object.hasOwn(query, name)
+}
+
+/** Whether `rules` let a request with these parameters pass. What is required must be where the handler reads it; what is not allowed may be nowhere. */
+export function parametersPass(rules: ParameterRules, request: ParametersOf): boolean {
+  const { body, query } = request
+  for (const name of rules.required) if (!isGiven(name, request)) return false
   if (rules.allowed === null && rules.denied === null) return true
   return entriesPass(rules, body) && entriesPass(rules, query)
 }

@@ -101,6 +101,8 @@ export interface AccessRequest extends CallerFacts {
   readonly needsSudo: boolean
   readonly body: Readonly<Record<string, unknown>>
   readonly query: Readonly<Record<string, string>>
+  /** Which fields the path reads from the query although it is written to. Absent: none. */
+  readonly inQuery?: (name: string) => boolean
   readonly wrapTtlSeconds: number
 }
 

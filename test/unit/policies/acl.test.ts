@@ -155,6 +155,22 @@ describe('parameters', () => {
     expect(ask(acl, 'update', 'a', { body: { name: 'x' }, query: { name: 'xbad' } }).allowed).toBe(false)
   })
 
+  test('what is required must be where it is read, and be something', () => {
+    const required = aclOf('path "a" { capabilities = ["create", "read", "update", "patch"] required_parameters = ["ttl"] }')
+    const passes = (operation: AccessRequest['operation'], more: Partial<AccessRequest>): boolean =>
+      ask(required, operation, 'a', more).allowed
+    const query = { ttl: '1h' }
+    for (const operation of ['create', 'update', 'patch'] as const) {
+      expect([operation, passes(operation, { body: { ttl: '1h' } })]).toEqual([operation, true])
+      expect([operation, passes(operation, { query })]).toEqual([operation, false])
+      expect([operation, passes(operation, { body: { ttl: null } })]).toEqual([operation, false])
+      expect([operation, passes(operation, { query, inQuery: (name) => name === 'ttl' })]).toEqual([operation, true])
+      expect([operation, passes(operation, { query, inQuery: (name) => name === 'other' })]).toEqual([operation, false])
+    }
+    expect(passes('read', { query })).toBe(true)
+    expect(passes('read', { query, body: { ttl: null } }), 'the body goes before the query').toBe(false)
+  })
+
   test('a star stands for all others', () => {
     const denied = aclOf('path "a" { capabilities = ["update"] denied_parameters = { "*" = [] } }')
     expect([{}, { x: 1 }].map((body) => ask(denied, 'update', 'a', { body }).allowed)).toEqual([true, false])
