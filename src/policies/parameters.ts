@@ -48,6 +48,17 @@ const valueMatches = (rule: unknown, value: unknown): boolean =>
 const textOf = (value: unknown): string | null =>
   typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
 
+/** As many items as core/fields.ts reads of a list at most: it refuses a longer one. */
+const piecesMax = 8_192
+
+/** A text, and its pieces between commas, as engines read them: trimmed, and in lower case. */
+function spellingsOf(text: string): readonly string[] {
+  const folded = text.toLowerCase()
+  const trimmed = folded.trim()
+  const pieces = folded.includes(',') ? folded.split(',', piecesMax).map((piece) => piece.trim()) : []
+  return [...new Set([folded, trimmed, ...pieces])]
+}
+
 const matchesText = (rule: string | null, text: string): boolean => rule !== null && globMatches(rule, text)
 
 function isAllowedValue(values: readonly unknown[], value: unknown): boolean {
@@ -56,14 +67,16 @@ function isAllowedValue(values: readonly unknown[], value: unknown): boolean {
 }
 
 /**
- * A denied value is also found inside a list, and as the text of a number or bool: engines take `5` and `"5"`, `["a"]` and `"a"` alike,
- * and a rule that only one spelling trips denies nothing.
+ * A denied value is also found inside a list, as the text of a number or bool, between commas, with space around it and in another letter case:
+ * engines take `5` and `"5"`, `["a"]` and `"a"`, `"x, A"` and `["x", "a"]` alike, and a rule that only one spelling trips denies nothing.
  */
 function isDeniedValue(values: readonly unknown[], value: unknown): boolean {
   if (anyValue(values) || values.some((rule) => valueMatches(rule, value))) return true
   if (Array.isArray(value)) return value.some((entry) => isDeniedValue(values, entry))
   const text = textOf(nearestNumber(value))
-  return text !== null && values.some((rule) => matchesText(textOf(rule), text))
+  if (text === null) return false
+  const spellings = spellingsOf(text)
+  return values.some((rule) => spellings.some((spelling) => matchesText(textOf(rule)?.toLowerCase() ?? null, spelling)))
 }
 
 /** Where a handler reads a field: what it is given elsewhere, and a null, is not there for it. */

@@ -184,6 +184,32 @@ describe('parameters', () => {
     expect(bodies.map((body) => ask(denied, 'update', 'a', { body }).allowed)).toEqual([false, false, false, false, true, true])
   })
 
+  test('a denied value is found in whatever spelling engines take for it', () => {
+    const denied = aclOf('path "a" { capabilities = ["update"] denied_parameters = { "p" = ["Admin", "ops-*", 5] } }')
+    const passes = (p: unknown): boolean => ask(denied, 'update', 'a', { body: { p } }).allowed
+    // Written down once more: what engines make of a value, and that compared.
+    const read = (p: unknown): string[] =>
+      Array.isArray(p) ? p.flatMap(read) : `${String(p)},`.split(',').map((each) => each.trim().toLowerCase())
+    const slow = (p: unknown): boolean => !read(p).some((each) => each === 'admin' || each === '5' || /^ops-/.test(each))
+    const values = [
+      'Admin',
+      'admin',
+      ' admin',
+      'ADMIN',
+      'x,admin',
+      'x , ADMIN ,y',
+      ['x', ' Admin'],
+      ['x,admin'],
+      'ops-a',
+      'x,OPS-b',
+      ' 5',
+      'x,5',
+      5,
+    ]
+    for (const p of values) expect([p, passes(p), slow(p)]).toEqual([p, false, false])
+    for (const p of ['adm', 'x,administrator', 'dev-ops-a', '55', ['x'], '', ',']) expect([p, passes(p), slow(p)]).toEqual([p, true, true])
+  })
+
   test('merge: values add up, an empty list stays any, required add up', () => {
     const rule = (more: string): string => `path "a" { capabilities = ["update"] ${more} }`
     const merged = aclOf(rule('allowed_parameters = { "x" = ["1"], "y" = [] }'), rule('allowed_parameters = { "x" = ["2"], "y" = ["3"] }'))
