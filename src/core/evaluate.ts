@@ -221,7 +221,8 @@ export async function evaluate(
   if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
   deps.quotas?.lent(place, checked.operation, response)
-  const filter = caller.decision(trace.operation)?.listFilter
+  const isListing = trace.operation === 'list' || trace.operation === 'scan'
+  const filter = isListing ? caller.decision(trace.operation)?.listFilter : null
   const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
   return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
