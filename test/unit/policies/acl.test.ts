@@ -190,7 +190,7 @@ describe('parameters', () => {
     // Written down once more: what engines make of a value, and that compared.
     const read = (p: unknown): string[] =>
       Array.isArray(p) ? p.flatMap(read) : `${String(p)},`.split(',').map((each) => each.trim().toLowerCase())
-    const slow = (p: unknown): boolean => !read(p).some((each) => each === 'admin' || each === '5' || /^ops-/.test(each))
+    const slow = (p: unknown): boolean => !read(p).some((each) => each === 'admin' || each === '5' || each.startsWith('ops-'))
     const values = [
       'Admin',
       'admin',
