@@ -40,6 +40,19 @@ export function decodeRestored(bytes: Uint8Array): RestoredRecord {
   return record
 }
 
+/** Where a restored state is from. */
+export type StateOrigin = Pick<RestoredRecord, 'clusterId' | 'clusterName' | 'incarnation' | 'index' | 'createdMs'>
+
+/**
+ * What `core/restored` says of a file that `saver` saved and cluster `own` restores; `before` is the record in the file, null where it has none. A cluster that
+ * waited when it saved itself still waits for the same cluster: saving and restoring confirm nothing.
+ */
+export function originOf(saver: StateOrigin, before: RestoredRecord | null, own: string): StateOrigin {
+  const waited = before !== null && before.confirmedMs === undefined && before.clusterId !== own
+  const { clusterId, clusterName, incarnation, index, createdMs } = saver.clusterId === own && waited ? before : saver
+  return { clusterId, clusterName, incarnation, index, createdMs }
+}
+
 export interface OriginOptions {
   readonly barrier: Pick<BarrierControl, 'readBare' | 'changeSeal'>
   readonly replica: Pick<Replica, 'status'>

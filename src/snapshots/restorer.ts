@@ -16,7 +16,7 @@ import type { StagedState } from '#store/types.ts'
 import { damaged } from './blocks.ts'
 import { isSealedBy, macKeyLabel, openSnapshotFile, type OpenedSnapshotFile } from './file.ts'
 import { sealOf, type SnapshotFileHeader } from './header.ts'
-import { encodeRestored } from './restored.ts'
+import { decodeRestored, encodeRestored, originOf, type StateOrigin } from './restored.ts'
 
 export interface RestorerOptions {
   /** null while this node belongs to no cluster. */
@@ -81,7 +81,7 @@ export class SnapshotRestorer {
       throw error
     }
     log.warn(origin, 'a snapshot is being read, to be restored')
-    const staged = await this.#stage(replica, file, force)
+    const { staged, from } = await this.#stage(replica, file, force)
     const { sha256, bytes } = file.seal()
     try {
       log.warn({ ...origin, pairs: staged.pairs, bytes }, 'the snapshot is whole: the other nodes store it')
@@ -89,7 +89,7 @@ export class SnapshotRestorer {
       const result = await replica.restore(staged, { incarnation: header.incarnation, timeMs })
       log.warn({ ...origin, sha256, ...result }, 'a snapshot was restored: the cluster begins a new incarnation')
       await this.#rotate()
-      return { header, ...result, bytes, sha256, sealed: barrier.sealed, warnings: this.#warnings(header) }
+      return { header, ...result, bytes, sha256, sealed: barrier.sealed, warnings: this.#warnings(header, from) }
     } catch (error) {
       // Surely not called for: it is in nobody's way, but takes room.
       if (!isHoldfastError(error, 'ERR_OUTCOME_UNKNOWN')) await replica.discard(staged.id)
@@ -101,23 +101,29 @@ export class SnapshotRestorer {
     replica: NonNullable<ReturnType<RestorerOptions['target']>>,
     file: OpenedSnapshotFile,
     force: boolean,
-  ): Promise<StagedState> {
+  ): Promise<{ readonly staged: StagedState; readonly from: StateOrigin }> {
     const { header } = file
+    const own = this.#options.replica.status().clusterId
+    let from: StateOrigin = header
+    let before: Uint8Array | null = null
     const expected = new Map(Object.entries(header.records).map(([name, value]) => [latin1(bareKey(name)), value]))
     const restoredKey = bareKey(bareNames.restored)
     const leaveOut = (key: Uint8Array, value: Uint8Array): boolean => {
       const record = expected.get(latin1(key))
       if (record !== undefined && Buffer.compare(record, value) === 0) expected.delete(latin1(key))
-      return latin1(key) === latin1(restoredKey)
+      if (latin1(key) !== latin1(restoredKey)) return false
+      before = Uint8Array.from(value)
+      return true
     }
     const add = (): { key: Uint8Array; value: Uint8Array }[] => {
       // What was looked at before the body came must be what is restored.
       if (expected.size > 0) throw damaged(0, file.position, 'expected the records of its header in the body, got none')
       if (!force) this.#expectMac(file)
-      return [{ key: restoredKey, value: this.#record(file) }]
+      from = originOf(header, before === null ? null : decodeRestored(before), own)
+      return [{ key: restoredKey, value: this.#record(file, from) }]
     }
     try {
-      return await replica.stage(file.body, { leaveOut, add })
+      return { staged: await replica.stage(file.body, { leaveOut, add }), from }
     } catch (error) {
       // Within blocks that are as they were written: made so, or put together by somebody.
       if (isHoldfastError(error, 'ERR_FRAME') || isHoldfastError(error, 'ERR_STORE_CORRUPT')) throw damaged(0, file.position, error.message)
@@ -192,24 +198,14 @@ export class SnapshotRestorer {
     )
   }
 
-  #record(file: OpenedSnapshotFile): Uint8Array {
+  #record(file: OpenedSnapshotFile, from: StateOrigin): Uint8Array {
     const { clock, replica } = this.#options
-    const { header } = file
-    return encodeRestored({
-      restoredMs: clock.nowMs(),
-      byNode: replica.nodeId,
-      sha256: file.seal().sha256,
-      clusterId: header.clusterId,
-      clusterName: header.clusterName,
-      incarnation: header.incarnation,
-      index: header.index,
-      createdMs: header.createdMs,
-    })
+    return encodeRestored({ restoredMs: clock.nowMs(), byNode: replica.nodeId, sha256: file.seal().sha256, ...from })
   }
 
-  #warnings(header: SnapshotFileHeader): string[] {
+  #warnings(header: SnapshotFileHeader, from: StateOrigin): string[] {
     const seal = sealOf(header)
-    const foreign = header.clusterId !== this.#options.replica.status().clusterId
+    const foreign = from.clusterId !== this.#options.replica.status().clusterId
     return [
       ...(!this.#options.barrier.sealed || seal === null ? [] : [`the cluster is sealed by the snapshot's seal: ${needs(seal, header)}`]),
       ...(foreign

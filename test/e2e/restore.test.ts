@@ -173,6 +173,17 @@ test('into another cluster: refused in words; with -force it is sealed, and open
     const origin = async (): Promise<unknown> =>
       (await call(cluster, leader, 'GET', 'sys/storage/raft/snapshot/restored', undefined, rootToken)).body?.['data']
     expect(await origin()).toMatchObject({ waits: true, restored: { confirmed: null } })
+    // Saving and restoring one's own state says nothing of the other cluster.
+    const [again, env] = [join(folder, 'again.snap'), { HOLDFAST_TOKEN: rootToken }]
+    for (const args of [
+      ['save', again],
+      ['restore', again],
+    ]) {
+      const { code, err } = await runCommand(['operator', 'raft', 'snapshot', ...args], { address: leader.apiAddress, env })
+      expect(code, err).toBe(0)
+    }
+    await settles('to serve its own snapshot', cluster, leader, 'kept', 'of then', rootToken)
+    expect(await origin()).toMatchObject({ waits: true, restored: { confirmed: null, incarnation: 1 } })
     const short = await call(cluster, leader, 'POST', 'auth/token/create', { ttl: '1s', no_parent: true, policies: ['default'] }, rootToken)
     expect(short.status).toBe(200)
     const metric = async (name: string): Promise<number> => {

@@ -5,7 +5,7 @@ import type { SealChange } from '#barrier/types.ts'
 import { silentLogger } from '#base/logger.ts'
 import { LeaderJobs, type LeaderJob } from '#core/jobs.ts'
 import type { CoreDeps } from '#core/deps.ts'
-import { decodeRestored, encodeRestored, Origin, type RestoredRecord } from '#snapshots/restored.ts'
+import { decodeRestored, encodeRestored, Origin, originOf, type RestoredRecord } from '#snapshots/restored.ts'
 import { ManualClock, settle } from '../audit/helpers.ts'
 
 const record: RestoredRecord = {
@@ -56,6 +56,23 @@ test.each([
   await origin.confirm()
   expect(origin.waits()).toBe(false)
   expect(decodeRestored(state.bytes!)).toEqual({ ...record, confirmedMs: 50 })
+})
+
+const saver = { clusterId: 'ours', clusterName: 'house', incarnation: 2, index: 90, createdMs: 5 }
+const { restoredMs: _1, byNode: _2, sha256: _3, ...theirs } = record
+test.each([
+  ['that was saved while it waited for another cluster goes on waiting for that', saver, record, theirs],
+  ['that was saved once that was confirmed does not wait', saver, { ...record, confirmedMs: 9 }, saver],
+  ['that holds a restore of its own does not wait', saver, { ...record, clusterId: 'ours' }, saver],
+  ['in which nothing was restored is its saver’s', saver, null, saver],
+  [
+    'of another cluster waits for that, even where its state was ours',
+    { ...saver, clusterId: 'b' },
+    { ...record, clusterId: 'ours' },
+    { ...saver, clusterId: 'b' },
+  ],
+])('a restored file %s', (_, from, before, expected) => {
+  expect(originOf(from, before, 'ours')).toEqual(expected)
 })
 
 test('a record of another release, or that is none, is refused', () => {
