@@ -63,7 +63,10 @@ export type JoinAnswer = JoinGrant & { readonly mac: string }
 
 /** A new one-time token. `token` is shown once; the member stores `id` and `key` (behind the barrier) until used or expired. */
 export function makeJoinToken(random: RandomSource): { readonly token: string; readonly id: string; readonly key: SecretBytes } {
-  const id = Buffer.from(random.bytes(idBytes)).toString('base64url')
+  const name = Buffer.from(random.bytes(idBytes))
+  // So that it begins with a letter: one in sixty-four began with '-', and no command took it for an id.
+  name[0] = (name[0] ?? 0) & 0x7f
+  const id = name.toString('base64url')
   const secret = random.bytes(secretBytes)
   const tail = Buffer.concat([secret, checksum(id, secret)]).toString('base64url')
   return { token: `${tokenPrefix}.${id}.${tail}`, id, key: tokenKey(id, secret) }

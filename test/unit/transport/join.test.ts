@@ -211,3 +211,8 @@ test('requests and answers of wrong types are refused, naming the field', async 
   expect(() => parseJoinAnswer({ ...answer, members: [null] })).toThrow('member')
   expect(() => parseJoinAnswer({ ...answer, incarnation: 1.5 })).toThrow('incarnation')
 })
+
+test('an id never begins with what a command takes for a flag', () => {
+  const all = Array.from({ length: 256 }, (_, first) => makeJoinToken({ ...systemRandom, bytes: (size) => Buffer.alloc(size, first) }).id)
+  for (const id of all) expect(id).toMatch(/^[A-Za-z]/)
+})
