@@ -9,8 +9,16 @@ import { countBy, drawFlip, flip, liveFiles, type Flip } from './bit-flips.ts'
 import { lookFor, mountKv, restart, waitForLeader, Writers, type Written } from './writers.ts'
 import type { Proof } from './types.ts'
 
+/** What a node says of its stores when it starts, by what came of it. */
+const mendings = {
+  'log cut, without a vote until it is whole': /the log of this node is damaged/,
+  'state replayed from the log': /an unreadable end of its log is cut off/,
+  'state refetched': /the state of this node is given up|state on the disk is not what it should be|state.*(corrupt|damaged)/,
+} as const
+type Mending = keyof typeof mendings
+
 interface Round extends Flip {
-  readonly outcome: 'served' | 'stayed out'
+  readonly outcome: Mending | 'harmless' | 'refused: stayed out'
   readonly said: string
   readonly lost: string[]
   readonly doubled: string[]
@@ -43,10 +51,11 @@ export const restarts: Proof<Round> = {
         flip(node.dataDir, drawn)
         const logFrom = existsSync(node.logPath) ? readFileSync(node.logPath).length : 0
         const fromMs = performance.now()
-        const outcome = (await comesToServe(cluster, node)) ? 'served' : 'stayed out'
+        const served = await comesToServe(cluster, node)
         const said = warnings(node, logFrom)
+        const outcome = served ? mendingOf(said) : 'refused: stayed out'
         const cameMs = performance.now() - fromMs
-        if (outcome === 'stayed out') await replace(cluster, node, number)
+        if (!served) await replace(cluster, node, number)
         say(`${node.id}, ${drawn.file}: ${outcome} after ${(cameMs / 1_000).toFixed(1)} s${said === '' ? '' : `: ${said}`}`)
         kept = [...kept, ...before.written].slice(-keptMax)
         return { ...drawn, outcome, said, ...(await lookFor(cluster, kept)) }
@@ -102,12 +111,17 @@ async function replace(cluster: LocalCluster, node: LocalNode, number: number): 
   await restart(cluster, [node])
 }
 
+function mendingOf(said: string): Mending | 'harmless' {
+  return (Object.keys(mendings) as Mending[]).find((one) => mendings[one].test(said)) ?? 'harmless'
+}
+
+/** What it warned of (pino's levels from 40 on) about its log or its state. */
 function warnings(node: LocalNode, from: number): string {
   const lines = readFileSync(node.logPath).subarray(from).toString('utf8').split('\n')
   return lines
-    .filter((line) => /store|corrupt|damage/i.test(line))
-    .map((line) => /"(?:error|msg)":"([^"]*)"/.exec(line)?.[1] ?? line)
-    .slice(0, 3)
+    .filter((line) => /"level":[456]0/.test(line) && /log of this node|state|store|corrupt|damage/i.test(line))
+    .map((line) => /"msg":"([^"]*)"/.exec(line)?.[1] ?? line)
+    .slice(0, 5)
     .join('; ')
-    .slice(0, 300)
+    .slice(0, 400)
 }
