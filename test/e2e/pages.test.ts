@@ -90,6 +90,7 @@ beforeAll(async () => {
     CURL_CA_BUNDLE: cluster.caPath ?? '',
     HOLDFAST_TOKEN: cluster.rootToken,
     AUDIT_LOG: node?.auditPath ?? '',
+    NODE_PID: String(node?.process?.pid),
     PORT: String(port),
     KEY1: first,
     KEY2: second,
@@ -139,7 +140,8 @@ class Reader {
 
   /** Ends what was started under this name. */
   async end(name: string): Promise<void> {
-    await this.run(`kill -TERM $${name} 2>/dev/null; wait $${name}; ${name}=; true`)
+    // A wait for nobody would wait for all.
+    await this.run(`if [ -n "$${name}" ]; then kill -TERM $${name} 2>/dev/null; wait $${name}; fi; ${name}=; true`)
   }
 
   async close(): Promise<void> {

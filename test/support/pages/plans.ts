@@ -235,7 +235,14 @@ lease() { echo auth/userpass/login/app/$(holdfast list -format=json sys/leases/l
     after: 'for method in userpass approle apikey cert jwt oidc ldap kubernetes; do holdfast auth disable $method; done',
   },
   'docs/logs.md': {
-    lines: { 'holdfast monitor': { lasts: true } },
+    lines: {
+      // Something for it to tell: a reload of what SIGHUP reads again, each second.
+      'holdfast monitor': {
+        first: '(for n in 1 2 3 4 5 6 7 8; do sleep 1; kill -HUP $NODE_PID; done) > /dev/null 2>&1 &',
+        lasts: true,
+        prints: /SIGHUP/,
+      },
+    },
     after: 'holdfast delete sys/config/cors',
   },
   'docs/migrate.md': {
