@@ -2,11 +2,14 @@
  * Deleting much without one huge transaction: what is to go is noted in the transaction that made it unreachable, and a job of
  * the leader deletes it in bounded steps. A crash in between loses nothing: the note stays until the last key is gone.
  */
+import { inPages } from '#barrier/pages.ts'
 import type { Section, Transaction } from '#barrier/types.ts'
 import { isHoldfastError } from '#base/errors.ts'
 import { encodeStored, parseStored } from './storage.ts'
 
 const sweepSection: Section = { namespace: 'root', mount: 'sys/sweep' }
+/** Most steps need the first note alone. */
+const notesPerPage = 16
 const keysPerStepMax = 512
 
 interface Note {
@@ -26,7 +29,7 @@ const namespaceOf = (name: string): string => Buffer.from(name, 'base64url').toS
 /** Deletes at most so many keys of what is noted; true when more is left. What lies in a namespace that is sealed waits, and holds up nothing else. */
 export async function sweepStep(transaction: Transaction, keysMax = keysPerStepMax): Promise<boolean> {
   const sealed = new Set<string>()
-  for (const name of await transaction.list(sweepSection, '')) {
+  for await (const name of inPages(transaction, sweepSection, '', notesPerPage)) {
     const namespace = namespaceOf(name)
     if (sealed.has(namespace)) continue
     try {

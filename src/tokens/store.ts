@@ -20,6 +20,7 @@
  */
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import { assert } from '#base/assert.ts'
+import { inPages } from '#barrier/pages.ts'
 import { limits } from '#base/limits.ts'
 import { BoundedLru } from '#base/lru.ts'
 import type { RandomSource } from '#base/random.ts'
@@ -394,7 +395,7 @@ export function createTokenStore({
     const entries: TokenEntry[] = []
     const sealed = new Set<string>()
     let left = max
-    for (const name of await transaction.list(section, `parent/${parent.idHash}`)) {
+    for await (const name of inPages(transaction, section, `parent/${parent.idHash}`, max + 1)) {
       const { idHash, namespace } = childOf(parent.namespaceId, name)
       if (sealed.has(namespace)) continue
       if (left <= 0) return { entries, more: true, waiting: sealed.size > 0 }

@@ -145,6 +145,7 @@ class Reader {
   }
 
   async close(): Promise<void> {
+    // A shell that is gone has nothing left to end; what went wrong before is what the test tells.
     for (const name of ['SERVERS', 'LASTING']) await this.end(name).catch(() => {})
     await this.#terminal.close()
   }
