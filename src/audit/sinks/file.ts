@@ -5,12 +5,15 @@ import type { FileHandle } from 'node:fs/promises'
 import type { Clock } from '#base/clock.ts'
 import type { LineBatch } from '../line-batch.ts'
 import type { AuditSink, LastLine } from '../types.ts'
+import { Flusher } from './flusher.ts'
 import { Shelf, type ShelfOptions } from './shelf.ts'
 import { cutTornLine, lastLineOf } from './tail.ts'
 
 const fileMode = 0o600
 const othersBits = 0o077
 const permissionBits = 0o777
+/** What may lie in the kernel's memory before the disk is asked to take it, while lines go on being written. */
+const unflushedBytesMax = 4 * 1024 * 1024
 
 export interface FileSinkOptions {
   readonly path: string
@@ -52,7 +55,10 @@ class FileSink implements AuditSink {
   readonly type = 'file'
   readonly #options: FileSinkOptions
   readonly #shelf: Shelf | null
+  readonly #flusher: Flusher
   #file: FileHandle
+  /** A pipe or a terminal has nothing to flush. */
+  #isRegular = true
   #bytes = 0
   #sinceMs = 0
   #onRotated = (): void => {}
@@ -60,6 +66,7 @@ class FileSink implements AuditSink {
   constructor(options: FileSinkOptions, file: FileHandle) {
     this.#options = options
     this.#file = file
+    this.#flusher = new Flusher(unflushedBytesMax, () => this.#file.datasync())
     const { path, clock, shelf = {} } = options
     this.#shelf = clock === undefined ? null : new Shelf({ path, clock, ...shelf })
   }
@@ -67,6 +74,7 @@ class FileSink implements AuditSink {
   /** Takes in what the open file is, and what stands beside it. */
   async measure(): Promise<void> {
     const stat = await this.#file.stat()
+    this.#isRegular = stat.isFile()
     this.#bytes = stat.size
     this.#sinceMs = stat.size === 0 ? this.#nowMs() : stat.birthtimeMs || stat.ctimeMs
     await this.#shelf?.look()
@@ -83,10 +91,12 @@ class FileSink implements AuditSink {
   async write({ bytes }: LineBatch): Promise<void> {
     if (this.#isDue(bytes.length)) await this.#rotate()
     try {
+      this.#flusher.check()
       let written = 0
       // A disk that is nearly full takes a part, and says so only at the next write.
       while (written < bytes.length) written += await appendFrom(this.#file, bytes, written)
       if (this.#options.fsync === true) await this.#file.datasync()
+      else if (this.#isRegular) this.#flusher.wrote(bytes.length)
       this.#bytes += bytes.length
     } catch (error) {
       // The chain goes on from the file's last line: half a line must not be that. Whole lines may stay; they did happen.
@@ -98,7 +108,9 @@ class FileSink implements AuditSink {
   }
 
   async sync(): Promise<void> {
-    if ((await this.#file.stat()).isFile()) await this.#file.datasync()
+    await this.#flusher.idle()
+    this.#flusher.check()
+    if (this.#isRegular) await this.#file.datasync()
   }
 
   async lastLine(): Promise<LastLine | null> {
@@ -106,6 +118,7 @@ class FileSink implements AuditSink {
   }
 
   async reopen(): Promise<void> {
+    await this.#flusher.idle()
     const next = await openFile(this.#options)
     const old = this.#file
     this.#file = next
@@ -115,7 +128,9 @@ class FileSink implements AuditSink {
 
   async close(): Promise<void> {
     await this.#shelf?.close()
+    await this.#flusher.idle()
     await this.#file.close()
+    this.#flusher.check()
   }
 
   #nowMs(): number {
@@ -130,6 +145,7 @@ class FileSink implements AuditSink {
 
   async #rotate(): Promise<void> {
     const shelf = this.#shelf!
+    await this.#flusher.idle()
     // Before its name changes: a power cut must not leave a file that is shorter than the next one says.
     await this.#file.datasync()
     await rename(this.#options.path, await shelf.place())

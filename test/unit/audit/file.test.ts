@@ -199,3 +199,30 @@ test('of a long file nothing is left in memory of what was read for its first an
     await file.close()
   }
 })
+
+test('after some megabytes the disk takes them while lines go on; what it then refuses fails the next write, once, and the chain goes on', async () => {
+  const path = newPath()
+  const probe = await openFile(path, 'a')
+  const proto = Object.getPrototypeOf(probe) as { datasync: () => Promise<void> }
+  await probe.close()
+  const flushed = vi.spyOn(proto, 'datasync').mockRejectedValueOnce(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))
+  try {
+    const sink = await openFileSink({ path })
+    const lines = new LineBatch()
+    const mebibyte = `${'x'.repeat(1024 * 1024 - 1)}`
+    for (let i = 0; i < 3; i += 1) {
+      lines.clear()
+      lines.add(mebibyte)
+      await sink.write(lines)
+    }
+    expect(flushed).toHaveBeenCalledTimes(0)
+    await sink.write(lines)
+    expect(flushed).toHaveBeenCalledTimes(1)
+    await expect(sink.write(lines)).rejects.toThrow('EIO')
+    await sink.write(lines)
+    await sink.close()
+    expect(statSync(path).size).toBe(5 * 1024 * 1024)
+  } finally {
+    flushed.mockRestore()
+  }
+})
