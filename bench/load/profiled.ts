@@ -15,5 +15,6 @@ const profilers = ['--cpu-prof', '--cpu-prof-interval=500', `--cpu-prof-dir=${di
 process.execve(node, [node, ...profilers, join(dirname(launcher), 'main.ts'), ...args], {
   ...process.env,
   UV_THREADPOOL_SIZE: threads,
+  MALLOC_ARENA_MAX: '2',
   HOLDFAST_UNSAFE_DEBUGGER: '1',
 })

@@ -1,5 +1,12 @@
 /** `holdfast server`: one node. All of it is node/'s; here are only its flags. */
+import v8 from 'node:v8'
 import { type Command, exitCodes, UsageError } from '../cli/types.ts'
+
+/**
+ * Before it collects, V8 lets what is alive grow by so many percent: unasked four times over on a machine with much memory, so that 80 MiB took 330,
+ * and three nodes on one machine as much as their data ten times. A name that V8 no longer knows changes nothing but one line on standard error.
+ */
+const heapGrowingPercent = 50
 
 export const serverCommand: Command = {
   path: ['server'],
@@ -25,6 +32,7 @@ export const serverCommand: Command = {
     const configPaths = flags.list('config')
     if (configPaths.length === 0)
       throw new UsageError('server expected -config=FILE, got none', 'a development cluster needs none: npm start')
+    v8.setFlagsFromString(`--heap-growing-percent=${heapGrowingPercent}`)
     const { runServer } = await import('#node/server.ts')
     const logLevel = flags.string('log-level')
     const code = await runServer({

@@ -18,7 +18,7 @@ beforeAll(() => {
 import { readFileSync } from 'node:fs'
 const limit = /^Max core file size +([^ ]+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
 const core: string = execFileSync('sh', ['-c', 'ulimit -c'], { encoding: 'utf8' }).trim()
-console.log(JSON.stringify({ pid: process.pid, core, limit, threads: process.env['UV_THREADPOOL_SIZE'], options: process.env['NODE_OPTIONS'], flags: process.execArgv, args: process.argv.slice(2) }))
+console.log(JSON.stringify({ pid: process.pid, core, limit, threads: process.env['UV_THREADPOOL_SIZE'], arenas: process.env['MALLOC_ARENA_MAX'], options: process.env['NODE_OPTIONS'], flags: process.execArgv, args: process.argv.slice(2) }))
 `,
   )
 })
@@ -55,6 +55,8 @@ test('a server keeps the process id and starts without core dumps, debugger sign
   expect(told['options']).toBeUndefined()
   expect(told['flags']).toEqual(expect.arrayContaining(['--disable-sigusr1', '--report-exclude-env']))
   expect(Number(told['threads'])).toBeGreaterThanOrEqual(16)
+  expect(told['arenas']).toBe('2')
+  expect(JSON.parse(launch(['server'], { MALLOC_ARENA_MAX: '8' }).stdout)).toMatchObject({ arenas: '8' })
 })
 
 // Raising a limit takes root; CI has it.
