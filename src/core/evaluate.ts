@@ -218,12 +218,14 @@ export async function evaluate(
   trace.writesBeforeHandler = transaction?.writes ?? 0
   const outside = checked.operation.outside === true || checked.match.def.local === true
   const context = contextOf(checked.read, outside, checked.asked)
-  if (outside) return { kind: 'later', run: () => checked.operation.handler(context) }
-  const response = await runLogin(deps, context, checked.operation, trace.login)
-  deps.quotas?.lent(place, checked.operation, response)
   const isListing = trace.operation === 'list' || trace.operation === 'scan'
   const filter = isListing ? caller.decision(trace.operation)?.listFilter : null
-  const shown = filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
+  const filtered = (response: LogicalResponse | null): LogicalResponse | null =>
+    filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
+  if (outside) return { kind: 'later', run: async () => filtered(await checked.operation.handler(context)) }
+  const response = await runLogin(deps, context, checked.operation, trace.login)
+  deps.quotas?.lent(place, checked.operation, response)
+  const shown = filtered(response)
   if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
   return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
 }

@@ -27,7 +27,8 @@ export function applyListLimits(
 
 /**
  * Keeps the keys for which `template` (a path with `{{ .path }}` and `{{ .key }}`) leads to something that the token may read,
- * or list where the key is a folder. A template with anything else in braces keeps nothing: fail closed.
+ * or list where the key is a folder. A template with anything else in braces keeps nothing: fail closed. So it is with what stands beside the keys: some
+ * lists say their names twice, and what is by the name of no key that is kept goes as well.
  */
 export function filterList(
   response: LogicalResponse | null,
@@ -38,17 +39,21 @@ export function filterList(
 ): LogicalResponse | null {
   const keys = response?.data?.keys
   if (!response || !Array.isArray(keys)) return response
-  const kept = keys.filter((key): key is string => {
+  const isShown = (key: unknown): key is string => {
     if (typeof key !== 'string') return false
     const path = template.replaceAll(/\{\{-?\s*\.path\s*-?\}\}/g, () => listPath).replaceAll(/\{\{-?\s*\.key\s*-?\}\}/g, () => key)
     if (path.includes('{{')) return false
     const operation = key.endsWith('/') ? 'list' : 'read'
     return acl.decide({ path, operation, needsSudo: false, body: {}, query: {}, wrapTtlSeconds: 0, ...caller }).allowed
-  })
-  const data: Record<string, unknown> = { ...response.data, keys: kept }
-  const info = data.key_info
-  if (typeof info === 'object' && info !== null) {
-    data.key_info = Object.fromEntries(Object.entries(info).filter(([key]) => kept.includes(key)))
   }
+  const kept = new Set(keys.filter(isShown))
+  const data = Object.fromEntries(Object.entries(response.data!).map(([name, value]) => [name, only(kept, value)]))
   return { ...response, data }
+}
+
+/** Of a list or a table what is in `kept`; numbers and the like as they are. */
+function only(kept: ReadonlySet<unknown>, value: unknown): unknown {
+  if (Array.isArray(value)) return value.filter((each) => kept.has(each))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).filter(([key]) => kept.has(key)))
 }
