@@ -38,6 +38,7 @@ type Claims = Pick<
   | 'role'
   | 'creationTimeMs'
   | 'creationTtlSeconds'
+  | 'longestGrantSeconds'
   | 'boundCidrs'
 > & { readonly mountUuid?: string }
 

@@ -31,6 +31,7 @@ import { LeaseStore } from '#leases/store.ts'
 import { batchEntryOf, BatchTokens, type BatchEntry } from './batch.ts'
 import { parseCidr } from './cidr.ts'
 import { createTokenHasher } from './hash.ts'
+import { lifetimeSeconds, longestGrant } from './lifetime.ts'
 import { namespaceOfToken, rootId } from './namespace.ts'
 import { renewedTtl } from './ttl.ts'
 import type { TtlLimits } from './ttl.ts'
@@ -66,6 +67,8 @@ export interface CreateToken {
   readonly displayName: string
   /** From `grantTtl`; 0: never expires. */
   readonly ttlSeconds: number
+  /** The lifetime (tokens/lifetime.ts) of the token that hands on to it what it may; 0: nothing is handed on. */
+  readonly givenBySeconds?: number
   readonly meta?: Readonly<Record<string, string>> | null
   readonly type?: TokenType
   readonly namespaceId?: string
@@ -335,6 +338,7 @@ export function createTokenStore({
       ...(role === undefined ? {} : { role }),
       creationTimeMs: transaction.nowMs,
       creationTtlSeconds: params.ttlSeconds,
+      ...longestGrant(params.givenBySeconds ?? 0, { creationTtlSeconds: params.ttlSeconds }),
       boundCidrs: [...boundCidrs],
       ...(login === undefined ? {} : { mountUuid: login.mountUuid }),
       namespaceId,
@@ -472,6 +476,7 @@ export function createTokenStore({
         numUses,
         creationTimeMs: transaction.nowMs,
         creationTtlSeconds: ttlSeconds,
+        ...longestGrant(params.givenBySeconds ?? 0, { creationTtlSeconds: ttlSeconds }),
         explicitMaxTtlSeconds: params.explicitMaxTtlSeconds ?? 0,
         periodSeconds: params.periodSeconds ?? 0,
         renewable: ttlSeconds > 0 && (params.renewable ?? true),
@@ -527,7 +532,8 @@ export function createTokenStore({
       const { ttlSeconds, warnings } = renewedTtl(current, transaction.nowMs, incrementSeconds, limits)
       if (ttlSeconds <= 0) throw new HoldfastError('ERR_BAD_REQUEST', 'past the max TTL, cannot renew')
       const expireTimeMs = transaction.nowMs + ttlSeconds * 1_000
-      const next: TokenEntry = { ...current, expireTimeMs, lastRenewalTimeMs: transaction.nowMs }
+      const longestSeconds = Math.max(lifetimeSeconds(current) ?? 0, ttlSeconds)
+      const next: TokenEntry = { ...current, ...longestGrant(longestSeconds, current), expireTimeMs, lastRenewalTimeMs: transaction.nowMs }
       replace(transaction, current, next)
       return { entry: next, warnings }
     },

@@ -21,6 +21,8 @@ export interface TokenEntry {
   readonly numUses: number
   readonly creationTimeMs: number
   readonly creationTtlSeconds: number
+  /** The longest that a renewal gave it, or that the token had which handed on to it what it may; absent: no longer than its creation gave, or a record of before this was kept. */
+  readonly longestGrantSeconds?: number
   readonly explicitMaxTtlSeconds: number
   readonly periodSeconds: number
   readonly renewable: boolean

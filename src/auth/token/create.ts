@@ -4,6 +4,7 @@ import { parseDurationSeconds } from '#base/duration.ts'
 import { scopeOf, transactionOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, OperationDef, PathDef } from '#core/types.ts'
 import { isAssignablePolicy, sanitizePolicyNames } from '#policies/names.ts'
+import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import { authResponse } from '#tokens/shapes.ts'
 import { grantTtl, shorter } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
@@ -95,6 +96,7 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     path: pathOf(context, shape.role),
     displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
     ttlSeconds: ttl.ttlSeconds,
+    givenBySeconds: givenBy(parent, sudo, shape.role),
     explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
     periodSeconds: ttl.periodSeconds,
     numUses: fewer(optional<number>(context, 'num_uses') ?? 0, shape.role?.numUses ?? 0),
@@ -107,6 +109,15 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     ...(id === '' ? {} : { id }),
   })
   return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
+}
+
+/**
+ * How long lives what hands on its own policies: where a rule asks for short tokens, the short child of a long one would be a way round it. 0 where the policies
+ * are not the caller's to hand on but root's, sudo's or a role's to give.
+ */
+function givenBy(parent: TokenEntry, sudo: boolean, role: TokenRole | null): number {
+  if (sudo || parent.policies.includes('root') || (role !== null && namesPolicies(role))) return 0
+  return lifetimeSeconds(parent) ?? 0
 }
 
 /** From where its parent can be used, or that one's bounds would be shed with its first child. A role says so itself: it may give what its caller has not. */

@@ -1,4 +1,5 @@
 import { addressAllowed, parseCidr } from '#tokens/cidr.ts'
+import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import { authResponse, lookupData } from '#tokens/shapes.ts'
 import { grantTtl } from '#tokens/ttl.ts'
 import type { TokenEntry } from '#tokens/types.ts'
@@ -27,6 +28,15 @@ const entry: TokenEntry = {
   lastRenewalTimeMs: null,
   boundCidrs: [],
 }
+
+test.each([
+  ['of a record of before the longest was kept, its creation', {}, 60],
+  ['of such a one that was renewed, the longer of both', { lastRenewalTimeMs: nowMs - 1_500, expireTimeMs: nowMs + 118_500 }, 120],
+  ['the longest that was ever given', { longestGrantSeconds: 7_200, lastRenewalTimeMs: nowMs - 1_500 }, 7_200],
+  ['none where it never ends', { expireTimeMs: null, creationTtlSeconds: 0 }, null],
+] as const)('the lifetime of a token is %s', (_, change, seconds) => {
+  expect(lifetimeSeconds({ ...entry, ...change })).toBe(seconds)
+})
 
 test("lookup data has the field's names", () => {
   expect(lookupData(entry, nowMs, 's.x')).toEqual({

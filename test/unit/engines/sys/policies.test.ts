@@ -84,6 +84,43 @@ describe('conditions', () => {
     expect(asked.body.data.capabilities).toEqual(['deny'])
   })
 
+  test("of a token's lifetime do not hold for one that a renewal made long, and the next one short again", async () => {
+    await writePolicy(
+      'short',
+      `path "cubbyhole/short" { capabilities = ["create", "update"] conditions { max_token_ttl = "1h" } }
+       path "auth/token/renew-self" { capabilities = ["update"] }`,
+    )
+    const token = await makeToken(['short'], { ttl: '30m', no_default_policy: true })
+    const isMet = async () => (await node.write('cubbyhole/short', { x: 1 }, token)).status === 204
+    const renew = (increment: string) => node.write('auth/token/renew-self', { increment }, token)
+    await renew('30m')
+    expect(await isMet()).toBe(true)
+    await renew('2h')
+    await renew('1m')
+    expect(await isMet()).toBe(false)
+  })
+
+  test("of a token's lifetime do not hold for the short child of a long one, but for what root, sudo or a role gives", async () => {
+    await writePolicy('maker', 'path "auth/token/*" { capabilities = ["create", "update"] }')
+    await writePolicy('sudo', 'path "auth/token/create" { capabilities = ["create", "update", "sudo"] }')
+    await writePolicy('short', 'path "cubbyhole/short" { capabilities = ["create", "update"] conditions { max_token_ttl = "1h" } }')
+    await node.write('auth/token/roles/silent', { orphan: true })
+    await node.write('auth/token/roles/gives', { allowed_policies: ['short'] })
+    const child = async (parent: string, path: string, extra: Record<string, unknown> = {}): Promise<string> =>
+      (await node.write(`auth/token/${path}`, { policies: ['short'], ttl: '1m', no_default_policy: true, ...extra }, parent)).body.auth
+        .client_token
+    const isMet = async (token: string) => (await node.write('cubbyhole/short', { x: 1 }, token)).status === 204
+    const long = await makeToken(['maker', 'short'], { ttl: '768h' })
+    for (const [path, extra] of [['create'], ['create-orphan'], ['create/silent'], ['create', { type: 'batch' }]] as const) {
+      expect(await isMet(await child(long, path, extra)), path).toBe(false)
+    }
+    const grandchild = await child(await child(long, 'create', { policies: ['maker', 'short'] }), 'create')
+    expect(await isMet(grandchild)).toBe(false)
+    expect(await isMet(await child(long, 'create/gives'))).toBe(true)
+    expect(await isMet(await child(await makeToken(['sudo', 'short'], { ttl: '768h' }), 'create'))).toBe(true)
+    expect(await isMet(await child(await makeToken(['maker', 'short'], { ttl: '30m' }), 'create'))).toBe(true)
+  })
+
   test("hold by the leader's clock", async () => {
     const hour = new Date(house.clock.nowMs()).getUTCHours()
     const two = (value: number): string => String(value % 24).padStart(2, '0')
