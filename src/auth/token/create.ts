@@ -172,7 +172,7 @@ function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boole
   if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
   if (role && namesPolicies(role)) return rolePolicies(asked ?? [], role, withoutDefault)
   if (role && sanitizePolicyNames(asked ?? [], false).includes('root')) throw noRootByRole()
-  if (isForeign(context, parent)) return foreignPolicies(asked ?? [], sudo, withoutDefault)
+  if (isForeign(context, parent)) return foreignPolicies(asked ?? [], parent, sudo, withoutDefault)
   const isRoot = parent.policies.includes('root')
   // A role gives no root token, not even to root.
   if (role && isRoot && (asked ?? []).length === 0) return sanitizePolicyNames([], !withoutDefault)
@@ -194,16 +194,17 @@ const stripDefault = (names: readonly string[]): string[] => names.filter((name)
 /** A token of a namespace above makes one here. */
 const isForeign = (context: HandlerContext, parent: TokenEntry): boolean => parent.namespaceId !== context.mount.namespaceId
 
-/** Its own policies are of its own namespace: here the same names stand for others, so it has none to hand on. */
-function foreignPolicies(asked: readonly string[], sudo: boolean, withoutDefault: boolean): string[] {
-  const wanted = sanitizePolicyNames(asked, !withoutDefault)
+/** Its own policies are of its own namespace: here the same names stand for others, so it has none to hand on; `default`, which each namespace has, as it has it itself. */
+function foreignPolicies(asked: readonly string[], parent: TokenEntry, sudo: boolean, withoutDefault: boolean): string[] {
+  const givesDefault = sudo || parent.policies.includes('default')
+  const wanted = sanitizePolicyNames(asked, givesDefault && !withoutDefault)
   if (wanted.includes('root')) throw new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a non-root namespace')
-  if (wanted.some((name) => name !== 'default') && !sudo) {
+  if (!sudo && wanted.some((name) => name !== 'default' || !givesDefault)) {
     throw new HoldfastError('ERR_BAD_REQUEST', 'child policies must be subset of parent', {
       hint: 'the policies of a token of another namespace are not those of this one: sudo is needed to give any',
     })
   }
-  return wanted
+  return withoutDefault ? stripDefault(wanted) : wanted
 }
 
 /**

@@ -178,6 +178,20 @@ describe('tokens', () => {
     await write('', 'auth/token/revoke', { token: above })
     expect((await read('team', 'auth/token/lookup-self', child.body.auth.client_token as string)).status).toBe(403)
   })
+
+  test('a token from above without the default policy gives none inside, unless it has sudo there', async () => {
+    const grant = (more: string) =>
+      write('', 'sys/policies/acl/all', { policy: `path "team/auth/token/create" { capabilities = ["update"${more}] }` })
+    await grant('')
+    const bare = (await write('', 'auth/token/create', { policies: ['all'], no_default_policy: true })).body.auth.client_token as string
+    const made = async (body: Record<string, unknown> = {}) => (await write('team', 'auth/token/create', body, bare)).body
+    expect((await made()).auth.policies).toEqual([])
+    for (const policies of [['default'], [' Default']])
+      expect((await made({ policies })).errors).toEqual(['child policies must be subset of parent'])
+    await grant(', "sudo"')
+    expect((await made()).auth.policies).toEqual(['default'])
+    expect((await made({ policies: ['default', 'all'], no_default_policy: true })).auth.policies).toEqual(['all'])
+  })
 })
 
 describe('leases', () => {
