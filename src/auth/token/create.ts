@@ -168,9 +168,15 @@ function chooseType(asked: string, role: TokenRole | null): 'service' | 'batch' 
 /** A child may have what its parent has and no more, `default` too, unless the caller is root, has sudo here, or a role says which policies it gets. */
 function choosePolicies(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): string[] {
   const asked = optional<string[]>(context, 'policies')
-  const withoutDefault = optional<boolean>(context, 'no_default_policy') === true || role?.noDefaultPolicy === true
+  const refusesDefault = optional<boolean>(context, 'no_default_policy') === true
+  const withoutDefault = refusesDefault || role?.noDefaultPolicy === true
   if (asked && !asked.every(isAssignablePolicy)) throw unassignable()
-  if (role && namesPolicies(role)) return rolePolicies(asked ?? [], role, withoutDefault)
+  if (role && namesPolicies(role)) {
+    const own = isForeign(context, parent) || parent.policies.includes('root') ? [] : parent.policies
+    const unasked = policiesUnasked(role, withoutDefault ? stripDefault(own) : own)
+    const policies = rolePolicies(asked?.length ? asked : unasked, role, withoutDefault)
+    return refusesDefault ? stripDefault(policies) : policies
+  }
   if (role && sanitizePolicyNames(asked ?? [], false).includes('root')) throw noRootByRole()
   if (isForeign(context, parent)) return foreignPolicies(asked ?? [], parent, sudo, withoutDefault)
   const isRoot = parent.policies.includes('root')
@@ -216,13 +222,18 @@ const namesPolicies = (role: TokenRole): boolean =>
 
 const noRootByRole = (): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
 
+/** A role that only says what it does not give narrows what its caller has. */
+const policiesUnasked = (role: TokenRole, own: readonly string[]): readonly string[] =>
+  role.allowedPolicies.length > 0 || role.allowedPoliciesGlob.length > 0 ? role.allowedPolicies : own
+
+/** `default` comes of itself, and can be asked for, unless it is not wanted (`withoutDefault`): then it is a name like any other, for the role to allow. */
 function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault: boolean): string[] {
-  const wanted = sanitizePolicyNames(asked.length > 0 ? asked : role.allowedPolicies, false)
+  const wanted = sanitizePolicyNames(asked, false)
   const allowed = new Set(role.allowedPolicies)
   const isAllowed = (name: string): boolean => {
     if (role.disallowedPolicies.includes(name) || globMatches(role.disallowedPoliciesGlob, name)) return false
     if (allowed.size === 0 && role.allowedPoliciesGlob.length === 0) return name !== 'root'
-    return name === 'default' || allowed.has(name) || globMatches(role.allowedPoliciesGlob, name)
+    return (name === 'default' && !withoutDefault) || allowed.has(name) || globMatches(role.allowedPoliciesGlob, name)
   }
   if (wanted.includes('root')) throw noRootByRole()
   if (!wanted.every(isAssignablePolicy)) throw unassignable()
@@ -262,7 +273,7 @@ function chooseTtl(context: HandlerContext, parent: TokenEntry, sudo: boolean, r
   const ttl = seconds('ttl') || (lease === '' ? 0 : parseDurationSeconds(lease, { what: 'lease' }))
   const request = {
     ttlSeconds: ttl,
-    periodSeconds: role?.periodSeconds || period,
+    periodSeconds: shorter(period, role?.periodSeconds ?? 0),
     explicitMaxTtlSeconds: shorter(seconds('explicit_max_ttl'), role?.explicitMaxTtlSeconds ?? 0),
   }
   const isRoot = policies.includes('root') && context.mount.namespaceId === 'root'

@@ -41,7 +41,7 @@ const fields = {
   role_name: field('string', 'Its name.', { in: 'path' }),
   allowed_policies: field(
     'list',
-    'Policies that its tokens may have, whatever the caller has. With no list of policies at all: those of the caller; with disallowed ones alone: all others but root.',
+    "Policies that its tokens may have, whatever the caller has. With no list of policies at all: those of the caller; with disallowed ones alone: all others but root, and where none are asked for the caller's own.",
   ),
   disallowed_policies: field('list', 'Policies that they may not have.'),
   allowed_policies_glob: field('list', 'The same, with * for any text.'),
@@ -55,7 +55,10 @@ const fields = {
   renewable: field('bool', 'Whether they can be renewed.'),
   token_bound_cidrs: field('list', 'From where they can be used.'),
   bound_cidrs: field('list', 'The same, by its old name.', { deprecated: true }),
-  token_no_default_policy: field('bool', 'They do not get the default policy.'),
+  token_no_default_policy: field(
+    'bool',
+    'They do not get the default policy, unless allowed_policies names it, or a request does and the lists allow it.',
+  ),
   token_type: field('string', "'service' or 'batch'; 'default-service' or 'default-batch': what a request does not say otherwise."),
   token_num_uses: field('int', 'How often they can be used at most; 0: without limit.'),
   allowed_entity_aliases: field('list', 'Names at this mount whose entity its tokens can be made for; * in one matches any text.'),

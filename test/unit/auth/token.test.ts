@@ -340,6 +340,48 @@ describe('what a role must not give', () => {
     expect((await by('silent', { policies: ['admin'] })).auth.policies, 'with sudo').toEqual(['admin', 'default'])
   })
 
+  test('the default policy where it says so, unless its lists allow that by name', async () => {
+    await allowCreate()
+    const caller = await made({ policies: ['maker', 'app'] })
+    const by = async (body: Record<string, unknown>) => (await node.write('auth/token/create/ci', body, caller)).body
+    const refused = /must be subset of the role's allowed policies/
+    for (const list of [{ allowed_policies: 'app' }, { allowed_policies_glob: 'app*' }]) {
+      await node.remove('auth/token/roles/ci')
+      await role('ci', { ...list, token_no_default_policy: true })
+      expect((await by({ policies: ['app'] })).auth.policies).toEqual(['app'])
+      for (const policies of [['default'], ['app', 'Default']]) expect((await by({ policies })).errors?.[0]).toMatch(refused)
+    }
+    await role('ci', { token_no_default_policy: false })
+    expect((await by({ policies: ['app'] })).auth.policies).toEqual(['app', 'default'])
+    expect((await by({ policies: ['app'], no_default_policy: true })).auth.policies).toEqual(['app'])
+    await role('ci', { allowed_policies: 'app,default', token_no_default_policy: true })
+    expect((await by({})).auth.policies).toEqual(['app', 'default'])
+    expect((await by({ policies: ['app'] })).auth.policies).toEqual(['app'])
+    expect((await by({ policies: ['default'] })).auth.policies).toEqual(['default'])
+    for (const policies of [[], ['app', 'default']])
+      expect((await by({ policies, no_default_policy: true })).auth.policies).toEqual(['app'])
+  })
+
+  test('what it disallows, also of what its caller has', async () => {
+    await allowCreate()
+    await role('others', { disallowed_policies: 'admin' })
+    const by = async (caller: string, body: Record<string, unknown> = {}) =>
+      (await node.write('auth/token/create/others', body, caller)).body
+    expect((await by(await made({ policies: ['maker', 'app'] }))).auth.policies).toEqual(['app', 'default', 'maker'])
+    const admin = await made({ policies: ['maker', 'admin'], no_default_policy: true })
+    expect((await by(admin)).errors[0]).toMatch(/must be subset of the role's allowed policies/)
+    expect((await by(admin, { policies: ['maker'] })).auth.policies).toEqual(['default', 'maker'])
+    expect((await node.write('auth/token/create/others')).body.auth.policies, 'of root').toEqual(['default'])
+    await role('others', { token_no_default_policy: true })
+    expect((await by(await made({ policies: ['maker', 'app'] }))).auth.policies).toEqual(['app', 'maker'])
+  })
+
+  test('a longer period than was asked for', async () => {
+    await role('long', { token_period: '24h' })
+    const period = async (body: Record<string, unknown>) => (await node.write('auth/token/create/long', body)).body.auth.lease_duration
+    expect([await period({}), await period({ period: '1h' }), await period({ period: '48h' })]).toEqual([86_400, 3_600, 86_400])
+  })
+
   test('an address that is none is refused where it is written', async () => {
     expect((await role('net', { token_bound_cidrs: '10.0.0.0/8,nowhere' })).status).toBe(400)
   })
