@@ -247,6 +247,18 @@ export class MfaStore {
     transaction.delete(section(namespace), `secret/${methodId}/${entityId}`)
   }
 
+  /** Entities were deleted: what their apps were given goes with them, by whichever methods of `line`. */
+  async forgetEntities(transaction: Transaction, line: readonly Level[], entityIds: readonly string[]): Promise<void> {
+    for (const { id, namespaceId } of await this.methodsOn(transaction, line)) {
+      if (!(await transaction.holds(section(namespaceId), `secret/${id}`))) continue
+      for (const entityId of entityIds) {
+        // Not read: a secret of a format that nobody knows must go as well.
+        if ((await transaction.get(section(namespaceId), `secret/${id}/${entityId}`)) !== null)
+          this.forget(transaction, namespaceId, id, entityId)
+      }
+    }
+  }
+
   /**
    * Entities were merged into one: it gets what their apps were given, as far as it has none of the method itself, and enforcements that name them name it.
    * @throws ERR_BAD_REQUEST where several have a secret of one method; with `force` that of `into` stays, else the first one's.

@@ -4,6 +4,7 @@ import { scopeOf } from '#core/scope.ts'
 import type { FieldSchema, HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import { AliasesClash, batchDeleteMax, type EntityChange } from '#identity/entities.ts'
 import type { Wanted } from '#identity/store.ts'
+import type { EntityRecord } from '#identity/types.ts'
 import { answer, field, optional, path, reads, text, writes } from '../sys/table.ts'
 import {
   bad,
@@ -38,9 +39,9 @@ export function entityPaths(services: IdentityServices): PathDef[] {
   const one = (what: (context: HandlerContext) => Wanted): PathDef['operations'] => ({
     read: reads('Read', (context) => readEntity(services, context, what(context))),
     update: writes('Change', upsert),
-    delete: writes('Delete; tokens of the entity are good for nothing any more', async (context) => {
+    delete: writes('Delete, with its MFA secrets; tokens of the entity are good for nothing any more', async (context) => {
       const entity = await identity.entity(writing(context), what(context), namespaceOf(context))
-      if (entity) await identity.deleteEntity(writing(context), entity, namespaceOf(context))
+      if (entity) await remove(services, context, [entity])
       return null
     }),
   })
@@ -123,11 +124,24 @@ async function batchDelete({ identity }: IdentityServices, context: HandlerConte
   const ids = [...new Set(optional<string[]>(context, 'entity_ids') ?? [])]
   if (ids.length === 0) throw bad('missing entity ids to delete')
   if (ids.length > batchDeleteMax) throw bad(`entity ids to delete expected at most ${batchDeleteMax}, got ${ids.length}`)
+  const found: EntityRecord[] = []
   for (const id of ids) {
     const entity = await identity.entity(writing(context), { id }, namespaceOf(context))
-    if (entity) await identity.deleteEntity(writing(context), entity, namespaceOf(context))
+    if (entity) found.push(entity)
   }
+  await remove({ identity }, context, found)
   return null
+}
+
+/** With what their apps were given, and what was left of those that were merged into them. */
+async function remove(
+  { identity }: Pick<IdentityServices, 'identity'>,
+  context: HandlerContext,
+  entities: readonly EntityRecord[],
+): Promise<void> {
+  for (const entity of entities) await identity.deleteEntity(writing(context), entity, namespaceOf(context))
+  const ids = entities.flatMap(({ id, mergedIds }) => [id, ...mergedIds])
+  await identity.mfa.forgetEntities(writing(context), scopeOf(context).line, ids)
 }
 
 async function merge({ identity }: IdentityServices, context: HandlerContext): Promise<null> {

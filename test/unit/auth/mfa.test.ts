@@ -231,6 +231,49 @@ test('what the apps of a method were given goes with it', async () => {
   expect((await node.remove(`identity/mfa/method/totp/${method}`)).status, 'nothing is there').toBe(204)
 })
 
+describe('what the apps of an entity were given', () => {
+  const secretsOf = (methodId: string) =>
+    house.at(0).read({ kind: 'linearizable' }, (view) => view.list({ namespace: 'root', mount: 'sys/mfa' }, `secret/${methodId}`))
+  const enrolWith = (methodId: string, entityId: string) =>
+    node.write('identity/mfa/method/totp/admin-generate', { method_id: methodId, entity_id: entityId })
+
+  test.each([
+    ['by its id', () => node.remove(`identity/entity/id/${entity}`)],
+    ['by its name', async () => node.remove(`identity/entity/name/${(await node.read(`identity/entity/id/${entity}`)).body.data.name}`)],
+    ['with others', () => node.write('identity/entity/batch-delete', { entity_ids: [entity, 'none'] })],
+  ])('goes with it, and nobody else has it then: deleted %s', async (_, remove) => {
+    const second = (await node.write('identity/mfa/method/totp', { issuer: 'Other' })).body.data.method_id
+    const other = (await node.write('identity/entity', { name: 'bob' })).body.data.id
+    for (const [methodId, entityId] of [
+      [second, entity],
+      [second, other],
+    ] as const)
+      await enrolWith(methodId, entityId)
+    expect((await remove()).status).toBe(204)
+    expect([await secretsOf(method), await secretsOf(second)]).toEqual([[], [other]])
+  })
+
+  test('goes with it from a method of a namespace above, too', async () => {
+    const inTeam = (operation: 'update' | 'delete', path: string, body: Record<string, unknown> = {}) =>
+      node.ask({ operation, method: operation === 'update' ? 'POST' : 'DELETE', namespace: 'team', path, body })
+    await node.write('sys/namespaces/team')
+    const bob = (await inTeam('update', 'identity/entity', { name: 'bob' })).body.data.id
+    await inTeam('update', 'identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: bob })
+    expect(new Set(await secretsOf(method))).toEqual(new Set([bob, entity]))
+    expect((await inTeam('delete', `identity/entity/id/${bob}`)).status).toBe(204)
+    expect(await secretsOf(method)).toEqual([entity])
+  })
+
+  test.each([[{}], [{ force: true }]])('is left under no id that was merged, whichever secret stays (%j)', async (more) => {
+    const into = (await node.write('identity/entity', { name: 'alice-of-old' })).body.data.id
+    if ('force' in more) await enrolWith(method, into)
+    expect((await node.write('identity/entity/merge', { from_entity_ids: [entity], to_entity_id: into, ...more })).status).toBe(204)
+    expect(await secretsOf(method)).toEqual([into])
+    await node.remove(`identity/entity/id/${into}`)
+    expect(await secretsOf(method)).toEqual([])
+  })
+})
+
 describe('an enforcement of a namespace above', () => {
   const inTeam = (path: string, body: Record<string, unknown>, over: object = {}) =>
     node.ask({ operation: 'update', method: 'POST', namespace: 'team', path, body, ...over })
