@@ -14,6 +14,7 @@ import { lifetimeSeconds } from '#tokens/lifetime.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { Wrapping } from '#wrapping/wrapping.ts'
 import type { IdentityGate, PolicyGate, TokenGate } from './deps.ts'
+import { accessTo } from './access.ts'
 import { Asides, bindAsides } from './aside.ts'
 import { newTold, type Told } from './audit-records.ts'
 import { checkAge } from './consistency.ts'
@@ -178,6 +179,10 @@ export async function evaluate(
     aclOf: (token) => aclIn(deps, place, view, token),
     facts: factsOf(request, trace, view),
     engineOf,
+    defAt: async (path) => {
+      const { route: found } = await placeOf(deps, view, { ...request, path })
+      return found === null ? null : (deps.registry.paths(found.mount)?.match(found.rest)?.def ?? null)
+    },
   }
   const contextOf = (read: ReadFieldsResult, outside: boolean, shown: Request = request): HandlerContext => {
     const section: Section = { namespace: trace.mount!.namespaceId, mount: trace.mount!.uuid }
@@ -300,16 +305,13 @@ async function identify(
     decision: (operation) =>
       open
         ? null
-        : (decided ??= acl.decide({
-            path: request.path,
-            operation,
-            needsSudo: def?.sudo === true,
-            body: request.body,
-            query: request.query,
-            inQuery: (name) => def !== null && Object.hasOwn(def.fields, name) && def.fields[name]!.in === 'query',
-            wrapTtlSeconds: request.wrapTtlSeconds,
-            ...factsOf(request, trace, view),
-          })),
+        : (decided ??= acl.decide(
+            accessTo(
+              def,
+              { path: request.path, operation, body: request.body, query: request.query, wrapTtlSeconds: request.wrapTtlSeconds },
+              factsOf(request, trace, view),
+            ),
+          )),
   }
 }
 

@@ -9,7 +9,7 @@ import type { Namespace } from '#namespaces/record.ts'
 import type { CallerFacts, CompiledAcl } from '#policies/types.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import type { MountTable } from './mounts.ts'
-import type { EngineDef, HandlerContext, MountEntry } from './types.ts'
+import type { EngineDef, HandlerContext, MountEntry, PathDef } from './types.ts'
 
 export interface RequestScope {
   readonly view: ReadView
@@ -30,6 +30,8 @@ export interface RequestScope {
   readonly facts: CallerFacts
   /** The engine or login method of a mount; null when this build has none of its type. */
   readonly engineOf: (mount: MountEntry) => EngineDef | null
+  /** What the table says of a path below the request's namespace, in whichever namespace it lies; null when nothing answers there. */
+  readonly defAt: (path: string) => Promise<PathDef | null>
 }
 
 class Scoped extends Attached {

@@ -111,6 +111,7 @@ export type DecisionReason =
   | 'allowed'
   | 'root'
   | 'help'
+  | 'open'
   | 'no rule'
   | 'deny'
   | 'no capability'

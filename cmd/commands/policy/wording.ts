@@ -23,6 +23,7 @@ const because: Readonly<Record<DecisionReason, string>> = {
   allowed: 'the rule grants it',
   root: 'the token is root',
   help: 'help is always allowed',
+  open: 'the path asks for no token',
   'no rule': 'no rule matches the path',
   deny: 'the rule denies',
   'no capability': 'the rule that decides does not grant it; others are not asked',

@@ -1,11 +1,10 @@
 /** Why the caller may or may not: which rule decides a path, and what the caller has altogether. Nothing here reads what lies at a path. */
 import { HoldfastError, wellKnown } from '#base/errors.ts'
-import { compilePaths, type PathTable } from '#core/paths.ts'
+import { accessTo } from '#core/access.ts'
 import { scopeOf } from '#core/scope.ts'
 import type { HandlerContext, LogicalResponse, PathDef } from '#core/types.ts'
 import type { AccessRequest, CallerFacts, CompiledAcl, Explanation } from '#policies/types.ts'
 import { answer, field, optional, path, reads, text } from './table.ts'
-import type { SystemServices } from './types.ts'
 
 const operations = ['create', 'read', 'update', 'patch', 'delete', 'list', 'scan'] as const
 
@@ -13,13 +12,12 @@ const fields = {
   path: field('string', 'The path to ask about, without /v1/.', { required: true, example: 'secret/data/app' }),
   operation: field('string', 'What would be done there.', { enum: operations, default: 'read' }),
   parameters: field('map', 'The body that would be sent.'),
+  query: field('string-map', 'The query that would be sent.'),
   wrap_ttl: field('duration', 'The wrapping TTL that would be asked for.', { default: 0 }),
   limit: field('string', 'The page limit that would be asked for.'),
 }
 
-/** `own`: the system engine's table, to know which paths need sudo. */
-export function explainPaths(services: SystemServices, own: () => readonly PathDef[]): PathDef[] {
-  const needsSudo = sudoPaths(services, own)
+export function explainPaths(): PathDef[] {
   return [
     path(
       'policies/explain',
@@ -28,8 +26,11 @@ export function explainPaths(services: SystemServices, own: () => readonly PathD
       {
         update: reads('Ask', async (context) => {
           const { acl, facts } = callerOf(context)
-          const request = requestOf(context, facts, needsSudo)
-          return answer({ path: request.path, operation: request.operation, ...shown(acl.explain(request)) })
+          const asked = askedOf(context)
+          const def = await scopeOf(context).defAt(asked.path)
+          const explained = acl.explain(accessTo(def, asked, facts))
+          const decided: Explanation = def?.unauthenticated === true ? { ...explained, allowed: true, reason: 'open' } : explained
+          return answer({ path: asked.path, operation: asked.operation, ...shown(decided) })
         }),
       },
       'Answers for the token that asks, as the request would be decided now, from this address. Whether anything lies at the path is not looked at.',
@@ -44,11 +45,7 @@ function callerOf(context: HandlerContext): { acl: CompiledAcl; facts: CallerFac
   return { acl, facts }
 }
 
-function requestOf(
-  context: HandlerContext,
-  facts: CallerFacts,
-  needsSudo: (context: HandlerContext, path: string) => boolean,
-): AccessRequest {
+function askedOf(context: HandlerContext): Parameters<typeof accessTo>[1] {
   const operation = text(context, 'operation') as AccessRequest['operation']
   const listing = operation === 'list' || operation === 'scan'
   const bare = text(context, 'path').replace(/^\/+/, '').replace(/^v1\//, '')
@@ -57,28 +54,9 @@ function requestOf(
   return {
     path: listing && !bare.endsWith('/') ? `${bare}/` : bare,
     operation,
-    needsSudo: needsSudo(context, bare),
     body: optional<Record<string, unknown>>(context, 'parameters') ?? {},
-    query: limit === undefined ? {} : { limit },
+    query: { ...optional<Record<string, string>>(context, 'query'), ...(limit === undefined ? {} : { limit }) },
     wrapTtlSeconds: optional<number>(context, 'wrap_ttl') ?? 0,
-    ...facts,
-  }
-}
-
-/** The paths of sys and of tokens are the same everywhere. Of other mounts nothing is told: which engine they are would be. */
-function sudoPaths(services: SystemServices, own: () => readonly PathDef[]) {
-  const tables = new Map<string, PathTable>()
-  return (context: HandlerContext, asked: string): boolean => {
-    const route = scopeOf(context).mounts.route(asked)
-    if (!route) return false
-    const { mount, rest } = route
-    if (mount.type !== 'system' && !(mount.table === 'auth' && mount.type === 'token')) return false
-    let table = tables.get(mount.type)
-    if (!table) {
-      const engine = services.engines.find((candidate) => candidate.kind === mount.table && candidate.type === mount.type)
-      tables.set(mount.type, (table = compilePaths(mount.type === 'system' ? own() : (engine?.paths(mount) ?? []))))
-    }
-    return table.match(rest)?.def.sudo === true
   }
 }
 

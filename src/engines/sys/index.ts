@@ -37,7 +37,7 @@ export function createSystemEngine(services: SystemServices): EngineDef {
     ...lifecyclePaths(services),
     ...mountPaths(services),
     ...pluginPaths(services),
-    ...policyPaths(services, () => paths),
+    ...policyPaths(services),
     ...passwordPolicyPaths(),
     ...uiPaths(services, () => paths),
     ...counterPaths(services),

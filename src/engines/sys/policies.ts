@@ -12,15 +12,8 @@ import { rolePaths } from './roles.ts'
 import { answer, field, inPath, inQuery, optional, path, reads, text, writes } from './table.ts'
 import type { SystemServices } from './types.ts'
 
-/** `own`: the system engine's table. */
-export function policyPaths(services: SystemServices, own: () => readonly PathDef[]): PathDef[] {
-  return [
-    ...aclPaths(services),
-    ...legacyPaths(services),
-    ...capabilityPaths(services),
-    ...explainPaths(services, own),
-    ...rolePaths(services.policies),
-  ]
+export function policyPaths(services: SystemServices): PathDef[] {
+  return [...aclPaths(services), ...legacyPaths(services), ...capabilityPaths(services), ...explainPaths(), ...rolePaths(services.policies)]
 }
 
 /** The namespace whose policies these are. */

@@ -170,6 +170,40 @@ describe('explain', () => {
     expect((await ask({ path: 'auth/token/accessors', operation: 'list' }, token)).body.data.reason).toBe('no sudo')
   })
 
+  test('says what the gate says: of paths in namespaces, of fields that a write takes from its query, of paths that ask for no token', async () => {
+    await node.write('sys/namespaces/team')
+    await writePolicy(
+      'gate',
+      `path "team/sys/auth/*" { capabilities = ["update"] }
+       path "sys/policies/acl/*" { capabilities = ["update"] required_parameters = ["limit"] }
+       path "sys/health" { capabilities = ["deny"] }`,
+    )
+    const token = await makeToken(['gate'], { no_default_policy: true })
+    await writePolicy('asker', 'path "sys/policies/explain" { capabilities = ["update"] }')
+    const asker = await makeToken(['gate', 'asker'], { no_default_policy: true })
+    const cases = [
+      [{ path: 'team/sys/auth/x', operation: 'update', parameters: { type: 'userpass' } }, 'no sudo'],
+      [{ path: 'sys/policies/acl/x', operation: 'update' }, 'parameters'],
+      [{ path: 'sys/policies/acl/x', operation: 'update', query: { limit: '5' } }, 'allowed'],
+      [{ path: 'sys/policies/acl/x', operation: 'update', query: { other: '5' } }, 'parameters'],
+      [{ path: 'sys/health', operation: 'read' }, 'open'],
+      [{ path: 'team/nothing', operation: 'read' }, 'no rule'],
+    ] as const
+    for (const [asked, reason] of cases) {
+      const { path, operation } = asked
+      expect((await ask(asked, asker)).body.data, path).toMatchObject({ reason, allowed: reason === 'allowed' || reason === 'open' })
+      const { status } = await node.ask({
+        path,
+        operation,
+        method: operation === 'update' ? 'POST' : 'GET',
+        token,
+        ...('parameters' in asked ? { body: asked.parameters } : {}),
+        ...('query' in asked ? { query: asked.query } : {}),
+      })
+      expect(status === 403, `${path} ${reason}`).toBe(reason !== 'allowed' && reason !== 'open')
+    }
+  })
+
   test('all of it at once, for interfaces', async () => {
     await writePolicy(
       'team',
