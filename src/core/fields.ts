@@ -114,6 +114,16 @@ const readers: Readonly<Record<FieldType, (value: unknown) => unknown>> = {
   time: readTime,
 }
 
+/** What a field of this type takes `value` for; undefined for what it can't read. */
+export function readAs(type: FieldType, value: unknown): unknown {
+  try {
+    return readers[type](value)
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+    return undefined
+  }
+}
+
 export interface ReadFieldsResult {
   readonly fields: Fields
   readonly data: Readonly<Record<string, unknown>>

@@ -5,7 +5,9 @@ import type { AccessRequest } from './types.ts'
 
 export type ParameterLists = ReadonlyMap<string, readonly unknown[]>
 
-type ParametersOf = Pick<AccessRequest, 'body' | 'query' | 'operation' | 'inQuery'>
+type ParametersOf = Pick<AccessRequest, 'body' | 'query' | 'operation' | 'inQuery' | 'readAs'>
+/** What the handler makes of a value of one parameter; undefined: not known. */
+type Read = (value: unknown) => unknown
 
 export interface ParameterRules {
   /** Lower-case names. null: everything is allowed. */
@@ -61,9 +63,19 @@ function spellingsOf(text: string): readonly string[] {
 
 const matchesText = (rule: string | null, text: string): boolean => rule !== null && globMatches(rule, text)
 
-function isAllowedValue(values: readonly unknown[], value: unknown): boolean {
-  if (anyValue(values) || values.some((rule) => valueMatches(rule, value))) return true
-  return Array.isArray(value) && value.length > 0 && value.every((entry) => values.some((rule) => valueMatches(rule, entry)))
+/** Of a list each entry must be allowed, also of one that is written as a text: `app-*` would else allow `"app-1,root"`, of which the handler makes two. */
+function isAllowedValue(values: readonly unknown[], value: unknown, read: Read): boolean {
+  if (anyValue(values) || values.some((rule) => deepEqual(rule, value))) return true
+  const is = Array.isArray(value) ? value : (read(value) ?? value)
+  if (Array.isArray(is)) return is.length > 0 && is.every((entry) => values.some((rule) => valueMatches(rule, entry)))
+  return values.some((rule) => valueMatches(rule, value))
+}
+
+/** Denied as it is written, or as the handler reads it: of a bool `1` and `"t"` are `true`, of a duration `"60m"` is `"1h"`. */
+function isDenied(values: readonly unknown[], value: unknown, read: Read): boolean {
+  if (isDeniedValue(values, value)) return true
+  const is = read(value)
+  return is !== undefined && (isDeniedValue(values, is) || values.some((rule) => deepEqual(read(rule), is)))
 }
 
 /**
@@ -88,13 +100,17 @@ function isGiven(name: string, { body, query, operation, inQuery }: ParametersOf
 
 /** Whether `rules` let a request with these parameters pass. What is required must be where the handler reads it; what is not allowed may be nowhere. */
 export function parametersPass(rules: ParameterRules, request: ParametersOf): boolean {
-  const { body, query } = request
+  const { body, query, readAs = () => undefined } = request
   for (const name of rules.required) if (!isGiven(name, request)) return false
   if (rules.allowed === null && rules.denied === null) return true
-  return entriesPass(rules, body) && entriesPass(rules, query)
+  return entriesPass(rules, body, readAs) && entriesPass(rules, query, readAs)
 }
 
-function entriesPass({ allowed, denied }: ParameterRules, parameters: Readonly<Record<string, unknown>>): boolean {
+function entriesPass(
+  { allowed, denied }: ParameterRules,
+  parameters: Readonly<Record<string, unknown>>,
+  readAs: (name: string, value: unknown) => unknown,
+): boolean {
   const names = Object.keys(parameters)
   if (names.length === 0) return true
   if (denied?.has('*')) return false
@@ -103,9 +119,10 @@ function entriesPass({ allowed, denied }: ParameterRules, parameters: Readonly<R
     const name = key.toLowerCase()
     const value = nearestNumber(parameters[key])
     const deniedValues = denied?.get(name)
-    if (deniedValues && isDeniedValue(deniedValues, value)) return false
+    const read: Read = (given) => readAs(name, given)
+    if (deniedValues && isDenied(deniedValues, value, read)) return false
     const allowedValues = allowed?.get(name)
-    if (allowedValues ? !isAllowedValue(allowedValues, value) : !othersAllowed) return false
+    if (allowedValues ? !isAllowedValue(allowedValues, value, read) : !othersAllowed) return false
   }
   return true
 }

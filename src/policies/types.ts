@@ -103,6 +103,8 @@ export interface AccessRequest extends CallerFacts {
   readonly query: Readonly<Record<string, string>>
   /** Which fields the path reads from the query although it is written to. Absent: none. */
   readonly inQuery?: (name: string) => boolean
+  /** What the path's handler makes of a field's value: `true` of "1", a list of "a,b"; undefined where it has no such field, or can't read it. Absent: nothing is known. */
+  readonly readAs?: (name: string, value: unknown) => unknown
   readonly wrapTtlSeconds: number
 }
 
