@@ -229,10 +229,11 @@ export async function evaluate(
     filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
   if (outside) return { kind: 'later', run: async () => filtered(await checked.operation.handler(context)) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
-  deps.quotas?.lent(place, checked.operation, response)
   const shown = filtered(response)
-  if (request.wrapTtlSeconds <= 0 || !transaction || !deps.wrapping) return { kind: 'answer', response: shown }
-  return { kind: 'answer', response: await wrapResponse(deps.wrapping, transaction, mounts, request, checked.match.def, shown) }
+  const wraps = request.wrapTtlSeconds > 0 && transaction && deps.wrapping
+  const answer = wraps ? await wrapResponse(wraps, transaction, mounts, request, checked.match.def, shown) : shown
+  deps.quotas?.lent(place, checked.operation, response, answer !== shown)
+  return { kind: 'answer', response: answer }
 }
 
 /** Gives the answer of what this very request has done already. */

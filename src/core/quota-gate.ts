@@ -39,9 +39,14 @@ const saysRole = ({ operation }: Request, def: PathDef | null): boolean =>
 /** Answered by each node for itself without ever looking at a token: no entity would be found out. */
 const asksNoToken = (def: PathDef | null): boolean => def?.whileSealed === true || (def?.local === true && def.unauthenticated === true)
 
+/** A root token without an end has no lease: whoever has to make room must be able to make one. */
+const isEndless = ({ policies, lease_duration: seconds }: NonNullable<LogicalResponse['auth']>): boolean =>
+  seconds === 0 && policies.includes('root')
+
 /** A login, a token that a token makes, or a secret with a lease; not what is prolonged. */
 function lends({ mount, rest }: MountRoute, { login }: OperationDef, response: LogicalResponse | null): boolean {
   if (response === null || mount.type === 'system') return false
+  if (response.auth !== undefined && isEndless(response.auth)) return false
   if (response.auth !== undefined) return login !== undefined || (mount.type === 'token' && rest.startsWith('create'))
   return response.leaseId !== undefined && response.leaseId !== ''
 }
@@ -194,7 +199,7 @@ export class QuotaGate {
   }
 
   /**
-   * A request has lent something: refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
+   * A request has lent something, or its answer was wrapped (`wrapped`: that token has a lease too; not one that is only laid anew): refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
    * (a new leader) nothing is refused; requests at the same moment may each be the last one.
    * @throws ERR_RATE_LIMITED.
    */
@@ -202,10 +207,11 @@ export class QuotaGate {
     { line, route, request }: Pick<Place, 'line' | 'route' | 'request'>,
     operation: OperationDef,
     response: LogicalResponse | null,
+    wrapped: boolean,
   ): void {
     const { leaseCounts } = this.#quotas
     const { leases } = this.#deps.quotas
-    if (leaseCounts.size === 0 || leases === undefined || route === null || !lends(route, operation, response)) return
+    if (leaseCounts.size === 0 || leases === undefined || route === null || !(wrapped || lends(route, operation, response))) return
     const namespaces = line.map(({ id }) => id).toReversed()
     const target = { namespaces, mountUuid: route.mount.uuid, rest: route.rest }
     for (const matcher of leaseCounts.of(target)) {

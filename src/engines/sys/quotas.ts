@@ -15,7 +15,7 @@ const about = {
     'A rate limit lets each client through so often in an interval, over the whole cluster. Of all that fit a request the most specific one counts, and no other: a ' +
     'namespace above (where inheritable), its namespace, its mount, its path, the role of its login. Who goes beyond it is answered 429 with Retry-After.',
   'lease-count':
-    'A lease count refuses what would make one lease more (a login, a token, a dynamic secret) where a namespace or mount has so many. Those that are there stay, ' +
+    'A lease count refuses what would make one lease more (a login, a token, a dynamic secret, a wrapped answer) where a namespace or mount has so many. Those that are there stay, ' +
     'whatever the quota says.',
   'request-limits':
     'What a request in a namespace, or to a mount, may be: how large, how deep its JSON, how long it may take. Never more than the listener allows.',

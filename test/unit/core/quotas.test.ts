@@ -291,6 +291,38 @@ test('lease counts: a login or a token too many is refused, and nothing of it st
   expect((await login()).status, 'one is gone').toBe(200)
   await quota('all', { max_leases: 1 }, 'lease-count')
   expect((await node.write('auth/token/create', { ttl: '1h' })).status).toBe(429)
+  expect((await node.write('auth/token/create')).body.auth, 'root without an end has no lease').toMatchObject({ policies: ['root'] })
+  await node.core.stopJobs()
+})
+
+test('lease counts: wrapped answers are counted and refused like all other leases; opening and wrapping anew go on', async () => {
+  const { node, quota, clock } = await open()
+  node.core.startJobs()
+  for (let turn = 0; turn < 40 && node.leasing.leaseCount('root', null) === null; turn += 1) {
+    clock.advance(1_000)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const wrap = (path: string, token?: string) =>
+    node.ask({
+      operation: 'update',
+      method: 'POST',
+      path,
+      body: { ttl: '1h' },
+      wrapTtlSeconds: 60,
+      ...(token === undefined ? {} : { token }),
+    })
+  await quota('all', { max_leases: (node.leasing.leaseCount('root', null) ?? 0) + 2 }, 'lease-count')
+  const [first, second] = [(await wrap('sys/wrapping/wrap')).body.wrap_info, (await wrap('sys/wrapping/wrap')).body.wrap_info]
+  const before = node.leasing.leaseCount('root', null)
+  for (const path of ['sys/wrapping/wrap', 'sys/tools/random/8', 'auth/token/create']) {
+    expect(await wrap(path), path).toMatchObject({ status: 429, body: { errors: [expect.stringContaining('lease count quota exceeded')] } })
+  }
+  expect(node.leasing.leaseCount('root', null), 'nothing of them is kept').toBe(before)
+  const laidAnew = await node.write('sys/wrapping/rewrap', { token: first.token })
+  expect(laidAnew.status).toBe(200)
+  expect((await node.write('sys/wrapping/unwrap', { token: second.token })).status).toBe(200)
+  expect((await wrap('sys/wrapping/wrap')).status, 'one was opened').toBe(200)
+  expect((await wrap('sys/wrapping/wrap')).status).toBe(429)
   await node.core.stopJobs()
 })
 
