@@ -1,7 +1,8 @@
 /** The house's own jobs: deleting tokens and policies that have ended, aliases of mounts that are gone, what was unmounted, and namespaces. */
-import type { Barrier, NamespaceKeys } from '#barrier/types.ts'
+import type { Barrier, NamespaceKeys, ReadView } from '#barrier/types.ts'
 import { silentLogger, type Logger } from '#base/logger.ts'
 import type { IdentityStore } from '#identity/store.ts'
+import type { Namespace } from '#namespaces/record.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
 import type { QuotaStore } from '#quotas/store.ts'
@@ -31,7 +32,7 @@ interface HouseServices {
   readonly barrier: Barrier
   readonly tokens: TokenStore
   readonly namespaces: NamespaceStore
-  readonly identity: Pick<IdentityStore, 'tidyStep'>
+  readonly identity: Pick<IdentityStore, 'tidyStep' | 'drainNamespace'>
   readonly policies: Pick<PolicyStore, 'tidyStep'>
   /** Absent: there are none. */
   readonly quotas?: QuotaStore
@@ -41,6 +42,18 @@ interface HouseServices {
   readonly keys?: Pick<NamespaceKeys, 'sweepDestroyed' | 'renewNamesStep'>
   /** Absent: nothing is said. */
   readonly log?: Logger
+}
+
+/** From the namespace of this id up to the root. */
+async function lineTo(namespaces: NamespaceStore, view: ReadView, id: string | null): Promise<Namespace[]> {
+  const line: Namespace[] = []
+  for (let next = id; next !== null;) {
+    const namespace = await namespaces.byId(view, next)
+    if (namespace === null) break
+    line.push(namespace)
+    next = namespace.parentId
+  }
+  return line
 }
 
 /** Jobs for `CoreDeps.jobs`. */
@@ -57,6 +70,7 @@ export function houseJobs(services: HouseServices): readonly LeaderJob[] {
   const drains: NamespaceDrain[] = [
     ...(leasing === undefined ? [] : ([(transaction, { id }) => leasing.drainNamespace(transaction, id)] satisfies NamespaceDrain[])),
     ...(quotas === undefined ? [] : [dropQuotas(quotas)]),
+    async (transaction, { id, parentId }) => identity.drainNamespace(transaction, await lineTo(namespaces, transaction, parentId), id),
   ]
   return [
     everywhere('tidy tokens', tidyEveryMs, (id) => tidyTokens(barrier, tokens, mounts, id)),

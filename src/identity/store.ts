@@ -1,6 +1,7 @@
 /** Identity as the rest of the house uses it. Records and their layout: records.ts. */
 import type { RandomSource } from '#base/random.ts'
 import type { ListOptions, ReadView, Section, Transaction } from '#barrier/types.ts'
+import type { Namespace } from '#namespaces/record.ts'
 import { createRoleStore } from '#policies/roles.ts'
 import {
   changeAlias,
@@ -27,7 +28,7 @@ import {
 import { loginEntity, refreshGroups } from './login.ts'
 import { MfaStore } from './mfa.ts'
 import { nameSegment, segmentName } from './names.ts'
-import { aliasFolder, byHand, identitySection, IdentityReader, members, type Kind } from './records.ts'
+import { aliasFolder, byHand, identitySection, IdentityReader, members, paths, type Kind } from './records.ts'
 import { Resolver } from './resolve.ts'
 import type { EntityRecord, GroupRecord, LoginAlias, LoginIdentity, ResolvedIdentity } from './types.ts'
 import { IdentityWriter } from './writer.ts'
@@ -114,9 +115,17 @@ export interface IdentityStore {
   dropMount(transaction: Transaction, accessor: string, namespace?: string): Promise<void>
   /** One bounded step of what `dropMount` has left; true when there is more. For a job of the leader. */
   tidyStep(transaction: Transaction, namespace?: string): Promise<boolean>
+  /**
+   * `namespace`, which nothing reaches any more, is deleted: one bounded step of taking what the apps of its entities were given from the methods of the namespaces
+   * `above`, where it lies. With it go the records by which that is found; true when more may be left.
+   */
+  drainNamespace(transaction: Transaction, above: readonly Pick<Namespace, 'id' | 'path'>[], namespace: string): Promise<boolean>
   /** The barrier sealed: forget what was opened. */
   onSealed(): void
 }
+
+/** Of a namespace that is deleted, at once: each costs a read a method. */
+const entitiesPerStepMax = 64
 
 async function idOf(reader: IdentityReader, kind: Kind, wanted: Wanted): Promise<string | null> {
   if ('id' in wanted) return wanted.id
@@ -131,6 +140,7 @@ const listFolder = (kind: Kind, by: 'id' | 'name' | 'alias'): string =>
 /** One a process (or thread): keeps a cache and nothing else. */
 export function createIdentityStore({ random }: { readonly random: RandomSource }): IdentityStore {
   const resolver = new Resolver()
+  const mfa = new MfaStore(random)
   const roles = createRoleStore()
   const writing = (transaction: Transaction, namespace: string): IdentityWriter => new IdentityWriter(transaction, namespace, random)
 
@@ -152,7 +162,7 @@ export function createIdentityStore({ random }: { readonly random: RandomSource 
   }
 
   return {
-    mfa: new MfaStore(random),
+    mfa,
 
     resolve: (view, entityId, namespace = 'root') => resolver.resolve(view, entityId, namespace),
 
@@ -222,6 +232,15 @@ export function createIdentityStore({ random }: { readonly random: RandomSource 
     deleteGroupAlias: (transaction, group, namespace = 'root') => removeGroupAlias(writing(transaction, namespace), group),
     dropMount: (transaction, accessor, namespace = 'root') => dropMount(writing(transaction, namespace), accessor),
     tidyStep: (transaction, namespace = 'root') => goneStep(writing(transaction, namespace)),
+    async drainNamespace(transaction, above, namespace) {
+      // Where no method lies above there is nothing to take, and the rest goes with its section.
+      if ((await mfa.methodsOn(transaction, above)).length === 0) return false
+      const section = identitySection(namespace)
+      const ids = await transaction.list(section, 'entity', { limit: entitiesPerStepMax })
+      await mfa.forgetEntities(transaction, above, ids)
+      for (const id of ids) transaction.delete(section, paths.record('entity', id))
+      return ids.length > 0
+    },
     onSealed: () => resolver.clear(),
   }
 }

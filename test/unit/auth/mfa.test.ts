@@ -264,6 +264,27 @@ describe('what the apps of an entity were given', () => {
     expect(await secretsOf(method)).toEqual([entity])
   })
 
+  test('goes with its namespace from a method above that', async () => {
+    const inTeam = (path: string, body: Record<string, unknown> = {}) =>
+      node.ask({ operation: 'update', method: 'POST', namespace: 'team/app', path, body })
+    await node.write('sys/namespaces/team')
+    await node.write('team/sys/namespaces/app')
+    for (let count = 0; count < 70; count += 1) {
+      const { id } = (await inTeam('identity/entity', { name: `bob-${count}` })).body.data
+      await inTeam('identity/mfa/method/totp/admin-generate', { method_id: method, entity_id: id })
+    }
+    expect(await secretsOf(method)).toHaveLength(71)
+    expect((await node.remove('team/sys/namespaces/app')).status).toBeLessThan(300)
+    node.core.startJobs()
+    for (let turn = 0; turn < 60 && (await node.read('team/sys/namespaces/app')).status !== 404; turn += 1) {
+      house.clock.advance(2_000)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    await node.core.stopJobs()
+    expect((await node.read('team/sys/namespaces/app')).status).toBe(404)
+    expect(await secretsOf(method)).toEqual([entity])
+  })
+
   test.each([[{}], [{ force: true }]])('is left under no id that was merged, whichever secret stays (%j)', async (more) => {
     const into = (await node.write('identity/entity', { name: 'alice-of-old' })).body.data.id
     if ('force' in more) await enrolWith(method, into)
