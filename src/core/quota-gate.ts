@@ -98,6 +98,8 @@ const tighter = (before: Verdict | null, next: Verdict): Verdict =>
 /** The smaller bound, where 0 is none. */
 const narrower = (a: number, b: number): number => (a === 0 || b === 0 ? a + b : Math.min(a, b))
 const rootIds: readonly string[] = ['root']
+/** In the place of a namespace that is not known here: no namespace has it for its id. */
+const unknownId = ''
 
 interface Guess {
   readonly target: Target
@@ -284,17 +286,21 @@ export class QuotaGate {
    */
   #guess(request: Request): Guess {
     const header = request.namespace === 'root' ? '' : request.namespace
-    const line = header === '' ? rootIds : this.#down(rootIds, header.split('/'))
-    if (line === null)
-      return { target: { namespaces: rootIds, mountUuid: null, rest: '' }, route: null, fullPath: `${header}/${request.path}` }
-    return this.#below(line, request.path, header === '' ? '' : `${header}/`)
+    const names = header === '' ? [] : header.split('/')
+    const line = this.#down(names)
+    if (line.length > names.length) return this.#below(line, request.path, header === '' ? '' : `${header}/`)
+    // A node that forwards everything reads no namespace that has no quota itself: were such a one taken for the root's child, whoever names it
+    // would be rid of what the namespaces above it hand down. What these keep to themselves does not hold there.
+    const target = { namespaces: [unknownId, ...line], mountUuid: null, rest: '' }
+    return { target, route: null, fullPath: `${header}/${request.path}` }
   }
 
-  #down(line: readonly string[], names: readonly string[]): readonly string[] | null {
-    let found = line
+  /** As far down from the root as namespaces are known, the deepest first. */
+  #down(names: readonly string[]): readonly string[] {
+    let found = rootIds
     for (const name of names) {
       const next = this.#deps.namespaces.lastSeen(found[0]!, name)
-      if (next === null) return null
+      if (next === null) return found
       found = [next.id, ...found]
     }
     return found

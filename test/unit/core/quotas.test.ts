@@ -2,8 +2,8 @@ import { expect, test } from 'vitest'
 import { openHouse } from '#test/support/core-house.ts'
 
 /** A house whose nodes know at once what was written about quotas. */
-async function open(nodes = 1) {
-  const opened = await openHouse(nodes)
+async function open(nodes = 1, more: Parameters<typeof openHouse>[3] = {}) {
+  const opened = await openHouse(nodes, [], undefined, more)
   const settle = async (): Promise<void> => {
     // What the leader has written is applied everywhere.
     for (const position of opened.quotas.keys()) await opened.at(position).read({ kind: 'linearizable' }, async () => null)
@@ -238,6 +238,22 @@ test('in namespaces: its own, an inherited one, and nobody else’s', async () =
   expect(await statuses(2, read('other')), 'the last of three').toEqual([200, 429])
   const inNamespace = await node.ask({ path: 'sys/quotas/rate-limit/team', namespace: 'other', clientAddress: '10.1.1.1' })
   expect(inNamespace.status, 'not one of its own').toBe(404)
+})
+
+test('a node that forwards everything holds the quota of a namespace for those below it that it does not know', async () => {
+  const { house, quota, quotas } = await open(2, { forwardsReads: true })
+  const [leader, follower] = house
+  for (const path of ['team', 'team/app', 'team/app/deep', 'own', 'own/app']) await leader!.write(`sys/namespaces/${path}`)
+  await quota('team', { path: 'team', rate: 2, interval: '1h', inheritable: true })
+  await quota('own', { path: 'own', rate: 1, interval: '1h' })
+  const read = (namespace: string) => () => follower!.ask({ path: 'sys/mounts', namespace })
+  expect(await statuses(3, read('team/app/deep')), 'by the header').toEqual([200, 200, 429])
+  expect((await read('team/app')()).status, 'the same bucket').toBe(429)
+  expect((await follower!.read('team/app/sys/mounts')).status, 'by the path').toBe(429)
+  expect((await follower!.ask({ path: 'deep/sys/mounts', namespace: 'team/app' })).status, 'by both').toBe(429)
+  expect(await statuses(2, read('own/app')), 'what is not handed down does not hold there').toEqual([200, 200])
+  expect(await statuses(2, read('own'))).toEqual([200, 429])
+  expect(quotas[0]!.limiter.size, 'nothing counted at the leader').toBe(0)
 })
 
 test('a request is counted where it came in, not once more by the leader; a change reaches every node', async () => {
