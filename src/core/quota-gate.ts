@@ -4,7 +4,7 @@
  * the node that took it from its client, or, where it had to wait, on the node that evaluates it; once in either case.
  */
 import type { Clock } from '#base/clock.ts'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { ReadView } from '#barrier/types.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { Limiter, Verdict } from '#quotas/limiter.ts'
@@ -274,9 +274,17 @@ export class QuotaGate {
 
   /** Of this node's last look: so that what lies there is known before a request is read. */
   async alongside(view: ReadView, namespaceIds: readonly string[]): Promise<void> {
-    for (const id of namespaceIds) {
-      await this.#deps.namespaces.byId(view, id)
-      await this.#deps.mounts.read(view, id)
+    for (const id of namespaceIds) await this.#knowPlace(view, id)
+  }
+
+  async #knowPlace(view: ReadView, namespaceId: string): Promise<void> {
+    await this.#deps.namespaces.byId(view, namespaceId)
+    try {
+      await this.#deps.mounts.read(view, namespaceId)
+    } catch (error) {
+      // Its mounts are nobody's to read until it is opened. Were that an error, one sealed namespace with a quota would keep all that is looked at after
+      // it from being known: the mounts of others, and what a node reads in the same look.
+      if (!isHoldfastError(error, 'ERR_NAMESPACE_SEALED')) throw error
     }
   }
 

@@ -5,6 +5,7 @@ import type { Leasing } from '#core/leasing.ts'
 import type { UserLockout } from '#core/lockout.ts'
 import type { IdentityStore } from '#identity/store.ts'
 import type { PolicyStore } from '#policies/store.ts'
+import type { QuotaFeed } from '#quotas/feed.ts'
 import type { TokenStore } from '#tokens/store.ts'
 
 export interface Memories {
@@ -27,10 +28,17 @@ export function forgetSealed(memories: Memories, isSealed: (namespaceId: string)
   memories.leasing.forget(isSealed)
 }
 
-/** Forgets with each namespace that is sealed, on this node; with each that is opened, what is due in it is looked for. */
-export function forgetWithNamespaces({ namespaces }: Pick<BarrierControl, 'namespaces'>, memories: Memories): () => void {
+/**
+ * Forgets with each namespace that is sealed, on this node; with each that is opened, what is due in it is looked for. Where quotas hold is read anew with
+ * both: without, those of a path would let everything through until something is written.
+ */
+export function forgetWithNamespaces(
+  { namespaces }: Pick<BarrierControl, 'namespaces'>,
+  memories: Memories & { readonly feed: Pick<QuotaFeed, 'look'> },
+): () => void {
   return namespaces.onChange((closed) => {
     if (closed === null) memories.leasing.expirer.nudge()
     else forgetSealed(memories, (namespaceId) => closed.includes(namespaces.keyringId(namespaceId)))
+    memories.feed.look()
   })
 }

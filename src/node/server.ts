@@ -544,7 +544,7 @@ function assemble(
     }
     log.info({}, sealed ? 'sealed' : 'unsealed')
   })
-  forgetWithNamespaces(barrier, memories)
+  forgetWithNamespaces(barrier, { ...memories, feed })
   let failed: string | null = null
   replica.onStatus((status) => {
     if (status.failed !== null && failed === null)

@@ -224,7 +224,6 @@ export async function openHouse(
       handle: (request) => core.handle(request),
     })
     barrier.onSealChange(() => forwarding.forget())
-    forgetWithNamespaces(barrier, { core, identity, policies, tokens, lockout, leasing })
     const feed = new QuotaFeed({
       barrier,
       onApplied: (listener) => replica.onApplied(listener),
@@ -233,6 +232,7 @@ export async function openHouse(
       clock,
       log: silentLogger,
     })
+    forgetWithNamespaces(barrier, { core, identity, policies, tokens, lockout, leasing, feed })
     memories.push({ tokens, lockout, leasing })
     quotas.push({ feed, limiter, store: quotaStore })
     forwardings.set(replica.nodeId, forwarding)

@@ -7,6 +7,7 @@ import { systemRandom } from '#base/random.ts'
 import { removalStep } from '#core/namespace-removal.ts'
 import { scheduleSweep, sweepStep } from '#core/sweep.ts'
 import { createNamespaceStore } from '#namespaces/store.ts'
+import { forgetWithNamespaces } from '#node/forgetting.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 import { lendingEngine } from '#test/support/lending-engine.ts'
 import { testRootKey } from '#test/support/open-barrier.ts'
@@ -69,6 +70,47 @@ test('lockout: its counters go, others stay, and so do locks', async () => {
   expect(lockout.names).toBe(4)
   await unseal()
   expect((await write('tenant', 'auth/userpass/login/eve', locked, { token: null })).status).toBe(403)
+})
+
+test('quotas: those of others hold from the first request on, whatever is sealed', async () => {
+  const { quotas, write, read, done, seal, clock } = await open()
+  const [{ feed }] = quotas as [(typeof quotas)[number]]
+  const settle = async (): Promise<void> => {
+    await feed.settled()
+    clock.advance(60)
+    feed.look()
+    await feed.settled()
+  }
+  await done(write('', 'sys/quotas/rate-limit/first', { path: 'tenant/db', rate: 1, interval: '1h' }))
+  await done(write('', 'sys/quotas/rate-limit/second', { path: 'team/db', rate: 1, interval: '1h' }))
+  await settle()
+  await seal()
+  await settle()
+  const ask = async (): Promise<number> => (await read('team', 'db/creds/app')).status
+  expect([await ask(), await ask()]).toEqual([200, 429])
+})
+
+test('quotas: where they hold is looked at again with each namespace that is sealed or opened on this node, and after all was forgotten', () => {
+  const calls: string[] = []
+  const noted = (name: string) => () => void calls.push(name)
+  let tell: (closed: readonly string[] | null) => void = () => {}
+  const onChange = (listener: typeof tell) => ((tell = listener), () => {})
+  forgetWithNamespaces(
+    { namespaces: { onChange } as never },
+    {
+      core: { onSealed: noted('mounts forgotten') },
+      identity: { onSealed: () => {} },
+      policies: { onSealed: () => {} },
+      tokens: { forgetOpened: () => {} },
+      lockout: { forget: () => {} },
+      leasing: { forget: () => {}, expirer: { nudge: noted('leases looked for') } as never },
+      feed: { look: noted('quotas looked at') },
+    },
+  )
+  tell(['tenant'])
+  expect(calls).toEqual(['mounts forgotten', 'quotas looked at'])
+  tell(null)
+  expect(calls.slice(2)).toEqual(['leases looked for', 'quotas looked at'])
 })
 
 test('leases: what was pending is forgotten, and found again when it is open', async () => {
