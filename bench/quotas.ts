@@ -47,6 +47,7 @@ function gateOf(rate: number): QuotaGate {
     registry: new EngineRegistry([]),
     mounts: { lastSeen: () => table } as unknown as MountReader,
     namespaces: { lastSeen: () => null, byId: async () => null } as unknown as NamespaceStore,
+    isNodesOwn: () => false,
     clock: { nowMs: () => 0, monotonicMs: () => performance.now(), setTimer: () => ({ cancel() {} }) },
   })
 }

@@ -101,7 +101,8 @@ class CoreRunner implements Core {
     this.#namespaces = deps.namespaces ?? createNamespaceStore({ random: deps.random })
     this.#keeping = new Keeping(deps)
     const { quotas, clock } = deps
-    const known = { registry: this.registry, mounts: this.mounts, namespaces: this.#namespaces, clock }
+    const isNodesOwn = (path: string): boolean => this.#atBoot(path)?.match.def.unaudited === true
+    const known = { registry: this.registry, mounts: this.mounts, namespaces: this.#namespaces, isNodesOwn, clock }
     this.quotas = quotas === undefined ? null : new QuotaGate({ quotas, ...known })
     this.#evaluateDeps = {
       quotas: this.quotas,
@@ -194,9 +195,14 @@ class CoreRunner implements Core {
     this.#namespaces.onSealed()
   }
 
+  /** Of the house's own paths, which are known before any mount table is; null for all others. */
+  #atBoot(path: string): ReturnType<typeof findPath> {
+    return path.startsWith('sys/') ? findPath(this.registry, this.#boot.table, path) : null
+  }
+
   /** Where the request is answered. */
   async #place(request: Request): Promise<CoreResponse> {
-    const boot = request.path.startsWith('sys/') ? findPath(this.registry, this.#boot.table, request.path) : null
+    const boot = this.#atBoot(request.path)
     const def = boot?.match.def
     const inRoot = request.namespace === '' || request.namespace === 'root'
     // Load balancers' questions are answered whatever namespace header a client library adds to everything.

@@ -77,6 +77,8 @@ interface GateDeps {
   readonly registry: EngineRegistry
   readonly mounts: MountReader
   readonly namespaces: Pick<NamespaceStore, 'lastSeen' | 'byId'>
+  /** Whether a path is answered by the node itself, the same whatever namespace a request names. */
+  readonly isNodesOwn: (path: string) => boolean
   readonly clock: Clock
 }
 
@@ -132,9 +134,9 @@ export class QuotaGate {
   }
 
   #judge(request: Request): Standing {
-    const { rateLimits, isExempt } = this.#quotas
+    const { rateLimits } = this.#quotas
     const guess = this.#guess(request)
-    if (isExempt(guess.fullPath)) return counted
+    if (this.#isExempt(request, guess)) return counted
     const def = this.#defOf(guess)
     const late: Late[] = []
     let verdict: Verdict | null = null
@@ -148,6 +150,12 @@ export class QuotaGate {
       }
     }
     return { verdict, late }
+  }
+
+  /** Client libraries add a namespace to everything: a load balancer that asks so how a node does would be told 429, and take it for a dead one. */
+  #isExempt({ path }: Request, { fullPath }: Guess): boolean {
+    const { isExempt } = this.#quotas
+    return isExempt(fullPath) || (fullPath !== path && this.#deps.isNodesOwn(path) && isExempt(path))
   }
 
   #waitsFor(matcher: Matcher<RateQuota>, target: Target, request: Request, def: PathDef | null): Late['waits'] | null {

@@ -166,6 +166,17 @@ test('exempt paths, headers on every answer and records of refusals are the conf
   expect((await node.read('sys/health', null)).status).toBe(200)
 })
 
+test('what a load balancer asks is exempt whatever namespace its client library names; the same path of a namespace is not', async () => {
+  const { node, quota } = await open()
+  await node.write('sys/namespaces/team')
+  await quota('all', { rate: 1, interval: '1h' })
+  for (const namespace of ['', 'team', 'team/app', 'nowhere'])
+    for (const path of ['sys/health', 'sys/seal-status'])
+      expect(await statuses(2, () => node.ask({ path, namespace, token: null })), `${path} in ${namespace}`).toEqual([200, 200])
+  expect(await statuses(2, () => node.read('team/sys/health'))).not.toContain(200)
+  expect((await node.read('team/sys/health')).status).toBe(429)
+})
+
 test('a role’s logins are counted apart, by the role that the login asks for', async () => {
   const { node, quota } = await open()
   await node.write('sys/auth/approle', { type: 'approle' })
