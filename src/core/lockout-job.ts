@@ -2,13 +2,11 @@
 import type { Barrier } from '#barrier/types.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { LeaderJob } from './jobs.ts'
-import type { UserLockout } from './lockout.ts'
+import { sweepStepsMax, type UserLockout } from './lockout.ts'
 import { MountReader } from './mounts.ts'
 import { NamespaceRounds } from './namespace-rounds.ts'
 
 const everyMs = 60_000
-/** Bounds one pass: what is left waits for the next. */
-const stepsPerPassMax = 32
 
 interface LockoutServices {
   readonly barrier: Barrier
@@ -19,10 +17,10 @@ interface LockoutServices {
 export function lockoutJob({ barrier, lockout, namespaces }: LockoutServices): LeaderJob {
   const mounts = new MountReader()
   const rounds = new NamespaceRounds(barrier, namespaces)
-  const step = (namespaceId: string): Promise<boolean> =>
+  const step = (namespaceId: string, after: string): Promise<string | null> =>
     barrier.transact(async (transaction) => {
       const { entries } = await mounts.read(transaction, namespaceId)
-      return lockout.sweep(transaction, namespaceId, new Set(entries.map(({ accessor }) => accessor)))
+      return lockout.sweep(transaction, namespaceId, new Set(entries.map(({ accessor }) => accessor)), after)
     })
   return {
     name: 'forget locks that have ended',
@@ -30,7 +28,8 @@ export function lockoutJob({ barrier, lockout, namespaces }: LockoutServices): L
     inside: true,
     run: () =>
       rounds.pass(async (id) => {
-        for (let count = 0; count < stepsPerPassMax; count += 1) if (!(await step(id))) return
+        let after: string | null = ''
+        for (let count = 0; count < sweepStepsMax && after !== null; count += 1) after = await step(id, after)
       }),
   }
 }

@@ -23,8 +23,12 @@ const formatVersion = 1
 const namesMax = 65_536
 /** Locks that are replicated at a time. A lock beyond it stands in the leader's memory only. */
 const locksMax = 65_536
-/** Locks that one pass of the sweeper looks at. */
+/** Locks that one step of the sweeper looks at. */
 const sweptMax = 512
+/** Steps in which it comes by all that there can be. */
+export const sweepStepsMax = locksMax / sweptMax + 1
+/** What a lock keeps of its name, to be shown; it is found by the hash of all of it. */
+const shownCharsMax = 512
 
 export interface LockoutSettings {
   readonly disabled: boolean
@@ -64,6 +68,9 @@ export interface LockedNames {
 const section = (namespace: string): Section => ({ namespace, mount: 'sys/lockout' })
 const hashOf = (name: string): string => createHash('sha256').update(name).digest('base64url')
 const lockPath = (mount: Pick<MountEntry, 'accessor'>, name: string): string => `locked/${mount.accessor}/${hashOf(name)}`
+
+/** A role id may be as long as a body: kept whole, whoever can reach the port would fill the disks of the cluster with what it claims to be. */
+const shown = (name: string): string => (name.length <= shownCharsMax ? name : `${name.slice(0, shownCharsMax)}...`)
 
 /** As it is refused: not to be told from any other denial. */
 const refusal = (): HoldfastError => new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
@@ -151,7 +158,7 @@ export class UserLockout {
       if (count >= locksMax) return
       transaction.put(at, 'count', encodeStored(count + 1))
     }
-    const lock: Lock = { version: formatVersion, name, untilMs: transaction.nowMs + settings.durationSeconds * 1_000 }
+    const lock: Lock = { version: formatVersion, name: shown(name), untilMs: transaction.nowMs + settings.durationSeconds * 1_000 }
     transaction.put(at, path, encodeStored(lock))
   }
 
@@ -181,21 +188,24 @@ export class UserLockout {
     return found
   }
 
-  /** Deletes locks that have ended, or whose mount is gone: one bounded step. True when more may be left. For a job of the leader. */
-  async sweep(transaction: Transaction, namespace: string, accessors: ReadonlySet<string>): Promise<boolean> {
+  /**
+   * Deletes locks that have ended, or whose mount is gone: one bounded step, from behind `after` on, '' for the first. From where the next goes on; null:
+   * all were looked at. A step that began anew each time would, where the first ones go on for a day, never come to those behind them.
+   */
+  async sweep(transaction: Transaction, namespace: string, accessors: ReadonlySet<string>, after: string): Promise<string | null> {
     const at = section(namespace)
-    let looked = 0
+    const [from = '', hashBefore = ''] = after.split('/')
+    let left = sweptMax
     for (const folder of await transaction.list(at, 'locked')) {
-      for (const hash of await transaction.list(at, `locked/${folder.slice(0, -1)}`, { limit: sweptMax })) {
-        looked += 1
-        const path = `locked/${folder}${hash}`
-        const lock = await transaction.get(at, path)
-        const ended = lock === null || decodeLock(lock).untilMs <= transaction.nowMs
-        if (ended || !accessors.has(folder.slice(0, -1))) await removeLock(transaction, namespace, path)
-        if (looked >= sweptMax) return transaction.writes > 0
-      }
+      const accessor = folder.slice(0, -1)
+      if (accessor < from) continue
+      const page = accessor === from && hashBefore !== '' ? { after: hashBefore, limit: left } : { limit: left }
+      const hashes = await transaction.list(at, `locked/${accessor}`, page)
+      for (const hash of hashes) await sweepOne(transaction, namespace, `locked/${folder}${hash}`, !accessors.has(accessor))
+      left -= hashes.length
+      if (left <= 0) return `${folder}${hashes.at(-1)}`
     }
-    return false
+    return null
   }
 
   #find(subject: Pick<LockoutSubject, 'mount' | 'name'>): Counter | undefined {
@@ -220,6 +230,11 @@ async function removeLock(transaction: Transaction, namespace: string, path: str
   if ((await transaction.get(at, path)) === null) return
   transaction.delete(at, path)
   transaction.put(at, 'count', encodeStored(Math.max(0, (await readCount(transaction, namespace)) - 1)))
+}
+
+async function sweepOne(transaction: Transaction, namespace: string, path: string, gone: boolean): Promise<void> {
+  const lock = await transaction.get(section(namespace), path)
+  if (gone || lock === null || decodeLock(lock).untilMs <= transaction.nowMs) await removeLock(transaction, namespace, path)
 }
 
 async function readLock(view: ReadView, { mount, name }: LockoutSubject): Promise<Lock | null> {

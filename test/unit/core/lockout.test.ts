@@ -24,6 +24,15 @@ async function fail(name = 'alice', nowMs = 1_000): Promise<boolean> {
   return locks
 }
 const listed = () => barrier.read({ kind: 'linearizable' }, (view) => lockout.list(view, 'root', null, 100))
+/** All steps of one pass. */
+async function sweep(accessors = [mount.accessor]): Promise<number> {
+  let steps = 0
+  for (let at: string | null = ''; at !== null && steps < 100; steps += 1) {
+    const from: string = at
+    at = await barrier.transact((transaction) => lockout.sweep(transaction, 'root', new Set(accessors), from))
+  }
+  return steps
+}
 
 describe('a lock', () => {
   test('is held by leaders to come, who know nothing of the tries', async () => {
@@ -53,8 +62,6 @@ describe('a lock', () => {
   test('is listed until it has ended, and swept then', async () => {
     for (const name of ['b', 'a/odd name', 'ü']) for (let n = 0; n < 5; n += 1) await fail(name, barrier.nowMs)
     expect(await listed()).toEqual([{ mountAccessor: mount.accessor, names: ['a/odd name', 'b', 'ü'] }])
-    const sweep = (accessors = [mount.accessor]) =>
-      barrier.transact((transaction) => lockout.sweep(transaction, 'root', new Set(accessors)))
     await sweep()
     expect(barrier.state.size).toBe(4) // Three locks and their count.
     barrier.nowMs += 901_000
@@ -63,9 +70,36 @@ describe('a lock', () => {
     expect(barrier.state.size).toBe(1)
   })
 
+  test('that goes on keeps none behind it from being swept, however many there are', async () => {
+    const lockAt = (on: typeof mount, name: string, seconds: number) =>
+      barrier.transact((transaction) =>
+        lockout.lock(transaction, { mount: on, name, settings: { ...lockoutDefaults, durationSeconds: seconds } }),
+      )
+    const [first, second] = [
+      { ...mount, accessor: 'auth_userpass_a' },
+      { ...mount, accessor: 'auth_userpass_b' },
+    ]
+    for (let n = 0; n < 1_100; n += 1) await lockAt(first, `long-${n}`, 86_400)
+    for (const name of ['x', 'y']) await lockAt(second, name, 60)
+    barrier.nowMs += 61_000
+    expect(await sweep([first.accessor, second.accessor])).toBe(3)
+    expect(barrier.state.size).toBe(1_101) // Those that go on, and their count.
+  })
+
+  test('keeps little of a name that is longer than any: who sends such fills no disks', async () => {
+    const long = 'n'.repeat(200_000)
+    for (let n = 0; n < 5; n += 1) await fail(long, barrier.nowMs)
+    await expect(check(long)).rejects.toMatchObject(denied)
+    await expect(check(`${long}n`)).resolves.toBeUndefined()
+    await expect(check(long, new UserLockout({ term: () => 2 }))).rejects.toMatchObject(denied)
+    const bytes = [...barrier.state.values()].reduce((sum, value) => sum + value.length, 0)
+    expect(bytes).toBeLessThan(2_000)
+    expect((await listed())[0]?.names).toEqual([`${'n'.repeat(512)}...`])
+  })
+
   test('of a mount that is gone is swept', async () => {
     for (let n = 0; n < 5; n += 1) await fail('alice', barrier.nowMs)
-    await barrier.transact((transaction) => lockout.sweep(transaction, 'root', new Set()))
+    await sweep([])
     expect(await listed()).toEqual([])
   })
 })
