@@ -113,18 +113,21 @@ export class Provider {
     const discovery = config.jwksUrl === '' ? await this.#discover(config, ageMsMax === 0 ? 0 : keptMsMax) : null
     const url = discovery?.jwks_uri ?? config.jwksUrl
     const caPem = discovery === null ? config.jwksCaPem : config.oidcDiscoveryCaPem
-    return (await this.#document(url, caPem, ageMsMax, keySetOf)) as JSONWebKeySet
+    return (await this.#document('key set', url, caPem, ageMsMax, keySetOf)) as JSONWebKeySet
   }
 
   async #discover(config: JwtConfig, ageMsMax: number): Promise<Discovery> {
     const base = config.oidcDiscoveryUrl.replace(/\/+$/, '')
     const url = `${base}/.well-known/openid-configuration`
-    return (await this.#document(url, config.oidcDiscoveryCaPem, ageMsMax, (json) => discoveryOf(json, base))) as Discovery
+    return (await this.#document('discovery', url, config.oidcDiscoveryCaPem, ageMsMax, (json) => discoveryOf(json, base))) as Discovery
   }
 
-  /** Kept only once `check` has let it through: a provider that answers rubbish for a moment is asked again the next time. */
-  async #document(url: string, caPem: string, ageMsMax: number, check: (json: unknown) => unknown): Promise<unknown> {
-    const key = `${url}\0${createHash('sha256').update(caPem).digest('hex')}`
+  /**
+   * Kept only once `check` has let it through: a provider that answers rubbish for a moment is asked again the next time. Kept apart by `kind`: who looks
+   * after a mount may name as its key set where another's provider is discovered, and whoever logged in there would wait for a fetch that can't go well.
+   */
+  async #document(kind: string, url: string, caPem: string, ageMsMax: number, check: (json: unknown) => unknown): Promise<unknown> {
+    const key = `${kind}\0${url}\0${createHash('sha256').update(caPem).digest('hex')}`
     const kept = this.#documents.get(key)
     if (kept !== undefined && this.#clock.monotonicMs() - kept.atMs < ageMsMax) return kept.value
     const running = this.#fetching.get(key)

@@ -234,6 +234,30 @@ describe('a key set', () => {
     expect([away.status, away.body.errors[0]]).toEqual([502, expect.stringContaining('ECONNREFUSED')])
   })
 
+  test('that another mount looks for where a provider is discovered keeps nobody of that provider out', async () => {
+    const server = await keySetServer()
+    const { promise: going, resolve: go } = Promise.withResolvers<void>()
+    const set = [{ ...(await exportJWK(keys.publicKey)), kid: 'one' }]
+    server.answer = async ({ path }) => {
+      if (path === '/keys') return { json: { keys: set } }
+      await going
+      return { json: { issuer: server.url, jwks_uri: `${server.url}/keys` } }
+    }
+    await node.write('auth/jwt/config', { oidc_discovery_url: server.url, skip_jwks_validation: true })
+    await role('app')
+    const discovery = `${server.url}/.well-known/openid-configuration`
+    await node.write('sys/auth/strange', { type: 'jwt' })
+    await node.write('auth/strange/config', { jwks_url: discovery, skip_jwks_validation: true })
+    await node.write('auth/strange/role/app', { role_type: 'jwt', user_claim: 'sub', bound_audiences: 'vault' })
+    const jwt = await sign({ iss: server.url }, keys.privateKey, { kid: 'one' })
+    const strange = login(jwt, 'app', { path: 'auth/strange/login' })
+    while (server.asked.length < 1) await new Promise((resolve) => setTimeout(resolve, 5))
+    const own = login(jwt)
+    for (let turn = 0; turn < 20 && server.asked.length < 2; turn += 1) await new Promise((resolve) => setTimeout(resolve, 5))
+    go()
+    expect([(await own).status, (await strange).status]).toEqual([200, 502])
+  })
+
   test('never lends a symmetric key', async () => {
     const server = await keySetServer()
     const secret = Buffer.from('a secret of thirty-two bytes, yes')
