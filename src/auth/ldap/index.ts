@@ -50,11 +50,17 @@ export function createLdap({ clock }: AuthServices): EngineDef {
 }
 
 /**
- * Under which name wrong tries count: directories take many spellings for one (RFC 4518: letter case, spaces, compatibility forms), and each that
- * counted by itself would give a guesser as many tries more (CVE-2025-6004).
+ * Under which name wrong tries count: directories take many spellings for one (RFC 4518: letter case, spaces, compatibility forms, what nobody sees; Active
+ * Directory: accents too), and each that counted by itself would give a guesser as many tries more (CVE-2025-6004).
  */
-export const lockName = (context: HandlerContext): string =>
-  text(context, 'username').normalize('NFKC').trim().replaceAll(/\s+/g, ' ').toLowerCase()
+export function lockName(context: HandlerContext): string {
+  const typed = text(context, 'username')
+  const plain = typed.normalize('NFKD').replaceAll(/[\p{M}\p{Default_Ignorable_Code_Point}]/gu, '')
+  // By way of the upper case, as there alone ß and SS are one; ẞ has to come to ß before.
+  const folded = plain.trim().replaceAll(/\s+/g, ' ').toLowerCase().toUpperCase().toLowerCase()
+  // A name of which nothing is left is one all the same: of none no tries would be counted.
+  return folded === '' ? typed : folded
+}
 
 const bad = (message: string): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', message)
 
