@@ -13,13 +13,13 @@
 import { createHash } from 'node:crypto'
 import { HoldfastError, isHoldfastError, wellKnown } from '#base/errors.ts'
 import { checkVersion } from '#base/formats.ts'
-import { BoundedLru } from '#base/lru.ts'
 import type { ReadView, Section, Transaction } from '#barrier/types.ts'
+import { FairCounts } from './fair-counts.ts'
 import { encodeStored, parseStored } from './storage.ts'
 import type { MountEntry } from './types.ts'
 
 const formatVersion = 1
-/** Names counted at a time; the one that was tried longest ago is forgotten first. About 12 MiB. */
+/** Names counted at a time; of the mount that has most of them, the one that was tried longest ago is forgotten first. About 12 MiB. */
 const namesMax = 65_536
 /** Locks that are replicated at a time. A lock beyond it stands in the leader's memory only. */
 const locksMax = 65_536
@@ -85,7 +85,8 @@ export interface UserLockoutOptions {
 /** One a process. */
 export class UserLockout {
   readonly #options: UserLockoutOptions
-  readonly #counters = new BoundedLru<string, Counter>({ weightMax: namesMax })
+  /** By mount, then by the hash of the name. */
+  readonly #counters = new FairCounts<Counter>(namesMax)
   #term = 0
 
   constructor(options: UserLockoutOptions) {
@@ -133,12 +134,17 @@ export class UserLockout {
     const failures = (counts ? before.failures : 0) + 1
     const locks = failures >= threshold
     const { namespaceId } = subject.mount
-    this.#counters.set(keyOf(subject), { namespaceId, failures, lastMs: nowMs, lockedUntilMs: locks ? nowMs + durationSeconds * 1_000 : 0 })
+    this.#counters.set(subject.mount.uuid, hashOf(subject.name), {
+      namespaceId,
+      failures,
+      lastMs: nowMs,
+      lockedUntilMs: locks ? nowMs + durationSeconds * 1_000 : 0,
+    })
     return locks
   }
 
-  succeeded(subject: LockoutSubject): void {
-    this.#counters.delete(keyOf(subject))
+  succeeded({ mount, name }: LockoutSubject): void {
+    this.#counters.delete(mount.uuid, hashOf(name))
   }
 
   /**
@@ -146,7 +152,7 @@ export class UserLockout {
    * `threshold - 1` tries more once it is opened, as after a change of leader.
    */
   forget(which: (namespaceId: string) => boolean): void {
-    for (const key of this.#counters.keys()) if (which(this.#counters.peek(key)?.namespaceId ?? '')) this.#counters.delete(key)
+    this.#counters.deleteWhere(({ namespaceId }) => which(namespaceId))
   }
 
   /** Lays a lock down for the leaders to come. */
@@ -164,7 +170,7 @@ export class UserLockout {
 
   /** Frees a name; does nothing when it is not locked. */
   async unlock(transaction: Transaction, mount: MountEntry, name: string): Promise<void> {
-    this.#counters.delete(keyOf({ mount, name }))
+    this.#counters.delete(mount.uuid, hashOf(name))
     await removeLock(transaction, mount.namespaceId, lockPath(mount, name))
   }
 
@@ -208,17 +214,15 @@ export class UserLockout {
     return null
   }
 
-  #find(subject: Pick<LockoutSubject, 'mount' | 'name'>): Counter | undefined {
+  #find({ mount, name }: Pick<LockoutSubject, 'mount' | 'name'>): Counter | undefined {
     const term = this.#options.term()
     if (term !== this.#term) {
       this.#term = term
       this.#counters.clear()
     }
-    return this.#counters.get(keyOf(subject))
+    return this.#counters.get(mount.uuid, hashOf(name))
   }
 }
-
-const keyOf = ({ mount, name }: Pick<LockoutSubject, 'mount' | 'name'>): string => hashOf(`${mount.uuid}\0${name}`)
 
 async function readCount(view: ReadView, namespace: string): Promise<number> {
   const stored = await view.get(section(namespace), 'count')

@@ -110,6 +110,14 @@ describe('memory', () => {
     for (let n = 0; n < 70_000; n += 1) lockout.failed(subject(`nobody-${n}`), 0)
     expect(lockout.names).toBe(65_536)
   })
+
+  test('of one mount is not to be had by flooding another, where a try costs nothing', () => {
+    const cheap = newMount(systemRandom, { path: 'approle/', table: 'auth', type: 'approle' })
+    for (let n = 0; n < 4; n += 1) expect(lockout.failed(subject('victim'), 0)).toBe(false)
+    for (let n = 0; n < 70_000; n += 1) lockout.failed(lockout.subject(cheap, `nobody-${n}`)!, 0)
+    expect(lockout.failed(subject('victim'), 0)).toBe(true)
+    expect(lockout.names).toBeLessThanOrEqual(65_536)
+  })
 })
 
 describe('settings', () => {
