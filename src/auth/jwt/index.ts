@@ -8,9 +8,9 @@ import type { AuthServices } from '../index.ts'
 import { Outside } from '../outside.ts'
 import { checkAudience, checkBound, checkIssuer, checkTimes, groupsOf, metadataOf, userOf } from './claims.ts'
 import { configOf, configPath } from './config.ts'
-import { authUrl, finishLogin, makeStateKey } from './oidc.ts'
+import { authUrl, begunAs, finishLogin, makeStateKey } from './oidc.ts'
 import { Provider, type Claims } from './provider.ts'
-import { roleOf, rolePaths, roleTable, type JwtRole } from './roles.ts'
+import { roleAsked, roleOf, rolePaths, roleTable, type JwtRole } from './roles.ts'
 
 const stateFields = {
   state: field('string', 'What oidc/auth_url gave.', { in: 'query', sensitive: true }),
@@ -29,7 +29,7 @@ export function createJwt({ clock }: AuthServices, type: 'jwt' | 'oidc'): Engine
   const nobody = { aliasOf: () => null }
   const finish = (by: 'callback' | 'poll') => ({
     ...writes('Finish a login', (context) => finished(provider, context, by)),
-    login: nobody,
+    login: { ...nobody, roleOf: begunAs },
   })
   const paths: readonly PathDef[] = [
     path(
@@ -45,7 +45,7 @@ export function createJwt({ clock }: AuthServices, type: 'jwt' | 'oidc'): Engine
       {
         update: {
           ...writes('Log in', (context) => login(provider, context)),
-          login: { ...nobody, roleOf: (context) => text(context, 'role').toLowerCase() || null },
+          login: { ...nobody, roleOf: roleAsked },
         },
       },
     ),

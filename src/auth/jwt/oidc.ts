@@ -71,6 +71,15 @@ async function openState(context: HandlerContext): Promise<Started> {
   }
 }
 
+/** The role that a login began as; null for what is no state of this mount. */
+export async function begunAs(context: HandlerContext): Promise<string | null> {
+  try {
+    return (await openState(context)).role
+  } catch {
+    return null
+  }
+}
+
 function clientOf(config: JwtConfig): void {
   if (config.oidcDiscoveryUrl === '' || config.oidcClientId === '') {
     throw bad('OIDC login is not configured for this mount', 'write oidc_discovery_url and oidc_client_id to its config')

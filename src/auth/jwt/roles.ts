@@ -6,6 +6,7 @@ import { recordPaths, Records } from '../accounts.ts'
 import { field, optional, text } from '../fields.ts'
 import { describeTokenParams, noTokenParams, readTokenParams, tokenFields, type OldNames } from '../token-params.ts'
 import { checkWebUrl } from '../outside.ts'
+import { configOf } from './config.ts'
 
 export interface JwtRole {
   readonly version: number
@@ -184,4 +185,10 @@ export async function roleOf(context: HandlerContext, defaultRole: string, given
   const role = await roleTable.read(context.storage, name)
   if (role === null) throw bad(`role ${JSON.stringify(name.slice(0, 128))} could not be found`)
   return [name, role]
+}
+
+/** The same name, for quotas, before anything is checked; null: neither names one. */
+export async function roleAsked(context: HandlerContext): Promise<string | null> {
+  const given = text(context, 'role').toLowerCase()
+  return given || (await configOf(context.storage).catch(() => null))?.defaultRole || null
 }

@@ -269,6 +269,49 @@ describe('a key set', () => {
   })
 })
 
+describe('a quota of a role', () => {
+  const limit = async (path: string, role: string): Promise<void> => {
+    expect((await node.write('sys/quotas/rate-limit/few', { path, role, rate: 1, interval: '1h' })).status).toBe(204)
+    const [{ feed }] = house.quotas as [(typeof house.quotas)[number]]
+    await feed.settled()
+    house.clock.advance(60)
+    feed.look()
+    await feed.settled()
+  }
+
+  test('holds for logins that name no role where it is the default one', async () => {
+    await node.write('auth/jwt/config', { jwt_validation_pubkeys: pem, default_role: 'App' })
+    await role('app')
+    await limit('auth/jwt', 'app')
+    const jwt = await sign()
+    expect([(await login(jwt, '')).status, (await login(jwt, '')).status, (await login(jwt)).status]).toEqual([200, 429, 429])
+  })
+
+  test('holds for the end of a login at the provider', async () => {
+    const server = await WebServer.start(({ path }) =>
+      path === '/token'
+        ? { status: 400, json: { error: 'invalid_grant' } }
+        : {
+            json: {
+              issuer: server.url,
+              jwks_uri: `${server.url}/keys`,
+              authorization_endpoint: `${server.url}/auth`,
+              token_endpoint: `${server.url}/token`,
+            },
+          },
+    )
+    servers.push(server)
+    await node.write('auth/jwt/config', { oidc_discovery_url: server.url, oidc_client_id: 'us', skip_jwks_validation: true })
+    await role('web', { role_type: 'oidc', allowed_redirect_uris: 'http://localhost:1/back' })
+    await limit('auth/jwt', 'web')
+    const begun = await node.write('auth/jwt/oidc/auth_url', { role: 'web', redirect_uri: 'http://localhost:1/back' }, null)
+    const state = new URL(begun.body.data.auth_url).searchParams.get('state') ?? ''
+    const finish = async (query: Record<string, string>) => (await node.read('auth/jwt/oidc/callback', null, query)).status
+    expect([await finish({ state, code: 'x' }), await finish({ state, code: 'y' })]).toEqual([400, 429])
+    expect(await finish({ state: 'none', code: 'z' }), 'a state that is none is of no role').toBe(400)
+  })
+})
+
 describe('the configuration', () => {
   test.each<[object, RegExp]>([
     [{}, /exactly one/],
