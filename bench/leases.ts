@@ -3,6 +3,9 @@
  * what happens when all of it is due at once.
  *
  *   node bench/leases.ts [--tokens 1000000] [--leases 1000000] [--rate 1000] [--seconds 300] [--burst 1000000]
+ *   node bench/leases.ts --nodes 3 [--tokens 20000]
+ *
+ * With `--nodes` it is server processes whose leader is killed, and only how soon the next one serves and ends what is due (leases-cluster.ts).
  *
  * In one process: the store, the replica and the barrier are the real ones, consensus is alone. What is measured is this process's own clock and memory.
  */
@@ -27,16 +30,20 @@ import { createTokenStore } from '#tokens/store.ts'
 import type { TokenEntry } from '#tokens/types.ts'
 import { serveFixture } from '#test/support/data-folder.ts'
 import { recordFigures } from '#test/support/figures.ts'
+import { overNodes } from './leases-cluster.ts'
 
 const { values } = parseArgs({
   options: {
-    tokens: { type: 'string', default: '1000000' },
+    tokens: { type: 'string' },
     leases: { type: 'string', default: '1000000' },
     rate: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: '300' },
     burst: { type: 'string', default: '1000000' },
+    nodes: { type: 'string', default: '1' },
   },
 })
+const nodes = Number(values.nodes)
+const tokensWanted = Number(values.tokens ?? (nodes > 1 ? 20_000 : 1_000_000))
 const perTransaction = 500
 const lateMsMax = 2_000
 
@@ -67,7 +74,11 @@ const percentile = (sorted: readonly number[], share: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
 
 try {
-  await main()
+  if (nodes > 1) {
+    say('load average', loadavg()[0] ?? 0)
+    await overNodes({ nodes, standing: tokensWanted, say })
+    recordFigures('leases-cluster', `node bench/leases.ts ${process.argv.slice(2).join(' ')}`, figures)
+  } else await main()
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
@@ -120,11 +131,11 @@ async function main(): Promise<void> {
   }
 
   // 1. What stands there and is not due for hours.
-  const standing = Number(values.tokens) + Number(values.leases)
+  const standing = tokensWanted + Number(values.leases)
   const spread = (i: number): number => 3_600 + ((i * 7_919) % 80_000)
   let startedMs = performance.now()
   let startedCpuMs = cpuMs()
-  await make(Number(values.tokens), 'token', spread, 'token')
+  await make(tokensWanted, 'token', spread, 'token')
   await make(Number(values.leases), 'lease', spread, 'lease')
   say('standing', standing)
   say('registered per second', standing / ((performance.now() - startedMs) / 1_000))
