@@ -232,7 +232,7 @@ export async function evaluate(
   const shown = filtered(response)
   const wraps = request.wrapTtlSeconds > 0 && transaction && deps.wrapping
   const answer = wraps ? await wrapResponse(wraps, transaction, mounts, request, checked.match.def, shown) : shown
-  deps.quotas?.lent(place, checked.operation, response, answer !== shown)
+  deps.quotas?.lent(place, checked.operation, response, { wrapped: answer !== shown, ends: trace.login.ends })
   return { kind: 'answer', response: answer }
 }
 

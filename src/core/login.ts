@@ -33,9 +33,11 @@ export interface LoginTrace {
   counted: boolean
   /** The counted try was the one that locks. */
   locks: boolean
+  /** The uuid of the mount whose login ends with this request, of which it is none itself; null: there is none. */
+  ends: string | null
 }
 
-export const newLoginTrace = (): LoginTrace => ({ subject: null, counted: false, locks: false })
+export const newLoginTrace = (): LoginTrace => ({ subject: null, counted: false, locks: false, ends: null })
 
 /**
  * Runs a login's handler between the two checks of lockout, and makes the token. Other operations just run.
@@ -50,6 +52,7 @@ export async function runLogin(
   const { login } = operation
   if (login === undefined) {
     const response = await operation.handler(context)
+    trace.ends = response?.granted?.login?.mountUuid ?? null
     return endsHere(response) ? response : await finish(deps, context, response)
   }
   const name = await login.aliasOf(context)

@@ -209,21 +209,24 @@ export class QuotaGate {
   }
 
   /**
-   * A request has lent something, or its answer was wrapped (`wrapped`: that token has a lease too; not one that is only laid anew): refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
-   * (a new leader) nothing is refused; requests at the same moment may each be the last one.
+   * A request has lent something: refused, with all that it wrote, where there is as much already as there may be. While leases are being counted
+   * (a new leader) nothing is refused; requests at the same moment may each be the last one. `wrapped`: the answer was, and that token has a lease too;
+   * not one that is only laid anew. `ends`: the mount whose login has waited for a second factor until now: as many as had begun while there was room
+   * would else be let in.
    * @throws ERR_RATE_LIMITED.
    */
   lent(
     { line, route, request }: Pick<Place, 'line' | 'route' | 'request'>,
     operation: OperationDef,
     response: LogicalResponse | null,
-    wrapped: boolean,
+    { wrapped, ends }: { readonly wrapped: boolean; readonly ends: string | null },
   ): void {
     const { leaseCounts } = this.#quotas
     const { leases } = this.#deps.quotas
-    if (leaseCounts.size === 0 || leases === undefined || route === null || !(wrapped || lends(route, operation, response))) return
+    if (leaseCounts.size === 0 || leases === undefined || route === null) return
+    if (!wrapped && ends === null && !lends(route, operation, response)) return
     const namespaces = line.map(({ id }) => id).toReversed()
-    const target = { namespaces, mountUuid: route.mount.uuid, rest: route.rest }
+    const target = { namespaces, mountUuid: ends ?? route.mount.uuid, rest: ends === null ? route.rest : '' }
     for (const matcher of leaseCounts.of(target)) {
       const quota = matcher.match(target, null)
       const counts = quota && leasesCounted(leases, quota, namespaces[0]!)

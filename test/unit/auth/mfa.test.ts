@@ -64,6 +64,32 @@ describe('a login that needs a second factor', () => {
     expect((await validate(id, { [method]: [code()] })).body.errors).toEqual(['invalid request ID'])
   })
 
+  test('is counted by a quota of leases where it ends, not only where it began; refused, it can be ended later', async () => {
+    const { clock, quotas, rootToken } = house
+    node.core.startJobs()
+    for (let turn = 0; turn < 40 && node.leasing.leaseCount('root', null) === null; turn += 1) {
+      clock.advance(1_000)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await node.core.stopJobs()
+    // One is alice's, of the time before a second factor was asked for.
+    await node.write('sys/quotas/lease-count/few', { path: 'auth/userpass', max_leases: 2 }, rootToken)
+    clock.advance(60)
+    for (const { feed } of quotas) {
+      feed.look()
+      await feed.settled()
+    }
+    const [first, second] = [await begin(), await begin()]
+    nextStep()
+    const { status, body } = await validate(first, { [method]: [code()] })
+    expect(status).toBe(200)
+    nextStep()
+    const given = code()
+    expect((await validate(second, { [method]: [given] })).body.errors[0]).toContain('lease count quota exceeded')
+    await node.write('auth/token/revoke', { token: body.auth.client_token })
+    expect((await validate(second, { [method]: [given] })).status).toBe(200)
+  })
+
   test('or with a code in its header, by id or by name', async () => {
     for (const name of [method, 'app']) {
       nextStep()
