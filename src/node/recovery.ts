@@ -22,14 +22,12 @@ import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Identity } from '#transport/types.ts'
 import { syncFolder, writeDurably } from './data-folder.ts'
-import { checkStores, withoutMark } from './stores-mark.ts'
+import { asideFolder, checkStores, unfinishedName, withoutMark } from './stores-mark.ts'
 
 export const recoveryFile = 'peers.json'
 /** What was done, kept for operators and for the status. */
 export const recoveredFile = 'peers.json.done'
-const asideFolder = 'before-recovery'
-/** In that folder, while stores are being moved there: whom this node knew. At the end it is renamed, and stays for a repetition. */
-const unfinishedName = 'unfinished'
+/** In the folder of what lies aside: whom this node knew. Until all lies there it has the name that says so; it stays for a repetition. */
 const membersName = 'members.json'
 const fileBytesMax = 65_536
 const laidAside = [
@@ -93,7 +91,7 @@ export function readPlan(path: string): string {
   }
 }
 
-/** Where this node's stores stand. Changes nothing that matters. @throws ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT */
+/** Where this node's stores stand. Changes nothing that matters. @throws ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT; ERR_MEMBERSHIP */
 export async function positionOf(options: RecoverOptions): Promise<Position> {
   checkStores(options.dataDir)
   return withStores(options, false, async (log, state) => {
@@ -113,7 +111,7 @@ export async function positionOf(options: RecoverOptions): Promise<Position> {
 
 /**
  * Carries out `plan` on this node's folder. Durable when it resolves; can be done again after a crash.
- * @throws ERR_MEMBERSHIP when this node is not in it, or it names strangers; ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT
+ * @throws ERR_MEMBERSHIP when this node is not in it, it names strangers, or an earlier one was cut short; ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT
  */
 export async function recover(options: RecoverOptions, plan: RecoveryPlan): Promise<Recovered> {
   const { nodeId } = options.identity

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -102,4 +102,34 @@ describe('a node with an identity', () => {
     for (const slot of [0, 1]) rmSync(join(dataDir, `hardstate.${slot}`))
     await expect(run()).rejects.toMatchObject({ message: 'hardstate: expected it beside the log, got none' })
   })
+
+  const stores = ['log', 'state', 'acknowledged', 'hardstate.0', 'hardstate.1', 'members.0', 'members.1']
+  test.each([0, 1, 2, 5, stores.length])(
+    'whose recovery was cut short with %i stores laid aside does not start, makes no others, and says what to do',
+    async (count) => {
+      await run(true)
+      rmSync(join(dataDir, 'identity', 'stores-made'))
+      const aside = join(dataDir, 'before-recovery')
+      mkdirSync(aside)
+      writeFileSync(join(aside, 'unfinished'), '[]')
+      const moved = stores.filter((name) => existsSync(join(dataDir, name))).slice(0, count)
+      for (const name of moved) renameSync(join(dataDir, name), join(aside, name))
+      const before = readdirSync(dataDir).toSorted()
+      const options = { dataDir, identity, formats: releasedFormats, log: silentLogger }
+      const cutShort = {
+        code: 'ERR_MEMBERSHIP',
+        message: expect.stringContaining('cut short'),
+        hint: expect.stringContaining('the same list again'),
+      }
+      await expect(run()).rejects.toMatchObject(cutShort)
+      await expect(positionOf(options)).rejects.toMatchObject(cutShort)
+      await expect(recover(options, { members: [{ id: 'n1', clusterAddress: null, voter: true }] })).rejects.toMatchObject(cutShort)
+      expect(readdirSync(dataDir).toSorted()).toEqual(before)
+      // Taken back as the hint says.
+      for (const name of moved) renameSync(join(aside, name), join(dataDir, name))
+      rmSync(join(aside, 'unfinished'))
+      await run()
+      expect(marked()).toBe(true)
+    },
+  )
 })
