@@ -12,7 +12,7 @@ import { HoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { readDirectory } from '#replica/directory.ts'
-import { forceMembership, type Forced } from '#replica/forced.ts'
+import { forceMembership, restoreIn, type Forced } from '#replica/forced.ts'
 import { openKeepsake } from '#replica/keepsake.ts'
 import { firstVoter, parseRecoveryPlan, type RecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
@@ -60,6 +60,8 @@ export interface Position {
   readonly members: readonly Member[]
   /** What its log has lost (store/fence.ts), or null. */
   readonly lost: string | null
+  /** Where its log orders a snapshot to be restored that it has not carried out: then it can't be the first. Null: nowhere. */
+  readonly restoreAt: number | null
 }
 
 export type RecoveryReport = Readonly<Record<string, unknown>>
@@ -105,6 +107,7 @@ export async function positionOf(options: RecoverOptions): Promise<Position> {
       applied,
       members: membersIn(state, options.formats),
       lost: log.fence?.reason ?? null,
+      restoreAt: restoreIn(log, state),
     }
   })
 }

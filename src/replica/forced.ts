@@ -24,6 +24,7 @@ import { directoryOp, findMember, readDirectory, type Directory } from './direct
 import { Keepsake } from './keepsake.ts'
 import { reconcile } from './recover.ts'
 import type { RecoveryPlan } from './recovery-plan.ts'
+import { isRestore } from './restore.ts'
 import { buildRound } from './rounds.ts'
 import type { Member } from './types.ts'
 
@@ -56,12 +57,13 @@ export interface Forced {
 /**
  * Makes `nodeId` the only voter of its cluster. Durable when it resolves; a crash before that leaves a node on which it can be done again. The
  * stores stay open, the caller's.
- * @throws ERR_MEMBERSHIP for a plan that does not fit what this node knows; ERR_STORE_CORRUPT when its state is damaged
+ * @throws ERR_MEMBERSHIP for a plan that does not fit what this node knows, or while it has a restore to carry out; ERR_STORE_CORRUPT when its state is damaged
  */
 export async function forceMembership(options: ForcedOptions): Promise<Forced> {
   const { nodeId, log, state, plan } = options
   const keepsake = new Keepsake(options.keepsake)
   checkPlan(plan, directoryOf(options), nodeId)
+  checkNoRestore(log, state)
   const known = log.hardState.commit
   const { damage } = await reconcile(log, state, null, nodeId)
   if (damage !== null) throw damage
@@ -91,6 +93,36 @@ function checkPlan(plan: RecoveryPlan, directory: Directory, nodeId: NodeId): vo
   throw new HoldfastError('ERR_MEMBERSHIP', `peers.json: expected members that '${nodeId}' knows (${known}), got '${unknown.id}'`, {
     hint: 'a new node is let in afterwards, by a join token',
   })
+}
+
+/** Where `log` orders a restore (restore.ts) that `state` has not carried out; null: nowhere. */
+export function restoreIn(log: LogStore, state: StateStore): number | null {
+  const end = log.lastIndex() + 1
+  let from = Math.max(state.meta.applied + 1, log.firstIndex())
+  while (from < end) {
+    const entries = log.entries(from, end, pageBytes) ?? []
+    const order = entries.find((entry) => isRestore(entry))
+    if (order !== undefined) return order.index
+    if (entries.length === 0) return null
+    from += entries.length
+  }
+  return null
+}
+
+/**
+ * Who ordered it can't be checked without the keys, and what stands behind it is of the state that it brings: on the state of before it would be a mix
+ * that no node ever had, and that nobody could open. @throws ERR_MEMBERSHIP
+ */
+function checkNoRestore(log: LogStore, state: StateStore): void {
+  const index = restoreIn(log, state)
+  if (index === null) return
+  throw new HoldfastError(
+    'ERR_MEMBERSHIP',
+    `the first node: expected one that has carried out what its log orders, got one with a snapshot to be restored at index ${index}`,
+    {
+      hint: 'take one that has carried it out as the first; or start this one without the list and unseal it with the shares of before the restore: it carries out what it knows to be committed; or restore the same snapshot into a new cluster',
+    },
+  )
 }
 
 function directoryOf({ state, formats = releasedFormats }: ForcedOptions): Directory {

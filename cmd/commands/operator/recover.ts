@@ -21,7 +21,7 @@ async function recover(context: CommandContext): Promise<void> {
   const options = { dataDir, identity, formats: releasedFormats, log: loggerOf(context) }
   const [file] = context.args
   if (file === undefined) {
-    const { nodeId, index, term, applied, members, lost } = await node.positionOf(options)
+    const { nodeId, index, term, applied, members, lost, restoreAt } = await node.positionOf(options)
     const shown = members.map(({ id, clusterAddress, voter }) => ({ id, address: clusterAddress, non_voter: !voter }))
     return output.rows(
       [
@@ -29,9 +29,10 @@ async function recover(context: CommandContext): Promise<void> {
         ['Newest entry', `index ${index} of term ${term}`],
         ['Applied', String(applied)],
         ['Log has lost', lost ?? 'nothing'],
+        ...(restoreAt === null ? [] : [['Restore', `ordered at index ${restoreAt}, not carried out`] as const]),
         ['Members', shown.map(({ id }) => id).join(', ')],
       ],
-      { node_id: nodeId, index, term, applied, log_had_lost: lost, members: shown },
+      { node_id: nodeId, index, term, applied, log_had_lost: lost, restore_ordered_at: restoreAt, members: shown },
     )
   }
   const plan = parseRecoveryPlan(node.readPlan(file))

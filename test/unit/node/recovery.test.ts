@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { releasedFormats } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
-import { consumePlan, planIn, recover, type Recovered } from '#node/recovery.ts'
+import { consumePlan, planIn, positionOf, recover, type Recovered } from '#node/recovery.ts'
 import { emptyMembership } from '#raft/index.ts'
+import { EntryType, type Entry } from '#raft/types.ts'
+import { encodeCommand, type RestoreOrder } from '#replica/command.ts'
 import { directoryOp, emptyDirectory } from '#replica/directory.ts'
 import { parseRecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
@@ -183,4 +185,50 @@ test('a node that joined and was never filled goes by the members that it was to
   writeFileSync(join(dataDir, 'identity', 'members.json'), JSON.stringify(['c', 'd', 'e'].map(member)))
   await run(dataDir, planOf('d', 'e'))
   expect([knownOf(dataDir), existsSync(asideOf(dataDir))]).toEqual([['d', 'e'], false])
+})
+
+/** An entry of a command behind the first: a write, or an order to restore. */
+function command(index: number, restore: RestoreOrder | null = null): Entry {
+  const section = { section: new Uint8Array(32), ops: [{ key: Buffer.from(`\x10k${index}`), value: Buffer.from('v') }] }
+  const data = encodeCommand({ timeMs: 1, sections: restore === null ? [section] : [], directory: null, restore })
+  return { index, term: 1, type: EntryType.command, data }
+}
+
+async function append(directory: string, entries: readonly Entry[]): Promise<void> {
+  const log = await openLogStore({ directory, clusterId })
+  await log.append(null, entries)
+  await log.close()
+}
+
+async function standing(directory: string): Promise<{ readonly applied: number; readonly last: number; readonly term: number }> {
+  const log = await openLogStore({ directory, clusterId })
+  const state = await openStateStore({ directory, clusterId })
+  const { applied } = state.meta
+  const found = { applied, last: log.lastIndex(), term: log.hardState.term }
+  await state.close()
+  await log.close()
+  return found
+}
+
+test('the first node applies what its log holds behind its state', async () => {
+  const dataDir = await folderOf('mine')
+  await append(dataDir, [command(2), command(3)])
+  expect(await run(dataDir, planOf('e', 'd'))).toMatchObject({ kind: 'leads', index: 3, uncommitted: 2 })
+  expect(await standing(dataDir)).toEqual({ applied: 3, last: 3, term: 2 })
+})
+
+test('a node whose log orders a restore that it has not carried out is not the first: nothing of it is applied to the state of before', async () => {
+  const dataDir = await folderOf('mine')
+  const order = { id: 'x', digest: new Uint8Array(32).fill(7), incarnation: 2 }
+  await append(dataDir, [command(2), command(3, order), command(4)])
+  const options = { dataDir, identity, formats: releasedFormats, log }
+  expect(await positionOf(options)).toMatchObject({ index: 4, applied: 1, restoreAt: 3 })
+  await expect(run(dataDir, planOf('e', 'd'))).rejects.toMatchObject({
+    code: 'ERR_MEMBERSHIP',
+    message: expect.stringContaining('index 3'),
+    hint: expect.stringContaining('has carried it out'),
+  })
+  expect(await standing(dataDir)).toEqual({ applied: 1, last: 4, term: 1 })
+  // It can be filled by another.
+  expect(await run(dataDir, planOf('d', 'e'))).toMatchObject({ kind: 'follows', from: 'd' })
 })
