@@ -21,6 +21,7 @@ const tokenSection: Section = { namespace: 'root', mount: 'sys/join-token' }
 /** Every node id that ever joined, with its key's fingerprint: an id whose disk was lost must not vote a second time under a new one. */
 const nodeIdSection: Section = { namespace: 'root', mount: 'sys/node-ids' }
 
+const authorityRecord = "the cluster's certificate authority"
 const certificateDays = 365
 const tokensMax = 1_024
 const challengeKeyLabel = 'raft-join-challenge'
@@ -70,11 +71,23 @@ export class Granter {
     const stored = await transaction.get(clusterSection, 'ca')
     if (stored === null)
       throw new HoldfastError('ERR_INTERNAL', "expected the cluster's certificate authority behind the barrier, got nothing")
-    const { clusterId: of, ...ca } = parseStored<ClusterCa & { readonly clusterId: string }>(stored, "the cluster's certificate authority")
+    const { clusterId: of, ...ca } = parseStored<ClusterCa & { readonly clusterId: string }>(stored, authorityRecord)
     if (of === clusterId) return ca
     const fresh = await createClusterCa({ clusterId, nowMs: transaction.nowMs, random: this.#options.random })
     this.#keepCa(transaction, fresh)
     return fresh
+  }
+
+  /**
+   * The certificate of the authority that lies behind this node's own barrier, which nobody without its keys can have put there; null when it is another
+   * cluster's. On any node that is open. @throws ERR_SEALED, ERR_NO_LEADER
+   */
+  async authority(): Promise<string | null> {
+    const { barrier, replica } = this.#options
+    const stored = await barrier.read({ kind: 'linearizable' }, (view) => view.get(clusterSection, 'ca'))
+    if (stored === null) return null
+    const { clusterId: of, certificatePem } = parseStored<ClusterCa & { readonly clusterId: string }>(stored, authorityRecord)
+    return of === replica.status().clusterId ? certificatePem : null
   }
 
   /** A one-time token, shown once. @throws ERR_BUSY when too many are open. */

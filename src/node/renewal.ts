@@ -1,13 +1,19 @@
 /**
  * Renewal of a node's own certificate, by itself. The key stays (the membership knows it by its fingerprint); the leader, behind whose barrier the
  * authority lies, certifies it for another year. A certificate that expired for want of a leader does not disconnect a member: it only warns.
+ *
+ * Where another cluster's snapshot was restored, the authority is another than the one that this node has kept. The node believes nobody about it, and
+ * reads it from behind its own barrier: a sealed node waits with its renewal until it is opened.
+ *
+ * Rejected: the leader sends the authority's certificate along. Who has stolen a member's identity can come to lead without any key of the barrier, and
+ * would have nodes keep an authority of his own: what he certifies they would let in long after his removal, whenever they know no members yet (trust.ts).
  */
 import { X509Certificate, createPublicKey } from 'node:crypto'
 import type { Clock, Timer } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { Logger } from '#base/logger.ts'
 import type { Replica } from '#replica/types.ts'
-import { fingerprint, needsRenewal } from '#transport/certificates.ts'
+import { fingerprint, isAuthorityOf, isIssuedBy, needsRenewal } from '#transport/certificates.ts'
 import type { Identity, Transport } from '#transport/types.ts'
 
 export const renewKind = 'renew-certificate'
@@ -25,6 +31,8 @@ export interface RenewalOptions {
   readonly transport: () => Pick<Transport, 'request'> | null
   /** Certifies the key of a member. The leader's: throws ERR_SEALED or ERR_NOT_LEADER elsewhere. */
   readonly certify: (nodeId: string, publicKeyPem: string) => Promise<string>
+  /** The authority's certificate as it lies behind this node's own barrier; null: there is none for this cluster. @throws ERR_SEALED, ERR_NO_LEADER */
+  readonly authority: () => Promise<string | null>
   readonly clock: Clock
   readonly log: Logger
 }
@@ -54,11 +62,22 @@ export class Renewal {
     if (own === null || !needsRenewal(own.certificatePem, clock.nowMs())) return false
     const publicKeyPem = createPublicKey(own.privateKeyPem).export({ type: 'spki', format: 'pem' }).toString()
     const { leader, role } = replica.status()
-    const certificatePem = role === 'leader' ? await this.#options.certify(own.nodeId, publicKeyPem) : await this.#ask(leader, publicKeyPem)
-    checkRenewed(certificatePem, own, clock.nowMs())
-    await this.#options.adopt({ ...own, certificatePem })
-    log.info({ valid_until: new X509Certificate(certificatePem).validTo }, "renewed this node's certificate")
+    const issued = role === 'leader' ? await this.#options.certify(own.nodeId, publicKeyPem) : await this.#ask(leader, publicKeyPem)
+    const certificate = checkRenewed(issued, own, clock.nowMs())
+    const authority = await this.#issuerOf(certificate, own)
+    await this.#options.adopt(renewedIdentity(own, certificate, authority))
+    log.info({ valid_until: certificate.validTo, new_authority: authority !== own.caCertificatePem }, "renewed this node's certificate")
     return true
+  }
+
+  /** The PEM of the authority that issued it. @throws ERR_UPSTREAM when that is not this cluster's; as `authority` */
+  async #issuerOf(certificate: X509Certificate, own: Identity): Promise<string> {
+    if (isIssuedBy(certificate, new X509Certificate(own.caCertificatePem))) return own.caCertificatePem
+    const pem = await this.#options.authority()
+    const found = pem === null ? null : new X509Certificate(pem)
+    if (found === null || !isAuthorityOf(found, own.clusterId, this.#options.clock.nowMs()) || !isIssuedBy(certificate, found))
+      throw refused("one of this cluster's authority")
+    return found.toString()
   }
 
   /** Answers member `from`, whose key the transport has proven. @throws ERR_FRAME, ERR_PEER_REFUSED, ERR_SEALED, ERR_NOT_LEADER */
@@ -102,13 +121,19 @@ function fingerprintOf(pem: string): string {
   }
 }
 
-/** What came back must be for this key, by this cluster's authority, and good for longer: else the old one, which works, stays. */
-function checkRenewed(certificatePem: string, own: Identity, nowMs: number): void {
-  const refuse = (what: string): never => {
-    throw new HoldfastError('ERR_UPSTREAM', `renewed certificate: expected ${what}, got another`)
-  }
-  if (fingerprintOf(certificatePem) !== own.fingerprint) refuse("a certificate of this node's key")
-  const certificate = new X509Certificate(certificatePem)
-  if (!certificate.verify(new X509Certificate(own.caCertificatePem).publicKey)) refuse("this cluster's authority")
-  if (needsRenewal(certificatePem, nowMs)) refuse('one that is good for longer')
+/** What came back must be for this key, and good for longer: else the old one, which works, stays. @throws ERR_UPSTREAM */
+function checkRenewed(certificatePem: string, own: Identity, nowMs: number): X509Certificate {
+  if (fingerprintOf(certificatePem) !== own.fingerprint) throw refused("one of this node's key")
+  if (needsRenewal(certificatePem, nowMs)) throw refused('one that is good for longer')
+  return new X509Certificate(certificatePem)
 }
+
+/** With an authority that is new the one before is kept for once: others renew when it is their turn, within the life of one certificate. */
+function renewedIdentity(own: Identity, certificate: X509Certificate, caCertificatePem: string): Identity {
+  const { previousCaCertificatePem: _, ...rest } = own
+  const renewed = { ...rest, certificatePem: certificate.toString(), caCertificatePem }
+  return caCertificatePem === own.caCertificatePem ? renewed : { ...renewed, previousCaCertificatePem: own.caCertificatePem }
+}
+
+const refused = (what: string): HoldfastError =>
+  new HoldfastError('ERR_UPSTREAM', `renewed certificate: expected ${what}, got another`, { hint: 'the one of before works on' })

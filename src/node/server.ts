@@ -372,6 +372,7 @@ function assemble(
     adopt: (identity) => birth.adopt(identity),
     transport: () => birth.transport,
     certify: (id, publicKeyPem) => granter.renew(id, publicKeyPem),
+    authority: () => granter.authority(),
     clock,
     log,
   })

@@ -216,6 +216,18 @@ export async function selfSignedApiCertificate(options: {
   return { caCertificatePem: ca.certificatePem, certificatePem, privateKeyPem: key.privateKeyPem }
 }
 
+export function isIssuedBy(certificate: X509Certificate, authority: X509Certificate): boolean {
+  return certificate.checkIssued(authority) && certificate.verify(authority.publicKey)
+}
+
+/** Whether `authority` is one that `createClusterCa` could have made for `clusterId`, and its time is now. */
+export function isAuthorityOf(authority: X509Certificate, clusterId: string, nowMs: number): boolean {
+  const { validFromDate, validToDate } = authority
+  const current = validFromDate.getTime() <= nowMs && nowMs < validToDate.getTime()
+  const named = authority.subject.split('\n').includes(`O=${printable(clusterId)}`)
+  return authority.ca && isIssuedBy(authority, authority) && named && current
+}
+
 /** True once less than a third of a certificate's life is left (or it has not begun: a clock was wrong). */
 export function needsRenewal(certificatePem: string, nowMs: number): boolean {
   const certificate = new X509Certificate(certificatePem)

@@ -120,6 +120,8 @@ function parseIdentity(text: string): Identity {
   for (const field of fields) {
     if (typeof record[field] !== 'string' || record[field] === '') throw damaged(`a string as ${field}`, typeof record[field])
   }
+  const previous = record['previousCaCertificatePem']
+  if (previous !== undefined && typeof previous !== 'string') throw damaged('a string as previousCaCertificatePem', typeof previous)
   const identity = pick(record as unknown as Identity)
   checkIdentity(identity)
   return identity
@@ -133,7 +135,7 @@ function checkIdentity(identity: Identity): void {
     createPrivateKey(identity.privateKeyPem)
     ofKey = spkiFingerprint(createPublicKey(identity.privateKeyPem))
     ofCertificate = fingerprint(identity.certificatePem)
-    new X509Certificate(identity.caCertificatePem)
+    for (const pem of [identity.caCertificatePem, identity.previousCaCertificatePem]) if (pem !== undefined) new X509Certificate(pem)
   } catch {
     throw damaged('a private key and two certificates as PEM', 'something else')
   }
@@ -150,6 +152,8 @@ function pick(identity: Identity): Identity {
     nodeId: identity.nodeId,
     clusterId: identity.clusterId,
     caCertificatePem: identity.caCertificatePem,
+    // An older release lets it lie.
+    ...(identity.previousCaCertificatePem === undefined ? {} : { previousCaCertificatePem: identity.previousCaCertificatePem }),
     certificatePem: identity.certificatePem,
     privateKeyPem: identity.privateKeyPem,
     fingerprint: identity.fingerprint,

@@ -14,7 +14,7 @@
 import { X509Certificate } from 'node:crypto'
 import { HoldfastError } from '#base/errors.ts'
 import type { NodeId } from '#raft/types.ts'
-import { nodeDnsName, spkiFingerprint } from './certificates.ts'
+import { isIssuedBy, nodeDnsName, spkiFingerprint } from './certificates.ts'
 import type { Identity, PeerAddress } from './types.ts'
 
 export interface Admission {
@@ -27,19 +27,20 @@ export interface Admission {
 
 export class Trust {
   #identity: Identity
-  #ca: X509Certificate
+  /** The cluster's authority, and while members change over to it the one before. */
+  #authorities: readonly X509Certificate[]
   #byFingerprint = new Map<string, PeerAddress>()
   #trustCa: boolean
 
   constructor(identity: Identity, trustCa: boolean) {
     this.#identity = identity
-    this.#ca = new X509Certificate(identity.caCertificatePem)
+    this.#authorities = authoritiesOf(identity)
     this.#trustCa = trustCa
   }
 
   setIdentity(identity: Identity): void {
     this.#identity = identity
-    this.#ca = new X509Certificate(identity.caCertificatePem)
+    this.#authorities = authoritiesOf(identity)
   }
 
   setPeers(peers: readonly PeerAddress[], trustCa: boolean): void {
@@ -91,7 +92,7 @@ export class Trust {
   }
 
   #issued(certificate: X509Certificate): boolean {
-    return certificate.checkIssued(this.#ca) && certificate.verify(this.#ca.publicKey)
+    return this.#authorities.some((authority) => isIssuedBy(certificate, authority))
   }
 
   /** Why the CA's word alone does not carry this certificate; null when it does. */
@@ -110,6 +111,10 @@ export class Trust {
     if (certificate.validFromDate.getTime() > nowMs) return `one that is valid from ${certificate.validFromDate.toISOString()}`
     return null
   }
+}
+
+function authoritiesOf({ caCertificatePem, previousCaCertificatePem: previous }: Identity): readonly X509Certificate[] {
+  return [caCertificatePem, ...(previous === undefined ? [] : [previous])].map((pem) => new X509Certificate(pem))
 }
 
 export function refused(expected: string, got: string, hint: string): HoldfastError {

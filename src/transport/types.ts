@@ -12,6 +12,8 @@ export interface Identity {
   readonly nodeId: NodeId
   readonly clusterId: string
   readonly caCertificatePem: string
+  /** The authority of before a restored snapshot replaced it: until the next renewal members show certificates of either. Absent: none. */
+  readonly previousCaCertificatePem?: string
   readonly certificatePem: string
   readonly privateKeyPem: string
   readonly fingerprint: string

@@ -71,6 +71,12 @@ export const could: readonly Deed[] = [
 /** What does not. */
 export const couldNot: readonly Deed[] = [
   deed(
+    'leads, and answers who renews its certificate by an authority of its own',
+    'is not believed: members know the authority from behind their own barrier, and let in nobody whom another one certifies',
+    `${renewal}::a leader that sends its authority along is not believed; of what it sends the certificate alone is kept`,
+    `${renewal}::nobody is believed about the authority: neither the leader, nor whatever else lies there`,
+  ),
+  deed(
     'forges commands: unsigned, under a key of its own, of another index or term, with a section changed',
     "none gets into an unsealed node's log",
     `${unproven}::takes no command %s into its log`,

@@ -7,7 +7,7 @@ import { systemRandom } from '#base/random.ts'
 import { requestKindPattern } from '#transport/protocol.ts'
 import { Renewal, renewKind } from '#node/renewal.ts'
 import type { Member, ReplicaStatus } from '#replica/types.ts'
-import { fingerprint, issueNodeCertificate, needsRenewal } from '#transport/certificates.ts'
+import { createClusterCa, createNodeKey, fingerprint, issueNodeCertificate, needsRenewal, type ClusterCa } from '#transport/certificates.ts'
 import type { Identity } from '#transport/types.ts'
 import { acquaint, closeAll, dayMs, newCa, newIdentity, startNode, until } from '../transport/harness.ts'
 
@@ -16,9 +16,17 @@ const nowMs = systemClock.nowMs()
 /** Of a month, ten hours are left. */
 const old = { nowMs: nowMs - 30 * dayMs + 10 * 3_600_000, days: 30 }
 
-async function pair(options: { readonly days?: number; readonly issuer?: 'another' } = {}) {
+interface PairOptions {
+  readonly days?: number
+  /** Who certifies, where it is not the authority that the members have kept. */
+  readonly issuer?: ClusterCa
+  /** What lies behind the members' own barriers. */
+  readonly authority?: () => Promise<string | null>
+}
+
+async function pair(options: PairOptions = {}) {
   const ca = await newCa()
-  const issuing = options.issuer === 'another' ? await newCa() : ca
+  const issuing = options.issuer ?? ca
   const own = { a: await newIdentity(ca, 'a', old), b: await newIdentity(ca, 'b', old) }
   const saved: Identity[] = []
   const certify = async (nodeId: string, publicKeyPem: string): Promise<string> => {
@@ -45,6 +53,7 @@ async function pair(options: { readonly days?: number; readonly issuer?: 'anothe
         if (!leads) throw new HoldfastError('ERR_NOT_LEADER', 'not the leader')
         return certify(nodeId, key)
       },
+      authority: options.authority ?? (async () => ca.certificatePem),
       clock: systemClock,
       log: silentLogger,
     })
@@ -81,7 +90,7 @@ test('no member gets a certificate for a key that is not its own', async () => {
 })
 
 test('a renewed certificate that is short or of another authority is not taken: the old one stays', async () => {
-  for (const options of [{ days: 0 }, { issuer: 'another' as const }]) {
+  for (const options of [{ days: 0 }, { issuer: await newCa() }]) {
     const { saved, follower } = await pair(options)
     await expect(follower.check()).rejects.toMatchObject({ code: 'ERR_UPSTREAM' })
     expect(saved).toEqual([])
@@ -102,4 +111,91 @@ test('connections of a node that renews go on, and new ones show the new certifi
   await until('a message over the old connection', () => b.received.length === 2)
   b.transport.send('a', { n: 3 })
   await until('an answer', () => a.received.length === 1)
+})
+
+/** The next renewal is due. */
+async function age(own: Record<'a' | 'b', Identity>, by: ClusterCa): Promise<void> {
+  for (const id of ['a', 'b'] as const) {
+    const key = new X509Certificate(own[id].certificatePem).publicKey.export({ type: 'spki', format: 'pem' }).toString()
+    const request = { nodeId: id, clusterId: 'cluster', ...old, random: systemRandom }
+    own[id] = { ...own[id], certificatePem: (await issueNodeCertificate(by, key, request)).certificatePem }
+  }
+}
+
+test('an authority that took the place of the one before is taken from behind the own barrier, and both are trusted until the next renewal', async () => {
+  const fresh = await newCa()
+  const { ca, own, leader, follower } = await pair({ issuer: fresh, authority: async () => fresh.certificatePem })
+  for (const renewal of [leader, follower]) expect(await renewal.check()).toBe(true)
+  for (const id of ['a', 'b'] as const) {
+    expect(new X509Certificate(own[id].certificatePem).verify(new X509Certificate(fresh.certificatePem).publicKey)).toBe(true)
+    expect(new X509Certificate(own[id].caCertificatePem).raw).toEqual(new X509Certificate(fresh.certificatePem).raw)
+    expect(own[id].previousCaCertificatePem).toBe(ca.certificatePem)
+  }
+  await age(own, fresh)
+  for (const renewal of [leader, follower]) expect(await renewal.check()).toBe(true)
+  for (const id of ['a', 'b'] as const) expect(own[id]).not.toHaveProperty('previousCaCertificatePem')
+})
+
+test('nobody is believed about the authority: neither the leader, nor whatever else lies there', async () => {
+  const thief = await newCa()
+  const { ca } = await pair()
+  const expired = await createClusterCa({ clusterId: 'cluster', nowMs: nowMs - 3_660 * dayMs, random: systemRandom })
+  const otherCluster = await newCa('another cluster')
+  const leaf: ClusterCa = { ...(await createNodeKey()), certificatePem: (await newIdentity(thief, 'c')).certificatePem }
+  const refused = { code: 'ERR_UPSTREAM', message: expect.stringContaining("this cluster's authority") }
+  const cases: PairOptions[] = [
+    { issuer: thief, authority: async () => ca.certificatePem },
+    { issuer: thief, authority: async () => null },
+    ...[expired, otherCluster, leaf].map((issuer) => ({ issuer, authority: async () => issuer.certificatePem })),
+  ]
+  for (const options of cases) {
+    const { saved, follower } = await pair(options)
+    await expect(follower.check()).rejects.toMatchObject(refused)
+    expect(saved).toEqual([])
+  }
+})
+
+test('a leader that sends its authority along is not believed; of what it sends the certificate alone is kept', async () => {
+  const thief = await newCa()
+  const { ca, own } = await pair()
+  const along = (issuer: ClusterCa, saved: Identity[]): Renewal =>
+    new Renewal({
+      replica: { nodeId: 'b', status: () => ({ role: 'follower', leader: 'a', members: [] }) as unknown as ReplicaStatus },
+      identity: () => own.b,
+      adopt: async (identity) => void saved.push(identity),
+      transport: () => ({
+        request: async (_to, _kind, body) => {
+          const request = { nodeId: 'b', clusterId: 'cluster', nowMs, days: 365, random: systemRandom }
+          const { certificatePem } = await issueNodeCertificate(issuer, Buffer.from(body).toString(), request)
+          return Buffer.from(`${certificatePem}\n${thief.certificatePem}`)
+        },
+      }),
+      certify: () => Promise.reject(new HoldfastError('ERR_NOT_LEADER', 'not the leader')),
+      authority: async () => ca.certificatePem,
+      clock: systemClock,
+      log: silentLogger,
+    })
+  const saved: Identity[] = []
+  await expect(along(thief, saved).check()).rejects.toMatchObject({ code: 'ERR_UPSTREAM' })
+  expect(saved).toEqual([])
+  expect(await along(ca, saved).check()).toBe(true)
+  expect(saved[0]?.caCertificatePem).toBe(ca.certificatePem)
+  expect(saved[0]?.certificatePem.match(/BEGIN CERTIFICATE/g)).toHaveLength(1)
+})
+
+test('a sealed node, which can not know the authority, keeps its certificate until it is opened', async () => {
+  const sealed = () => Promise.reject(new HoldfastError('ERR_SEALED', 'sealed'))
+  const changed = await pair({ issuer: await newCa(), authority: sealed })
+  await expect(changed.follower.check()).rejects.toMatchObject({ code: 'ERR_SEALED' })
+  expect(changed.saved).toEqual([])
+  // By the authority that it has kept it is renewed all the same.
+  expect(await (await pair({ authority: sealed })).follower.check()).toBe(true)
+})
+
+test("in a rolling upgrade either release renews by the other's leader: the answer is one certificate, as ever", async () => {
+  const { leader, own } = await pair()
+  const key = new X509Certificate(own.b.certificatePem).publicKey.export({ type: 'spki', format: 'pem' })
+  const answer = Buffer.from(await leader.answer('b', Buffer.from(key))).toString()
+  expect(answer.match(/-----BEGIN [A-Z ]+-----/g)).toEqual(['-----BEGIN CERTIFICATE-----'])
+  expect(fingerprint(answer)).toBe(own.b.fingerprint)
 })

@@ -84,6 +84,10 @@ test('an identity survives its way to the disk, readable by its owner only', asy
   }
   await saveIdentity(dir, renewed)
   expect(await loadIdentity(dir)).toEqual(renewed)
+  // In the midst of a change of authorities.
+  const changed = { ...renewed, previousCaCertificatePem: (await newCa()).certificatePem }
+  await saveIdentity(dir, changed)
+  expect(await loadIdentity(dir)).toEqual(changed)
   expect(await readdir(join(dir, 'identity'))).toEqual(['identity.json'])
 })
 
@@ -102,6 +106,8 @@ test('a damaged identity is said to be damaged, without a word of the key', asyn
     JSON.stringify({ ...JSON.parse(whole), privateKeyPem: other.privateKeyPem }),
     JSON.stringify({ ...JSON.parse(whole), certificatePem: other.certificatePem }),
     JSON.stringify({ ...JSON.parse(whole), nodeId: 7 }),
+    JSON.stringify({ ...JSON.parse(whole), previousCaCertificatePem: 7 }),
+    JSON.stringify({ ...JSON.parse(whole), previousCaCertificatePem: 'none' }),
   ]
   await writeFile(identityPath(dir), whole.replace('"version": 1', '"version": 2'))
   await expect(loadIdentity(dir)).rejects.toMatchObject({ code: 'ERR_UPGRADE_REQUIRED', message: expect.stringContaining('got 2') })

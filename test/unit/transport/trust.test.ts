@@ -1,7 +1,10 @@
+import { X509Certificate } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import { connect as tcpConnect } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
+import { systemClock } from '#base/clock.ts'
+import { Trust } from '#transport/trust.ts'
 import { decodeError } from '#transport/wire-errors.ts'
 import { acquaint, closeAll, dayMs, newCa, newIdentity, startNode, until } from './harness.ts'
 import type { TestNode } from './harness.ts'
@@ -227,4 +230,17 @@ test('a member with an address that is none is unreachable, and nothing worse', 
   await until('the stream', () => a.transport.stats().peers.some((peer) => peer.id === 'b' && peer.connected))
   a.transport.send('b', 1)
   await until('the message', () => b.received.length === 1)
+})
+
+test('until the next renewal members show certificates of either authority, and both are good', async () => {
+  const [before, now, other] = [await newCa(), await newCa(), await newCa()]
+  const own = { ...(await newIdentity(now, 'a')), previousCaCertificatePem: before.certificatePem }
+  const trust = new Trust(own, true)
+  const shown = async (ca: typeof now): Promise<X509Certificate> => new X509Certificate((await newIdentity(ca, 'b')).certificatePem)
+  for (const ca of [before, now]) expect(trust.judgeClient(await shown(ca), systemClock.nowMs())).toMatchObject({ id: null, warning: null })
+  const strange = await shown(other)
+  expect(() => trust.judgeClient(strange, systemClock.nowMs())).toThrow(/another authority/)
+  trust.setIdentity(await newIdentity(now, 'a'))
+  const late = await shown(before)
+  expect(() => trust.judgeClient(late, systemClock.nowMs())).toThrow(/another authority/)
 })
