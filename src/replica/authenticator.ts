@@ -25,7 +25,7 @@ export interface Scope {
 }
 
 /** What is stated. Part of what the MAC is over, so that no statement of one kind passes for another. */
-export type Statement = 'command' | 'membership' | 'state' | 'read index' | 'staged'
+export type Statement = 'command' | 'membership' | 'state' | 'read index' | 'staged' | 'unstaged'
 
 type Part = string | number | Uint8Array
 

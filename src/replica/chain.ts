@@ -267,6 +267,18 @@ export class CommandChain {
     return authenticator === null || isProven(authenticator, 'staged', this.#options.scope(), [id, digest], proof)
   }
 
+  /** The MAC of a leader's word that what is staged as `id` will never be called for. Null on a sealed one. */
+  signUnstaged(id: string): Uint8Array | null {
+    const authenticator = this.#authenticator
+    return authenticator === null ? null : macOf(authenticator, 'unstaged', this.#options.scope(), [id])
+  }
+
+  /** A sealed node can't tell, and keeps what it has. */
+  isUnstagedByLeader(id: string, proof: Uint8Array): boolean {
+    const authenticator = this.#authenticator
+    return authenticator !== null && isProven(authenticator, 'unstaged', this.#options.scope(), [id], proof)
+  }
+
   // Checking what was taken while sealed.
 
   /** @throws ERR_UNPROVEN */

@@ -13,6 +13,7 @@ const checkpointsMax = 16
 /** What one message may carry. */
 const digestsMax = newestMax + checkpointsMax + 1
 const hexPattern = /^[0-9a-f]{64}$/
+const stagedIdPattern = /^[0-9a-f]{32}$/
 
 /** A state, shortened to what can be compared: hex. */
 export type Summary = string
@@ -151,6 +152,12 @@ export type CheckMessage =
     }
   /** The sender's state is lost: a snapshot at `index` or later is asked for. */
   | { readonly kind: 'state-wanted'; readonly index: number }
+  | StagedMessage
+
+/** Between a member that has staged a state (restore.ts) and its leader: will it be called for? Only a no is answered, and proven. */
+export type StagedMessage =
+  | { readonly kind: 'staged-asked'; readonly id: string }
+  | { readonly kind: 'staged-void'; readonly id: string; readonly proof: Uint8Array }
 
 export function encodeCheck(message: CheckMessage): unknown {
   if (message.kind !== 'digests') return { version: 1, ...message }
@@ -164,9 +171,11 @@ type Fields = Record<string, unknown>
 export function checkFrom(value: unknown): CheckMessage | null {
   const fields = objectFrom(value)
   if (fields === null || fields['version'] !== 1) return null
-  const { kind, round, term, index, expected, agreeing } = fields
+  const { kind, round, term, index, expected, agreeing, id, proof } = fields
   if (kind === 'digests-asked') return isCount(round) ? { kind, round } : null
   if (kind === 'state-wanted') return isCount(index) ? { kind, index } : null
+  if (kind === 'staged-asked') return isStagedId(id) ? { kind, id } : null
+  if (kind === 'staged-void') return isStagedId(id) && proof instanceof Uint8Array ? { kind, id, proof } : null
   if (kind === 'state-differs') {
     if (!isCount(term) || !isCount(index) || !isSummary(expected) || !Array.isArray(agreeing) || agreeing.length > 256) return null
     return { kind, term, index, expected, agreeing: agreeing.filter((id): id is string => typeof id === 'string') }
@@ -208,6 +217,10 @@ function objectFrom(value: unknown): Fields | null {
 
 function isSummary(value: unknown): value is Summary {
   return typeof value === 'string' && hexPattern.test(value)
+}
+
+function isStagedId(value: unknown): value is string {
+  return typeof value === 'string' && stagedIdPattern.test(value)
 }
 
 function isCount(value: unknown): value is number {

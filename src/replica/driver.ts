@@ -884,7 +884,8 @@ export class Driver {
   }
 
   #hearCheck(from: string, message: CheckMessage): void {
-    if (message.kind !== 'state-wanted') this.check.receive(from, message)
+    if (message.kind === 'staged-asked' || message.kind === 'staged-void') this.restore.hear(from, message)
+    else if (message.kind !== 'state-wanted') this.check.receive(from, message)
     else if (
       this.unfit === null &&
       this.options.state.meta.applied >= message.index &&

@@ -18,12 +18,14 @@ import type { LogStore, StagedState, StageOptions } from '#store/types.ts'
 import { sameBytes } from './authenticator.ts'
 import type { CommandChain } from './chain.ts'
 import { ordersRestore, type RestoreOrder } from './command.ts'
-import { encodeCheck } from './digests.ts'
+import { encodeCheck, type StagedMessage } from './digests.ts'
 import { firstCallerKeyByte, type Directory } from './directory.ts'
 import type { ReplicaOptions } from './options.ts'
 import { encodeHeader, type SnapshotHeader } from './snapshots.ts'
 
 const pageBytes = 1024 * 1024
+/** A member with a stage asks its leader once in so many times `askTicks` whether it will be called for: longer than most restores take. */
+const askStagedEvery = 20
 /** How often the others are asked to store what is staged. */
 const attemptsMax = 2
 
@@ -54,6 +56,9 @@ export class Restore {
   #awaiting: { readonly index: number; readonly reason: HoldfastError } | null = null
   #ticks = 0
   #asked = 0
+  #stagedTicks = 0
+  /** What this node staged last as leader, and will never call for. */
+  #void: { readonly id: string; readonly term: number } | null = null
 
   constructor(host: RestoreHost) {
     this.#host = host
@@ -157,6 +162,7 @@ export class Restore {
   }
 
   tick(): void {
+    this.#askForStaged()
     if (this.#awaiting === null) return
     this.#ticks += 1
     if (this.#ticks % this.#host.askTicks !== 0) return
@@ -171,6 +177,42 @@ export class Restore {
   outdated(): void {
     const { staged, meta } = this.#host.options.state
     if (staged === null || this.#awaiting !== null || meta.appliedTerm <= staged.term) return
+    this.#drop()
+  }
+
+  /**
+   * A restore that failed leaves its stage with those who have stored it, for as long as the term lasts, and the word about that may be lost. To drop it
+   * without asking, at a start say, could leave an order that is still on its way with nobody who can carry it out.
+   */
+  #askForStaged(): void {
+    const { nodeId, peers, state } = this.#host.options
+    const leader = this.#host.leader()
+    if (state.staged === null) this.#stagedTicks = 0
+    if (!this.#mayGo(state.staged?.id) || leader === null || leader === nodeId) return
+    this.#stagedTicks += 1
+    if (this.#stagedTicks % (askStagedEvery * this.#host.askTicks) !== 0) return
+    peers.send(leader, encodeCheck({ kind: 'staged-asked', id: state.staged?.id ?? '' }))
+  }
+
+  /** Whether what is staged is `id`, of the term that lasts, and nothing in the log may call for it, as far as this node knows. */
+  #mayGo(id: string | undefined): boolean {
+    const { staged, meta } = this.#host.options.state
+    const called = this.#awaiting !== null || this.#expectedAt > meta.applied
+    return staged !== null && staged.id === id && staged.term === this.#host.term() && !called
+  }
+
+  /** A peer asks whether a stage will be called for, or the leader says that one will not. */
+  hear(from: NodeId, message: StagedMessage): void {
+    const { peers, logger } = this.#host.options
+    if (message.kind === 'staged-asked') {
+      // In another term it is for that one's leader to say; and nothing of this one can be called for any more.
+      const proof =
+        message.id === this.#void?.id && this.#void.term === this.#host.term() ? this.#host.chain.signUnstaged(message.id) : null
+      if (proof !== null) peers.send(from, encodeCheck({ kind: 'staged-void', id: message.id, proof }))
+      return
+    }
+    if (from !== this.#host.leader() || !this.#mayGo(message.id) || !this.#host.chain.isUnstagedByLeader(message.id, message.proof)) return
+    logger.info({ peer: from }, 'a restore has failed: what this node had stored for it is removed')
     this.#drop()
   }
 
@@ -204,7 +246,11 @@ export class Restore {
 
   async discard(id: string): Promise<void> {
     const { state } = this.#host.options
-    if (state.staged?.id === id && !this.pending && this.#awaiting === null) await state.discardStaged()
+    const { staged } = state
+    if (staged?.id !== id || this.pending || this.#awaiting !== null) return
+    // Before it goes: whoever asks must not be told so of one that was carried out, which is gone as well.
+    this.#void = { id, term: staged.term }
+    await state.discardStaged()
   }
 
   /** Has the other members store what is staged. Resolves with those that have, and this node. @throws ERR_NO_MAJORITY */

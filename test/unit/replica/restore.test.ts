@@ -164,6 +164,40 @@ test('too few members have stored it, or a leader is lost before it calls for it
   expect(cluster.node('c').status().incarnation).toBe(1)
 })
 
+test('what a failed restore left with other members goes, also after a restart, while the leader stays the leader', async () => {
+  const [a] = await cluster.grow('a', 'b', 'c', 'd', 'e')
+  await write(a!, { gone: 'not' })
+  const term = a!.status().term
+  const ready = await staged(a!)
+  // With b alone it is no majority.
+  for (const id of ['c', 'd', 'e']) cluster.states.get(id)!.stage = () => Promise.reject(new HoldfastError('ERR_BUSY', 'not now'))
+  await expect(a!.restore(ready, after)).rejects.toMatchObject({ code: 'ERR_NO_MAJORITY' })
+  // Not called for yet, and not void: it stays, for as long as it may be.
+  await cluster.kill('b')
+  await cluster.start('b')
+  await write(a!, { more: 'yes' })
+  expect(cluster.states.get('b')?.staged?.id).toBe(ready.id)
+  await a!.discard(ready.id)
+  await expect.poll(() => cluster.states.get('b')?.staged, { timeout: 15_000 }).toBeNull()
+  expect(a!.status()).toMatchObject({ role: 'leader', term })
+  expect(await read(cluster.node('b'), 'gone')).toBe('not')
+}, 30_000)
+
+test('nobody but the leader, with its proof, has a stage removed', async () => {
+  const [a, b] = await cluster.grow('a', 'b', 'c')
+  const ready = await staged(a!)
+  const sent = source.snapshot()
+  await cluster.states.get('b')!.stage({ id: ready.id, term: a!.status().term }, sent.stream)
+  sent.release()
+  const said = (proof: Uint8Array): unknown => ({ version: 1, kind: 'staged-void', id: ready.id, proof })
+  b!.onMessage('a', said(new Uint8Array(32)))
+  b!.onMessage('c', said(new Uint8Array(32)))
+  b!.onMessage('a', { version: 1, kind: 'staged-void', id: ready.id })
+  await write(a!, { more: 'yes' })
+  await b!.readIndex(5_000)
+  expect(cluster.states.get('b')?.staged?.id).toBe(ready.id)
+}, 30_000)
+
 test('the stream is damaged: nothing is staged', async () => {
   const [a] = await cluster.grow('a')
   const sent = source.snapshot()
