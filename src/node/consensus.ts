@@ -14,6 +14,7 @@ import type { StateStore } from '#store/types.ts'
 import { createTransport } from '#transport/transport.ts'
 import type { Identity, NodeTransport, TransportHandlers } from '#transport/types.ts'
 import { Addresses, addressKind } from './addresses.ts'
+import { leftOutIn } from './left-out.ts'
 import { checkStores, noteStores } from './stores-mark.ts'
 
 export interface ConsensusOptions {
@@ -80,7 +81,9 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
     opened.push(() => state.close())
     // Before anybody hears of this node: what it says from here on it must not forget.
     noteStores(directory)
-    const transport = createTransport({ identity, listenAddress: options.listenAddress, handlers, clock, random, log, trustCa: true })
+    const { listenAddress } = options
+    const leftOut = leftOutIn(directory)
+    const transport = createTransport({ identity, listenAddress, handlers, clock, random, log, trustCa: true, leftOut })
     opened.push(() => transport.close())
     const known = new Addresses({ self: options.self, transport, clock, log })
     addresses = known

@@ -22,6 +22,7 @@ import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
 import type { Identity } from '#transport/types.ts'
 import { syncFolder, writeDurably } from './data-folder.ts'
+import { noteLeftOut } from './left-out.ts'
 import { asideFolder, checkStores, unfinishedName, withoutMark } from './stores-mark.ts'
 
 export const recoveryFile = 'peers.json'
@@ -156,7 +157,8 @@ async function follow(options: RecoverOptions, plan: RecoveryPlan, from: string)
   if (!members.some(({ id }) => id === from)) throw unknownSource(options.identity.nodeId, known, from)
   if (!empty) checkFree(dataDir, aside, begun)
   if (!empty && !begun) beginLayingAside(aside, known)
-  // Before the stores go: as a joining node it must know whom to answer.
+  // Before the stores go: as a joining node it must know whom to answer, and whom not.
+  noteLeftOut(dataDir, known, plan)
   writeDurably(join(dataDir, 'identity', 'members.json'), JSON.stringify(members))
   if (!empty) layAside(dataDir, aside)
   log.warn(

@@ -32,6 +32,8 @@ export interface TransportOptions {
   readonly limits?: Partial<TransportLimits>
   /** Until `setPeers`: accept whoever the cluster's CA vouches for. For a node that joins. */
   readonly trustCa?: boolean
+  /** Fingerprints of those who are not let in on the CA's word: only as members. */
+  readonly leftOut?: ReadonlySet<string>
 }
 
 /** Nothing is listened on or dialled before `listen` and `setPeers`. @throws AssertionError on limits that contradict each other. */
@@ -81,7 +83,7 @@ class TlsTransport implements NodeTransport {
     const { identity, clock } = options
     this.#identity = identity
     this.#pulseMs = clock.monotonicMs()
-    this.#trust = new Trust(identity, options.trustCa ?? false)
+    this.#trust = new Trust(identity, options.trustCa ?? false, options.leftOut)
     this.#stalls = new StallWatch(clock)
     this.#dialer = new Dialer({
       identity,

@@ -7,7 +7,8 @@
  * - Known membership: the key's fingerprint must be in it, and names the node. Nothing else can refuse: a certificate that expired, or that
  *   another authority issued, is a warning, since the key is what the cluster agreed on. A cluster that slept for two years wakes.
  * - Membership not yet known (a node that joins): the cluster's CA must have issued the certificate, to the node id that the other end
- *   claims, and its dates must hold: a CA's word is all there is, and expiry is the only revocation that it has.
+ *   claims, and its dates must hold: a CA's word is all there is, and expiry is the only revocation that it has. Whom a recovery has left out
+ *   (node/left-out.ts) is refused all the same.
  *
  * Rejected: letting TLS verify the chain first. It turns an expired certificate into a refused handshake that no later check can mend.
  */
@@ -31,11 +32,13 @@ export class Trust {
   #authorities: readonly X509Certificate[]
   #byFingerprint = new Map<string, PeerAddress>()
   #trustCa: boolean
+  readonly #leftOut: ReadonlySet<string>
 
-  constructor(identity: Identity, trustCa: boolean) {
+  constructor(identity: Identity, trustCa: boolean, leftOut: ReadonlySet<string> = new Set()) {
     this.#identity = identity
     this.#authorities = authoritiesOf(identity)
     this.#trustCa = trustCa
+    this.#leftOut = leftOut
   }
 
   setIdentity(identity: Identity): void {
@@ -67,6 +70,8 @@ export class Trust {
     const peer = this.#byFingerprint.get(fingerprint)
     if (peer !== undefined) return { fingerprint, id: peer.id, warning: this.#warning(certificate, nowMs) }
     if (!this.#trustCa) throw refused('the key of a member', 'an unknown one', 'the node was removed, or never joined this cluster')
+    if (this.#leftOut.has(fingerprint))
+      throw refused('a node that goes on', 'one that a recovery has left out', 'stop it for good: it is no member any more')
     const flaw = this.#flaw(certificate, nowMs)
     if (flaw !== null)
       throw refused("a valid certificate of this cluster's CA", flaw, 'check that the node joined this cluster, and the clocks')

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { releasedFormats } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
+import { leftOutIn } from '#node/left-out.ts'
 import { consumePlan, planIn, positionOf, recover, type Recovered } from '#node/recovery.ts'
 import { emptyMembership } from '#raft/index.ts'
 import { EntryType, type Entry } from '#raft/types.ts'
@@ -185,6 +186,35 @@ test('a node that joined and was never filled goes by the members that it was to
   writeFileSync(join(dataDir, 'identity', 'members.json'), JSON.stringify(['c', 'd', 'e'].map(member)))
   await run(dataDir, planOf('d', 'e'))
   expect([knownOf(dataDir), existsSync(asideOf(dataDir))]).toEqual([['d', 'e'], false])
+})
+
+const leftOut = (dataDir: string): string[] => [...leftOutIn(dataDir)].toSorted()
+
+test('who is left out of the list is noted, also by a repetition and by another list, until a list names him', async () => {
+  const dataDir = await folderOf('mine')
+  expect(leftOut(dataDir)).toEqual([])
+  await run(dataDir, planOf('d', 'e'))
+  expect(leftOut(dataDir)).toEqual(['a', 'b', 'c'])
+  await run(dataDir, planOf('d', 'e'))
+  expect(leftOut(dataDir)).toEqual(['a', 'b', 'c'])
+  rmSync(asideOf(dataDir), { recursive: true })
+  await run(dataDir, planOf('d', 'e'))
+  expect(leftOut(dataDir)).toEqual(['a', 'b', 'c'])
+  await fill(dataDir, 'filled since')
+  await run(dataDir, planOf('c', 'e'))
+  expect(leftOut(dataDir)).toEqual(['a', 'b', 'd'])
+})
+
+test('a note of who was left out that is damaged is not taken for none', async () => {
+  const dataDir = await folderOf('mine')
+  for (const text of ['', '{}', '[{"id":"a"}]']) {
+    writeFileSync(join(dataDir, 'identity', 'left-out.json'), text)
+    expect(() => leftOutIn(dataDir)).toThrow(
+      expect.objectContaining({ code: 'ERR_STORE_CORRUPT', hint: expect.stringContaining('delete') }),
+    )
+    await expect(run(dataDir, planOf('d', 'e'))).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+    expect(existsSync(join(dataDir, 'log'))).toBe(true)
+  }
 })
 
 /** An entry of a command behind the first: a write, or an order to restore. */

@@ -244,3 +244,14 @@ test('until the next renewal members show certificates of either authority, and 
   const late = await shown(before)
   expect(() => trust.judgeClient(late, systemClock.nowMs())).toThrow(/another authority/)
 })
+
+test('whom a recovery has left out is not let in on the word of the CA, but as a member it would be', async () => {
+  const ca = await newCa()
+  const [left, joined] = [await newIdentity(ca, 'left'), await newIdentity(ca, 'joined')]
+  const trust = new Trust(await newIdentity(ca, 'a'), true, new Set([left.fingerprint]))
+  const judged = (identity: Identity) => trust.judgeClient(new X509Certificate(identity.certificatePem), systemClock.nowMs())
+  expect(() => judged(left)).toThrow(/left out/)
+  expect(judged(joined)).toMatchObject({ id: null })
+  trust.setPeers([{ id: 'left', clusterAddress: 'left:1', fingerprint: left.fingerprint }], false)
+  expect(judged(left)).toMatchObject({ id: 'left' })
+})
