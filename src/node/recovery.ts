@@ -17,6 +17,7 @@ import { openKeepsake } from '#replica/keepsake.ts'
 import { firstVoter, parseRecoveryPlan, type RecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
+import { expectNotInUse } from '#store/in-use.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import type { LogStore, StateStore } from '#store/types.ts'
@@ -97,6 +98,7 @@ export function readPlan(path: string): string {
 /** Where this node's stores stand. Changes nothing that matters. @throws ERR_STORE_FAILED while a server runs on the folder; ERR_STORE_CORRUPT; ERR_MEMBERSHIP */
 export async function positionOf(options: RecoverOptions): Promise<Position> {
   checkStores(options.dataDir)
+  await expectNotInUse(join(options.dataDir, 'log'))
   return withStores(options, false, async (log, state) => {
     const index = log.lastIndex()
     const { applied, appliedTerm } = state.meta
@@ -123,6 +125,7 @@ export async function recover(options: RecoverOptions, plan: RecoveryPlan): Prom
     throw new HoldfastError('ERR_MEMBERSHIP', `peers.json: expected this node, '${nodeId}', among the members, got none of that id`, {
       hint: 'a node that is not to take part any more is not started; its folder can be kept for inspection',
     })
+  await expectNotInUse(join(options.dataDir, 'log'))
   const first = firstVoter(plan)
   if (first !== nodeId) return withoutMark(options.dataDir, () => follow(options, plan, first))
   checkStores(options.dataDir)

@@ -10,8 +10,10 @@ import { emptyMembership } from '#raft/index.ts'
 import { EntryType, type Entry } from '#raft/types.ts'
 import { encodeCommand, type RestoreOrder } from '#replica/command.ts'
 import { directoryOp, emptyDirectory } from '#replica/directory.ts'
+import { Keepsake, openKeepsake } from '#replica/keepsake.ts'
 import { parseRecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
+import { nodeDisk } from '#store/disk.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import { emptyMeta } from '#store/statemeta.ts'
@@ -262,3 +264,29 @@ test('a node whose log orders a restore that it has not carried out is not the f
   // It can be filled by another.
   expect(await run(dataDir, planOf('d', 'e'))).toMatchObject({ kind: 'follows', from: 'd' })
 })
+
+test.each(['e', 'd'])(
+  'what looks damaged while a server has it open is neither mended nor laid aside, with %s as the first',
+  async (first) => {
+    const dataDir = await folderOf('mine')
+    const membership = { ...emptyMembership, voters: ['d', 'e'] }
+    await new Keepsake(await openKeepsake(nodeDisk, dataDir)).keep({ index: 1, membership, members: ['d', 'e'].map(member) })
+    const running = await openLogStore({ directory: dataDir, clusterId })
+    try {
+      const current = join(dataDir, 'log', 'CURRENT')
+      const before = readFileSync(current)
+      // As a file that is replaced while it is read.
+      writeFileSync(current, 'MANIFEST-999999\n')
+      const names = readdirSync(dataDir).toSorted()
+      const inUse = { code: 'ERR_STORE_FAILED', hint: expect.stringContaining('another process has this data folder open') }
+      await expect(run(dataDir, planOf(...new Set([first, 'd', 'e'])))).rejects.toMatchObject(inUse)
+      await expect(positionOf({ dataDir, identity, formats: releasedFormats, log })).rejects.toMatchObject(inUse)
+      expect(readdirSync(dataDir).toSorted()).toEqual(names)
+      writeFileSync(current, before)
+      await running.append({ term: 5, vote: 'e', commit: 1 }, [{ ...entry(2, 'more'), term: 5 }])
+    } finally {
+      await running.close()
+    }
+    expect(await standing(dataDir)).toEqual({ applied: 1, last: 2, term: 5 })
+  },
+)
