@@ -8,12 +8,12 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { AuditBroker } from '#audit/types.ts'
-import { HoldfastError } from '#base/errors.ts'
+import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { readDirectory } from '#replica/directory.ts'
 import { forceMembership, restoreIn, type Forced } from '#replica/forced.ts'
-import { openKeepsake } from '#replica/keepsake.ts'
+import { Keepsake, openKeepsake } from '#replica/keepsake.ts'
 import { firstVoter, parseRecoveryPlan, type RecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
@@ -173,15 +173,29 @@ async function follow(options: RecoverOptions, plan: RecoveryPlan, from: string)
   return { kind: 'follows', from, members }
 }
 
+interface Stored {
+  readonly known: readonly Member[]
+  readonly empty: boolean
+}
+
 /** Whom the stores know, and whether they hold anything. Those that hold nothing know nobody: then it is whoever was known before they were emptied. */
-async function stored(options: RecoverOptions, aside: string): Promise<{ known: readonly Member[]; empty: boolean }> {
+async function stored(options: RecoverOptions, aside: string): Promise<Stored> {
   const found = await withStores(options, false, async (log, state) => ({
     known: membersIn(state, options.formats),
     empty: log.lastIndex() === 0 && state.meta.applied === 0 && log.fence === null,
-  }))
+  })).catch((error: unknown) => keptBeside(options, error))
   if (!found.empty) return found
   const known = noted(join(aside, membersName)) ?? noted(join(options.dataDir, 'identity', 'members.json')) ?? []
   return { known, empty: true }
+}
+
+/** Of damaged stores nothing is needed here but whom they know, and of that there is a second copy. @throws `damage` where there is none */
+async function keptBeside({ dataDir, log }: RecoverOptions, damage: unknown): Promise<Stored> {
+  if (!isHoldfastError(damage, 'ERR_STORE_CORRUPT')) throw damage
+  const { kept } = new Keepsake(await openKeepsake(nodeDisk, dataDir))
+  if (kept === null) throw damage
+  log.warn({ reason: damage.message }, 'the stores of this node are damaged: whom it knows is read from the second copy of its members')
+  return { known: kept.members, empty: false }
 }
 
 /** Its note may have been lost in a power cut: then the state tells, wherever it lies by now. */

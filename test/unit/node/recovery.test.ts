@@ -265,6 +265,28 @@ test('a node whose log orders a restore that it has not carried out is not the f
   expect(await run(dataDir, planOf('d', 'e'))).toMatchObject({ kind: 'follows', from: 'd' })
 })
 
+test.each(['log', 'state'])('a node whose %s is damaged is laid aside as it is, and filled anew', async (which) => {
+  const dataDir = await folderOf('mine')
+  const membership = { ...emptyMembership, voters: ['d', 'e'] }
+  await new Keepsake(await openKeepsake(nodeDisk, dataDir)).keep({ index: 1, membership, members: ['d', 'e'].map(member) })
+  const folder = which === 'log' ? join(dataDir, 'log') : join(dataDir, 'state', 'g1')
+  for (const name of readdirSync(folder)) if (name === 'CURRENT') writeFileSync(join(folder, name), 'MANIFEST-999999\n')
+  await expect(positionOf({ dataDir, identity, formats: releasedFormats, log })).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  await expect(run(dataDir, planOf('x', 'e'))).rejects.toMatchObject({ code: 'ERR_MEMBERSHIP' })
+  expect(existsSync(asideOf(dataDir))).toBe(false)
+  expect(await run(dataDir, planOf('d', 'e'))).toMatchObject({ kind: 'follows', from: 'd' })
+  expect(knownOf(dataDir)).toEqual(['d', 'e'])
+  expect(said).toContainEqual(expect.stringContaining('damaged'))
+  expect(readFileSync(join(asideOf(dataDir), which === 'log' ? 'log' : 'state/g1', 'CURRENT'), 'utf8')).toBe('MANIFEST-999999\n')
+})
+
+test('a damaged node that has kept no second copy of its members is left as it is: it would not know whom to answer', async () => {
+  const dataDir = await folderOf('mine')
+  writeFileSync(join(dataDir, 'log', 'CURRENT'), 'MANIFEST-999999\n')
+  await expect(run(dataDir, planOf('d', 'e'))).rejects.toMatchObject({ code: 'ERR_STORE_CORRUPT' })
+  expect([existsSync(asideOf(dataDir)), existsSync(join(dataDir, 'log'))]).toEqual([false, true])
+})
+
 test.each(['e', 'd'])(
   'what looks damaged while a server has it open is neither mended nor laid aside, with %s as the first',
   async (first) => {
