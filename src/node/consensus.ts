@@ -1,4 +1,5 @@
 /** Stores, transport and replica, wired to each other: this node's part in its cluster. */
+import { join } from 'node:path'
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
@@ -8,6 +9,7 @@ import { startReplica, type ReplicaSettings, type StartedReplica } from '#replic
 import { keptOthers, openKeepsake } from '#replica/keepsake.ts'
 import type { Member } from '#replica/types.ts'
 import { nodeDisk } from '#store/disk.ts'
+import { expectNotInUse } from '#store/in-use.ts'
 import { openLogStore } from '#store/log.ts'
 import { openStateStore } from '#store/state.ts'
 import type { StateStore } from '#store/types.ts'
@@ -69,6 +71,7 @@ export async function openConsensus(options: ConsensusOptions): Promise<Consensu
   // What was opened when a later step fails is closed again: the next try would find the stores locked, and the port taken.
   const opened: (() => Promise<void>)[] = []
   checkStores(directory)
+  await expectNotInUse(join(directory, 'log'))
   try {
     const keepsake = await openKeepsake(nodeDisk, directory)
     // Where nobody else has what a damaged log lost, it is refused as it lies there.

@@ -8,6 +8,10 @@ import { silentLogger } from '#base/logger.ts'
 import { systemRandom } from '#base/random.ts'
 import { openConsensus } from '#node/consensus.ts'
 import { positionOf, recover } from '#node/recovery.ts'
+import { emptyMembership } from '#raft/index.ts'
+import { Keepsake, openKeepsake } from '#replica/keepsake.ts'
+import { nodeDisk } from '#store/disk.ts'
+import { openLogStore } from '#store/log.ts'
 import { freePorts } from '#test/support/cluster.ts'
 import { createClusterCa } from '#transport/certificates.ts'
 import { createIdentity, saveIdentity } from '#transport/identity.ts'
@@ -91,6 +95,23 @@ describe('a node with an identity', () => {
     rmSync(join(dataDir, 'identity', 'stores-made'))
     await run()
     expect(marked()).toBe(true)
+  })
+
+  test('that runs already is not judged by files that change while they are read: a second one does not start, and leaves them', async () => {
+    await run(true)
+    const member = (id: string) => ({ id, clusterAddress: `${id}:1`, apiAddress: `http://${id}:2`, fingerprint: id, voter: true })
+    // With others to mend it from.
+    const keepsake = new Keepsake(await openKeepsake(nodeDisk, dataDir))
+    await keepsake.keep({ index: 1, membership: { ...emptyMembership, voters: ['n1', 'n2'] }, members: ['n1', 'n2'].map(member) })
+    const running = await openLogStore({ directory: dataDir, clusterId: identity.clusterId })
+    try {
+      const names = readdirSync(dataDir).toSorted()
+      writeFileSync(join(dataDir, 'log', 'CURRENT'), 'MANIFEST-999999\n')
+      await expect(run()).rejects.toMatchObject({ code: 'ERR_STORE_FAILED', hint: expect.stringContaining('another process') })
+      expect(readdirSync(dataDir).toSorted()).toEqual(names)
+    } finally {
+      await running.close()
+    }
   })
 
   test('that has the log alone, or the hard state alone, is judged by the log itself', async () => {
