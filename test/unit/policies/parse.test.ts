@@ -136,3 +136,9 @@ test('the built-in texts parse, and grant what a token needs for itself', () => 
     expect(paths).toContain(path)
   }
 })
+
+test('ERR_POLICY_SYNTAX: with the line, and a hint', () => {
+  expect(() => parsePolicy('p', 'path "a" { capabilities = ["raed"] }')).toThrow(
+    expect.objectContaining({ code: 'ERR_POLICY_SYNTAX', hint: expect.any(String) }),
+  )
+})

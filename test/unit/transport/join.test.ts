@@ -47,6 +47,7 @@ test('a token with one character changed, dropped or doubled is refused as a typ
     kind: fc.constantFrom('swap', 'drop', 'double'),
     letter: fc.constantFrom(...alphabet.split('')),
   })
+  expect(code(() => parseJoinToken(token.slice(0, -1)))).toBe('ERR_BAD_JOIN_TOKEN')
   fc.assert(
     fc.property(edits, ({ at, kind, letter }) => {
       const middle = kind === 'swap' ? letter : kind === 'drop' ? '' : `${token[at]}${token[at]}`
