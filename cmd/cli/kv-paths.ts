@@ -54,7 +54,7 @@ async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'ke
 }
 
 /** The API's path: version 2 puts `kind` between mount and key. */
-export function apiPath(at: KvPath, kind: 'data' | 'metadata' | 'delete' | 'undelete' | 'destroy'): string {
+export function apiPath(at: KvPath, kind: 'data' | 'metadata' | 'detailed-metadata' | 'delete' | 'undelete' | 'destroy'): string {
   return at.version === 2 ? `${at.mount}/${kind}/${at.key}` : `${at.mount}/${at.key}`
 }
 

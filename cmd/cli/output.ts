@@ -2,6 +2,7 @@
 import { isExactNumber } from '#base/exact-json.ts'
 import type { Secret } from '#client/types.ts'
 import type { Io } from './io.ts'
+import { detailTable, keyInfoOf } from './key-info.ts'
 import type { OutputFormat } from './settings.ts'
 import { yamlOf } from './yaml.ts'
 import { heading, printable, renderTable, shortDuration, valueText } from './table.ts'
@@ -102,6 +103,14 @@ export class Output {
       keys.map((key) => [key]),
       keys,
     )
+  }
+
+  /** A list with what is said of each key; all of `data` for programs. Where nothing is said of any, people are told, and see the keys. */
+  async details(keys: readonly string[], data: Readonly<Record<string, unknown>>): Promise<void> {
+    const info = keyInfoOf(data)
+    if (info === null && this.format === 'table') this.note('this list has no details')
+    const { header, rows } = detailTable(keys, info ?? {})
+    await this.table(header, rows, data)
   }
 
   warnings(secret: Secret | null): void {

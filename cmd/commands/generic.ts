@@ -55,7 +55,8 @@ async function list(context: CommandContext): Promise<void> {
     throw new RefusedError(`nothing found at ${firstArg(context)}`)
   }
   context.output.warnings(secret)
-  await context.output.list(keys.map(String))
+  if (flags.bool('detailed')) await context.output.details(keys.map(String), secret.data ?? {})
+  else await context.output.list(keys.map(String))
 }
 
 async function remove(context: CommandContext): Promise<void> {
@@ -127,9 +128,11 @@ export const genericCommands: readonly Command[] = [
       'holdfast list sys/policies/acl',
       'holdfast list -recursive secret/metadata/team',
       'holdfast list -limit=100 -after=m identity/entity/name',
+      'holdfast list -detailed secret/detailed-metadata/team',
     ],
     flags: {
       recursive: { type: 'bool', description: 'With what is in folders (SCAN); a policy must allow scan.' },
+      detailed: { type: 'bool', description: 'With what the server says of each entry, where it says something (key_info).' },
       after: { type: 'string', placeholder: 'KEY', description: 'Only what stands behind this key.' },
       limit: { type: 'int', placeholder: 'N', description: 'So many at most.' },
     },

@@ -115,16 +115,25 @@ async function patch(context: CommandContext): Promise<void> {
 }
 
 async function list(context: CommandContext): Promise<void> {
+  const detailed = context.flags.bool('detailed')
+  if (detailed && context.flags.bool('recursive'))
+    throw new UsageError(
+      'expected -detailed or -recursive, got both',
+      'holdfast list -detailed -recursive MOUNT/detailed-metadata/PATH does both at once',
+    )
   const at = await locate(context)
+  if (detailed) requireVersion2(at)
   if (context.flags.bool('recursive')) return await listAll(context, at)
-  const path = `${apiPath(at, 'metadata').replace(/\/+$/, '')}/`
+  const path = `${apiPath(at, detailed ? 'detailed-metadata' : 'metadata').replace(/\/+$/, '')}/`
   const secret = await (await context.client()).list(path)
   const keys = secret?.data?.['keys']
   if (!Array.isArray(keys)) {
     if (context.output.format !== 'table') context.output.text('{}\n')
     throw new RefusedError(`nothing found at ${path}`)
   }
-  await context.output.list(keys.map(String))
+  context.output.warnings(secret)
+  if (detailed) await context.output.details(keys.map(String), secret?.data ?? {})
+  else await context.output.list(keys.map(String))
 }
 
 /** Folder by folder, which needs no more than list does. */
@@ -232,8 +241,15 @@ export const kvDataCommands: readonly Command[] = [
     args: 'PATH',
     argsMin: 1,
     argsMax: 1,
-    examples: ['holdfast kv list secret/', 'holdfast kv list -recursive -mount=secret team'],
-    flags: { ...mountFlag, recursive: { type: 'bool', description: 'All secrets in folders within folders.' } },
+    examples: ['holdfast kv list secret/', 'holdfast kv list -recursive -mount=secret team', 'holdfast kv list -detailed secret/team'],
+    flags: {
+      ...mountFlag,
+      recursive: { type: 'bool', description: 'All secrets in folders within folders.' },
+      detailed: {
+        type: 'bool',
+        description: 'With versions, times and settings of each secret; a policy must allow list on detailed-metadata.',
+      },
+    },
     run: list,
   },
   {

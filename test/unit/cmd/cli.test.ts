@@ -320,6 +320,37 @@ describe('kv', () => {
       expect([ran.code, ran.last?.body]).toEqual([0, { versions: ['1', '2', '4'] }])
     }
   })
+  test('list -detailed: what the server says of each secret, as a table for people and whole for programs', async () => {
+    const app = { current_version: 3, custom_metadata: { owner: 'ann' }, updated_time: '', versions: { '2': { destroyed: true }, '3': {} } }
+    const data = { keys: ['app', 'team/'], key_info: { app, 'team/': {} } }
+    const bare = { json: { data: { keys: ['app'] } } }
+    const replies = {
+      ...two,
+      'LIST secret/metadata': bare,
+      'LIST secret/detailed-metadata': { json: { data } },
+      'LIST secret/detailed-metadata/': { json: { data } },
+    }
+    const table = [
+      'Keys     current_version    custom_metadata    updated_time    versions',
+      '----     ---------------    ---------------    ------------    --------',
+      'app      3                  map[owner:ann]     n/a             2',
+      'team/    n/a                n/a                n/a             n/a',
+      '',
+    ]
+    for (const typed of ['kv list -detailed secret', 'list -detailed secret/detailed-metadata']) {
+      const ran = await against(replies, typed)
+      expect([ran.code, ran.out.split('\n'), ran.err]).toEqual([0, table, ''])
+      expect(JSON.parse((await against(replies, `${typed} -format=json`)).out)).toEqual(data)
+    }
+    const without = await against(replies, 'list -detailed secret/metadata')
+    expect([without.code, without.out, without.err]).toEqual([0, 'Keys\n----\napp\n', 'this list has no details\n'])
+    expect(await against(replies, 'kv list -detailed -recursive secret')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('got both') as string,
+    })
+    const one = await against({ ...replies, mount: mountReply('1') }, 'kv list -detailed secret')
+    expect([one.code, one.err]).toEqual([2, expect.stringContaining('version 1')])
+  })
   test('patch: by merge patch; without that right by read and write on condition', async () => {
     const path = 'secret/data/app'
     const merged = await against({ ...two, [`PATCH ${path}`]: { json: { data: metadata } } }, 'kv patch -remove-data=old secret/app k=v')

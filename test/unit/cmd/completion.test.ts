@@ -20,6 +20,7 @@ test('bash offers commands, then their children, then their flags', async () => 
   expect(await bashOffers(['kv', 'metadata', ''])).toEqual(expect.arrayContaining(['get', 'put', 'patch', 'delete']))
   expect(await bashOffers(['operator', 'raft', 'join'])).toEqual(['join', 'join-token', 'join-tokens'])
   expect(await bashOffers(['kv', '-mount=x', 'get', '-fi'])).toEqual(['-field'])
+  for (const list of [['list'], ['kv', 'list']]) expect(await bashOffers([...list, '-det'])).toEqual(['-detailed'])
 })
 
 const shells = ['bash', 'zsh', 'fish'].filter((shell) => spawnSync(shell, ['-c', 'true']).status === 0)
