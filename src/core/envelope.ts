@@ -22,7 +22,8 @@ export function renderResponse(requestId: string, operation: Operation, def: Pat
       ...(response.raw.stream === undefined ? {} : { stream: response.raw.stream }),
     }
   }
-  if (def.bare) return renderBare(response)
+  // Clients look for help at the top: within an envelope their path-help prints nothing.
+  if (def.bare || operation === 'help') return renderBare(response)
   if (operation === 'list' && isEmptyList(response)) return notFound
   // A wrapped answer names nothing of the request but its wrapping.
   const text = envelopeText(response.wrapInfo ? '' : requestId, response, def.injected === true)

@@ -185,7 +185,7 @@ describe('users', () => {
 
   test('explain their fields', async () => {
     const { body } = await node.ask({ operation: 'help', path: 'auth/userpass/users/alice' })
-    expect(body.data.help).toMatch(/token_bound_cidrs/)
+    expect(body.help).toMatch(/token_bound_cidrs/)
     expect((await node.ask({ operation: 'help', path: 'auth/userpass/login/alice' })).status).toBe(200)
   })
 })

@@ -328,7 +328,7 @@ test('help needs a token but no policy', async () => {
   harness.addToken('weak', { policies: ['weak'] })
   harness.allows = () => false
   const { body } = await harness.ask({ token: 'weak', operation: 'help', path: 'notes/note/a' })
-  expect(body.data.help).toContain('A note.')
-  expect(Object.keys(body.data.openapi.paths)).toEqual(['/notes/note/{name}'])
+  expect(body.help).toContain('A note.')
+  expect(Object.keys(body.openapi.paths)).toEqual(['/notes/note/{name}'])
   expect((await harness.ask({ token: null, operation: 'help', path: 'notes/note/a' })).status).toBe(403)
 })

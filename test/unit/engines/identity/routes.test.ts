@@ -451,7 +451,7 @@ describe('every route', () => {
       'lookup/group',
     ]) {
       const help = await node.ask({ operation: 'help', path: `identity/${path}` })
-      expect(help.body.data.help, path).toMatch(/## DESCRIPTION\n\n\S/)
+      expect(help.body.help, path).toMatch(/## DESCRIPTION\n\n\S/)
     }
     const { body } = await node.write('auth/token/create', { policies: ['default'] }, rootToken)
     const token = body.auth.client_token
