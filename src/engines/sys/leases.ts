@@ -98,6 +98,8 @@ const describe = (lease: SecretLease, nowMs: number) => ({
   last_renewal: timeOf(lease.lastRenewalTimeMs),
   renewable: lease.renewable,
   ttl: ttlOf(lease.expireTimeMs, nowMs),
+  // The id is the request's path and a random name: clients tell by it which role lent this.
+  path: lease.id.slice(0, lease.id.lastIndexOf('/')),
 })
 
 const describeToken = (id: string, token: TokenEntry, nowMs: number) => ({
@@ -107,6 +109,7 @@ const describeToken = (id: string, token: TokenEntry, nowMs: number) => ({
   last_renewal: timeOf(token.lastRenewalTimeMs),
   renewable: token.renewable,
   ttl: ttlOf(token.expireTimeMs, nowMs),
+  path: token.path,
 })
 
 type Fields = Readonly<Record<string, FieldSchema>>

@@ -48,7 +48,8 @@ describe('a lease', () => {
     expect(body).toMatchObject({ renewable: false, lease_duration: 120 })
     const found = await lookup(body.lease_id)
     expect(found.body.data).toMatchObject({ id: body.lease_id, ttl: 120, renewable: false, last_renewal: null })
-    expect(Object.keys(found.body.data).toSorted()).toEqual(['expire_time', 'id', 'issue_time', 'last_renewal', 'renewable', 'ttl'])
+    expect(Object.keys(found.body.data).toSorted()).toEqual(['expire_time', 'id', 'issue_time', 'last_renewal', 'path', 'renewable', 'ttl'])
+    expect(found.body.data.path).toBe('db/counter/app')
   })
 
   test('is good to its last moment, and from there on no more, though nobody has come yet', async () => {
