@@ -6,6 +6,7 @@ import { compilePaths } from '#core/paths.ts'
 import type { MountEntry, Operation, PathDef } from '#core/types.ts'
 import { createSecretEngines } from '#engines/index.ts'
 import { createSystemEngine, type SystemServices } from '#engines/sys/index.ts'
+import { fixtures } from '#test/support/contract.ts'
 import { families, unbuilt, type Family } from './api-routes.ts'
 
 const page = 'docs/api-coverage.md'
@@ -47,6 +48,9 @@ interface Row {
   readonly why: string
 }
 
+/** Routes whose reply test/unit/core/contract.test.ts compares with what the contract says. */
+const contract = new Set(fixtures.map(({ route }) => route))
+
 function rowsOf({ engine, lines }: Family, tables: ReturnType<typeof tablesByEngine>, used: Set<string>): Row[] {
   const defs = tables.get(engine ?? '')
   const table = defs === undefined ? null : compilePaths(defs)
@@ -77,14 +81,29 @@ function rowsOf({ engine, lines }: Family, tables: ReturnType<typeof tablesByEng
 /** How many literal segments a pattern has at its start, and which. */
 const literals = (pattern: string): string => pattern.split('/').map((part) => (part.startsWith(':') ? ':' : part)).join('/')
 
-const words: Readonly<Record<Row['kind'], string>> = { here: 'here', differs: 'here, differs', none: 'no meaning here', waits: 'waits' }
+/** What stands beside a row, by its methods: `same` is what a fixture compares, whatever else differs about the route is said behind it. */
+function verdict({ methods, path, kind, why }: Row, prefix: string): string {
+  if (kind === 'none' || kind === 'waits') return `${kind === 'none' ? 'no meaning here' : 'waits'}${why === '' ? '' : `: ${why}`}`
+  if (kind === 'differs') return `differs: ${why}`
+  const same = methods.filter((method) => contract.has(`${method} ${prefix}${path}`))
+  if (same.length === 0) return 'here'
+  return same.length === methods.length ? 'same' : `same (${same.join(' ')}), here`
+}
 
 function text(): string {
   const tables = tablesByEngine()
   const used = new Set<string>()
   const parts = families.map((family) => ({ family, rows: rowsOf(family, tables, used) }))
-  const counts = { here: 0, differs: 0, none: 0, waits: 0 }
-  for (const { rows } of parts) for (const row of rows) counts[row.kind] += row.methods.length
+  const counts = { same: 0, here: 0, differs: 0, none: 0, waits: 0 }
+  const routes = new Set<string>()
+  for (const { family, rows } of parts)
+    for (const row of rows)
+      for (const method of row.methods) {
+        const route = `${method} ${family.prefix}${row.path}`
+        routes.add(route)
+        counts[row.kind === 'here' && contract.has(route) ? 'same' : row.kind] += 1
+      }
+  expect.soft([...contract].filter((route) => !routes.has(route)), 'fixtures of routes that this page does not have').toEqual([])
   const own = [...tables].flatMap(([engine, defs]) =>
     defs.flatMap((def) => {
       const methods = [...new Set(Object.keys(def.operations).map((name) => methodOf[name]!))].filter((method) => !used.has(`${engine} ${def.pattern} ${method}`))
@@ -99,13 +118,17 @@ themselves: a route that is said to be here, and is not, fails a test; so does o
 
 To see one route's fields, ask it: \`holdfast path-help PATH\`, or \`GET /v1/PATH?help=1\`. All of them as one document: \`GET /v1/sys/internal/specs/openapi\`.
 
-Of ${counts.here + counts.differs + counts.none + counts.waits} methods of routes, ${counts.here} are here, ${counts.differs} are here and differ, ${counts.none} have no meaning here, ${counts.waits} wait for their engine.
+- **same**: the reply is what the contract of the API says, key by key or word by word: test/unit/core/contract.test.ts sends for it and compares.
+- **here**: it is served, and a test sends it, but the contract fixes no reply of it: test/unit/core/openapi.test.ts and test/unit/core/isolation.test.ts.
+- **differs**: it is served, and something about it is otherwise on purpose: what, or why, stands behind it. Replies that the contract fixes are compared here too.
+
+Of ${counts.same + counts.here + counts.differs + counts.none + counts.waits} methods of routes, ${counts.same} are the same, ${counts.here} are here, ${counts.differs} are here and differ, ${counts.none} have no meaning here, ${counts.waits} wait for their engine.
 The routing tables hold ${total} paths.
 ${parts
   .map(
     ({ family, rows }) =>
       `\n## ${family.title}\n\n| methods | path | |\n| --- | --- | --- |\n${rows
-        .map(({ methods, path, kind, why }) => `| ${methods.join(' ')} | \`${family.prefix}${path}\` | ${words[kind]}${why === '' ? '' : `: ${why}`} |`)
+        .map((row) => `| ${row.methods.join(' ')} | \`${family.prefix}${row.path}\` | ${verdict(row, family.prefix)} |`)
         .join('\n')}\n`,
   )
   .join('')}
