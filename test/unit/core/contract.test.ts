@@ -1,29 +1,18 @@
 /** Each reply that the API's contract fixes is sent for, and compared: its status, its keys, its text. */
 import { describe, expect, test } from 'vitest'
-import { sealBox } from '#barrier/aead.ts'
-import { bareNames } from '#barrier/bare.ts'
-import { systemRandom } from '#base/random.ts'
-import { encodeSealConfig } from '#seal/config.ts'
-import { shareSet, splitKey } from '#seal/shamir.ts'
 import { openHouse, type Answer } from '#test/support/core-house.ts'
 import { everywhere, fixtures, type ContractWorld, type Fixture, type Keys } from '#test/support/contract.ts'
 import { populateExamples } from '#test/support/example-world.ts'
-import { testRootKey } from '#test/support/open-barrier.ts'
 import { lendingEngine } from '#test/support/lending-engine.ts'
+import { sealByShares } from '#test/support/sealed-by-shares.ts'
 
 async function worldOf(): Promise<ContractWorld> {
   const house = await openHouse(1, [lendingEngine().engine])
   const { node } = house
-  const unsealKey = systemRandom.bytes(32)
-  const shares = await splitKey(unsealKey, 3, 2)
-  await house.at(0).writeBare({
-    [bareNames.rootKey]: sealBox(unsealKey, bareNames.rootKey, testRootKey().reveal(), systemRandom),
-    [bareNames.sealConfig]: encodeSealConfig({ type: 'shamir', secret: shareSet(shares, 2, systemRandom) }),
-  })
+  const [share = ''] = await sealByShares(house.at(0))
   await populateExamples(node)
   await node.write('sys/mounts/db', { type: 'lending' })
   const { client_token: token, accessor } = (await node.write('auth/token/create', { policies: ['default'], ttl: '1h' })).body.auth
-  const share = Buffer.from(shares[0]!).toString('base64')
   return { node, token, accessor, share, leaseId: (await node.read('db/creds/app')).body.lease_id }
 }
 
