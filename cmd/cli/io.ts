@@ -40,7 +40,11 @@ export function readFileBytes(path: string): Uint8Array {
     return readFileSync(path)
   } catch (error) {
     if (error instanceof UsageError) throw error
-    throw new UsageError(`could not read file ${path}: ${(error as NodeJS.ErrnoException).code ?? 'unknown failure'}`)
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown failure'
+    throw new UsageError(
+      `could not read file ${path}: ${code}`,
+      code === 'ENOENT' ? `there is no such file, seen from ${process.cwd()}` : undefined,
+    )
   }
 }
 

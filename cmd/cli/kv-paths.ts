@@ -43,7 +43,7 @@ async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'ke
       `no kv engine is known to be mounted at ${path}, or the token may not see it (403)`,
       client.options.token === undefined
         ? noTokenHint
-        : `see what is mounted: holdfast secrets list; to mount one: holdfast secrets enable -path=${path.split('/')[0] ?? ''} -version=2 kv`,
+        : `is the token good (holdfast token lookup)? See what is mounted: holdfast secrets list; to mount one: holdfast secrets enable -path=${path.split('/')[0] ?? ''} -version=2 kv`,
     )
   }
   const data = accepted(answer, { method: 'GET', url: asked.path })?.data
@@ -56,6 +56,19 @@ async function preflight(client: Client, path: string): Promise<Omit<KvPath, 'ke
 /** The API's path: version 2 puts `kind` between mount and key. */
 export function apiPath(at: KvPath, kind: 'data' | 'metadata' | 'detailed-metadata' | 'delete' | 'undelete' | 'destroy'): string {
   return at.version === 2 ? `${at.mount}/${kind}/${at.key}` : `${at.mount}/${at.key}`
+}
+
+/** A word of the API's paths that somebody put into the argument, as in `kv get secret/data/app`. */
+const apiWord = /^(?:data|metadata|detailed-metadata|delete|undelete|destroy)\//
+
+/** That there is nothing, and what to look at: the most usual cause is a path of the API, which has a word that these commands put in by themselves. */
+export function nothingAt(at: KvPath, message: string): RefusedError {
+  const rest = at.key.replace(apiWord, '')
+  const hint =
+    at.version === 2 && rest !== at.key
+      ? `kv commands take the path without ${at.key.slice(0, at.key.length - rest.length)}, which they put in themselves: ${at.mount}/${rest}`
+      : `see what there is: holdfast kv list ${at.mount}/${at.key.split('/').slice(0, -1).join('/')}`
+  return new RefusedError(message, hint)
 }
 
 /** For what version 1 does not have. */

@@ -3,10 +3,10 @@ import { closeSync, fchmodSync, fsyncSync, openSync, writeFileSync } from 'node:
 import type { Client } from '#client/client.ts'
 import { bulkFormats, formatOfName, formatSecrets, parseSecrets, type BulkFormat } from '../../cli/bulk-formats.ts'
 import { paintOf } from '../../cli/colors.ts'
-import { apiPath, kvPath, mountFlag, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, kvPath, mountFlag, nothingAt, type KvPath } from '../../cli/kv-paths.ts'
 import { changesOf, eachOf, readSecret, secretsBelow, skippedNote, type Change, type Fields, type Skipped } from '../../cli/kv-tree.ts'
 import { printable } from '../../cli/table.ts'
-import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
+import { UsageError, type Command, type CommandContext } from '../../cli/types.ts'
 
 interface Step {
   readonly at: KvPath
@@ -102,7 +102,7 @@ async function exportSecrets(context: CommandContext): Promise<void> {
     const note = skippedNote(skipped)
     if (note !== null) context.output.note(note)
   }
-  if (secrets.size === 0) throw new RefusedError(`no secret found at ${at.mount}/${at.key}`)
+  if (secrets.size === 0) throw nothingAt(at, `no secret found at ${at.mount}/${at.key}`)
   const text = await formatSecrets(secrets, format, own !== null)
   if (target === '-') return context.output.text(text)
   writePrivate(target, text, context.flags.bool('force'))

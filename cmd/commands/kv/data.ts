@@ -2,7 +2,7 @@
 import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
-import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import { skippedNote, walk, type Skipped } from '../../cli/kv-tree.ts'
 import type { Row } from '../../cli/output.ts'
 import { heading } from '../../cli/table.ts'
@@ -55,7 +55,7 @@ async function get(context: CommandContext): Promise<number> {
   const version = context.flags.int('version')
   const path = apiPath(at, 'data')
   const secret = await (await context.client()).read(path, version === undefined || at.version === 1 ? {} : { version: String(version) })
-  if (secret === null) throw new RefusedError(`no value found at ${path}`)
+  if (secret === null) throw nothingAt(at, `no value found at ${path}`)
   context.output.warnings(secret)
   if (at.version === 1 || secret.wrap_info) await context.output.secret({ ...secret, warnings: null })
   else return await printVersioned(context, at, secret)
@@ -68,7 +68,10 @@ async function printVersioned(context: CommandContext, at: KvPath, secret: Secre
   const metadata = metadataRows(asData(secret.data?.['metadata']))
   const gone = data === null || data === undefined
   if (gone && context.flags.string('field') !== undefined)
-    throw new RefusedError(`no value found at ${apiPath(at, 'data')}: deleted or destroyed`)
+    throw new RefusedError(
+      `no value found at ${apiPath(at, 'data')}: deleted or destroyed`,
+      `see its versions: holdfast kv history ${firstArg(context)}`,
+    )
   if (context.output.format === 'table' && context.flags.string('field') === undefined) printPath(context, at)
   const rows = Object.entries(asData(data)).toSorted(([a], [b]) => (a < b ? -1 : 1))
   await context.output.sections([['Metadata', metadata], ...(gone ? [] : [['Data', rows] as const])], secret)
@@ -129,7 +132,7 @@ async function list(context: CommandContext): Promise<void> {
   const keys = secret?.data?.['keys']
   if (!Array.isArray(keys)) {
     if (context.output.format !== 'table') context.output.text('{}\n')
-    throw new RefusedError(`nothing found at ${path}`)
+    throw nothingAt(at, `nothing found at ${path}`)
   }
   context.output.warnings(secret)
   if (detailed) await context.output.details(keys.map(String), secret?.data ?? {})
@@ -142,7 +145,7 @@ async function listAll(context: CommandContext, at: KvPath): Promise<void> {
   const keys = await Array.fromAsync(walk(await context.client(), at, skipped))
   const note = skippedNote(skipped)
   if (note !== null) context.output.note(note)
-  if (keys.length === 0) throw new RefusedError(`no secret found below ${at.mount}/${at.key}`)
+  if (keys.length === 0) throw nothingAt(at, `no secret found below ${at.mount}/${at.key}`)
   const below = at.key === '' ? 0 : at.key.length + 1
   await context.output.list(keys.map((key) => key.slice(below)))
 }
@@ -172,14 +175,15 @@ async function remove(context: CommandContext): Promise<void> {
 
 async function rollback(context: CommandContext): Promise<void> {
   const version = context.flags.int('version') ?? 0
-  if (version < 1) throw new UsageError('rollback expected -version=N, got none')
+  if (version < 1)
+    throw new UsageError('rollback expected -version=N, got none', `see which there are: holdfast kv history ${firstArg(context)}`)
   const at = await locate(context)
   requireVersion2(at)
   const client = await context.client()
   const path = apiPath(at, 'data')
   const current = asData((await client.read(path, {}, plain))?.data?.['metadata'])
   const old = (await client.read(path, { version: String(version) }, plain))?.data?.['data']
-  if (current['version'] === undefined) throw new RefusedError(`no value found at ${path}`)
+  if (current['version'] === undefined) throw nothingAt(at, `no value found at ${path}`)
   if (old === null || old === undefined)
     throw new RefusedError(
       `version ${version} of ${path} is deleted, destroyed or was never there`,

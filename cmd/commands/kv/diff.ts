@@ -3,7 +3,7 @@ import type { Client } from '#client/client.ts'
 import { addressList } from '#client/environment.ts'
 import { paintOf, type Color } from '../../cli/colors.ts'
 import { given } from '../../cli/common.ts'
-import { kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import { changesOf, readSecret, secretsBelow, skippedNote, type Change, type Fields, type Skipped } from '../../cli/kv-tree.ts'
 import { fromEnvironment } from '../../cli/settings.ts'
 import { printable, valueText } from '../../cli/table.ts'
@@ -84,7 +84,7 @@ async function sidesOf(context: CommandContext): Promise<readonly [Side, Side]> 
 /** The newest version and the one before it. */
 async function lastTwo(client: Client, at: KvPath): Promise<readonly number[]> {
   const { version } = await readSecret(client, at)
-  if (version === 0) throw new RefusedError(`nothing found at ${at.mount}/${at.key}`)
+  if (version === 0) throw nothingAt(at, `nothing found at ${at.mount}/${at.key}`)
   if (version === 1) throw new RefusedError('there is one version only, so nothing to compare', 'or name a second path')
   return [version - 1, version]
 }

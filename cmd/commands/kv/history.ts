@@ -1,8 +1,8 @@
 /** kv history: the versions of a secret, newest first, and which keys each one changed. */
 import { firstArg } from '../../cli/common.ts'
-import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import { changesOf, readSecret, type Fields } from '../../cli/kv-tree.ts'
-import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
+import { UsageError, type Command, type CommandContext } from '../../cli/types.ts'
 
 const shownMax = 100
 
@@ -26,7 +26,7 @@ function stateOf(info: Fields, current: boolean, nowMs: number): Entry['state'] 
 async function entriesOf(context: CommandContext, at: KvPath, limit: number): Promise<readonly Entry[]> {
   const client = await context.client()
   const metadata = (await client.read(apiPath(at, 'metadata'), {}, { wrapTtl: '' }))?.data
-  if (!metadata) throw new RefusedError(`nothing found at ${apiPath(at, 'metadata')}`)
+  if (!metadata) throw nothingAt(at, `nothing found at ${apiPath(at, 'metadata')}`)
   const infos = Object.entries((metadata['versions'] ?? {}) as Readonly<Record<string, Fields>>)
     .map(([number, info]) => ({ version: Number(number), info }))
     .toSorted((a, b) => b.version - a.version)

@@ -1,7 +1,7 @@
 /** kv metadata get, put, patch, delete: settings and versions of one secret. */
 import { accepted } from '#client/answer.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
-import { apiPath, kvPath, mountFlag, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import type { Row } from '../../cli/output.ts'
 import { RefusedError, type Command, type CommandContext, type FlagSpec } from '../../cli/types.ts'
 
@@ -17,9 +17,10 @@ const rowsOf = (data: Data): Row[] =>
   Object.entries(data).map(([key, value]) => [key, key === 'deletion_time' && value === '' ? 'n/a' : value])
 
 async function get(context: CommandContext): Promise<void> {
-  const path = apiPath(await locate(context), 'metadata')
+  const at = await locate(context)
+  const path = apiPath(at, 'metadata')
   const secret = await (await context.client()).read(path)
-  if (!secret?.data) throw new RefusedError(`no value found at ${path}`)
+  if (!secret?.data) throw nothingAt(at, `no value found at ${path}`)
   const { versions, ...settings } = secret.data
   const numbered = Object.entries((versions ?? {}) as Readonly<Record<string, Data>>).toSorted(([a], [b]) => Number(a) - Number(b))
   const sections = numbered.map(([number, version]) => [`Version ${number}`, rowsOf(version)] as const)

@@ -13,7 +13,8 @@ const change =
   (kind: 'undelete' | 'destroy', done: string) =>
   async (context: CommandContext): Promise<void> => {
     const versions = versionsOf(context)
-    if (versions.length === 0) throw new UsageError(`kv ${kind} expected -versions=N, got none`)
+    if (versions.length === 0)
+      throw new UsageError(`kv ${kind} expected -versions=N, got none`, `see which there are: holdfast kv history ${firstArg(context)}`)
     const client = await context.client()
     const at = await kvPath(client, context.flags, firstArg(context))
     requireVersion2(at)

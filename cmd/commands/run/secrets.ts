@@ -3,7 +3,7 @@ import { accepted } from '#client/answer.ts'
 import type { Client } from '#client/client.ts'
 import { ApiError } from '#client/errors.ts'
 import type { Flags } from '../../cli/args.ts'
-import { kvPath, type KvPath } from '../../cli/kv-paths.ts'
+import { kvPath, nothingAt, type KvPath } from '../../cli/kv-paths.ts'
 import { readSecret, type Fields } from '../../cli/kv-tree.ts'
 import { RefusedError } from '../../cli/types.ts'
 
@@ -134,7 +134,7 @@ async function kvPathOrNull(client: Client, flags: Flags, path: string): Promise
 async function readInto(client: Client, source: Source): Promise<void> {
   if (source.kv !== null) {
     const { fields } = await readSecret(client, source.kv)
-    if (fields === null) throw new RefusedError(`no secret found at ${source.path}`, 'see what there is: holdfast kv list')
+    if (fields === null) throw nothingAt(source.kv, `no secret found at ${source.path}`)
     source.fields = fields
     return
   }

@@ -320,6 +320,32 @@ describe('kv', () => {
       expect([ran.code, ran.last?.body]).toEqual([0, { versions: ['1', '2', '4'] }])
     }
   })
+  test('where there is nothing: what to look at next, and that a path of the API is not one of these commands', async () => {
+    for (const typed of [
+      'kv get secret/team/none',
+      'kv metadata get secret/team/none',
+      'kv history secret/team/none',
+      'kv export secret/team/none',
+    ])
+      expect([typed, await against(two, typed)]).toMatchObject([
+        typed,
+        { code: 2, err: expect.stringContaining('hint: see what there is: holdfast kv list secret/team\n') as string },
+      ])
+    for (const typed of ['kv get secret/data/app', 'kv list secret/metadata/app', 'run -secret=secret/data/app -- true'])
+      expect([typed, await against(two, typed)]).toMatchObject([
+        typed,
+        { code: 2, err: expect.stringMatching(/hint: kv commands take the path without (?:meta)?data\/.*: secret\/app\n$/) as string },
+      ])
+    for (const typed of ['kv rollback secret/app', 'kv undelete secret/app'])
+      expect([typed, await against(two, typed)]).toMatchObject([
+        typed,
+        { code: 1, err: expect.stringContaining('hint: see which there are: holdfast kv history secret/app\n') as string },
+      ])
+    expect(await against(two, 'kv import nothing-there.env secret/app')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/ENOENT\nhint: there is no such file, seen from \//) as string,
+    })
+  })
   test('list -detailed: what the server says of each secret, as a table for people and whole for programs', async () => {
     const app = { current_version: 3, custom_metadata: { owner: 'ann' }, updated_time: '', versions: { '2': { destroyed: true }, '3': {} } }
     const data = { keys: ['app', 'team/'], key_info: { app, 'team/': {} } }
