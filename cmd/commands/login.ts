@@ -106,7 +106,11 @@ async function loginBy(context: CommandContext, name: string): Promise<Secret> {
 
 async function checkToken(context: CommandContext): Promise<Secret> {
   const token = await tokenFrom(context)
-  if (token === '') throw new UsageError('login expected a token, got nothing')
+  if (token === '')
+    throw new UsageError(
+      'login expected a token, got nothing',
+      'pipe it in, or name a method: holdfast login -method=userpass username=ann',
+    )
   const client = await context.client()
   const answer = await client.raw({ method: 'GET', path: 'auth/token/lookup-self', token })
   if (answer.status === 403) throw new RefusedError('the token was refused: it is wrong, expired or revoked')

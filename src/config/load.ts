@@ -34,10 +34,10 @@ export function loadConfig(source: ConfigSource): ServerConfig {
   const problems = new Problems()
   const draft = new Draft()
   const files = (source.files ?? []).flatMap((path) => filesOf(path, problems))
-  for (const file of files) {
-    const text = readText(file, problems)
-    if (text !== null) readFileText(draft, file, text, problems)
-  }
+  const texts = files.map((file) => [file, readText(file, problems)] as const)
+  // What a file says that can't be read nobody knows: everything in it would be told as missing, and hide the one mistake.
+  problems.throwIfAny()
+  for (const [file, text] of texts) if (text !== null) readFileText(draft, file, text, problems)
   if (source.text !== undefined) readFileText(draft, source.text.name, source.text.text, problems)
   readEnvironment(draft, source.env ?? {}, problems)
   readFlags(draft, source.flags ?? {}, problems)
