@@ -12,7 +12,7 @@ const fields = {
   path: field('string', 'The path to ask about, without /v1/.', { required: true, example: 'secret/data/app' }),
   operation: field('string', 'What would be done there.', { enum: operations, default: 'read' }),
   parameters: field('map', 'The body that would be sent.'),
-  query: field('string-map', 'The query that would be sent.'),
+  query: field('string-map', 'The query that would be sent.', { example: { limit: '10' } }),
   wrap_ttl: field('duration', 'The wrapping TTL that would be asked for.', { default: 0 }),
   limit: field('string', 'The page limit that would be asked for.'),
 }
