@@ -33,6 +33,8 @@ export const expirerLimits = {
 } as const
 
 const passEveryMs = 100
+/** Between two passes all the same: those that take longer than that are many at once, and a pause of the whole length would be a fifth of what can be ended. */
+const pauseMsMin = 10
 /** How often all namespaces are looked at for other work, whether or not anybody told of any: once a minute. */
 const restAllEveryPasses = 600
 /** How far the wheel looks ahead; read again when half of it is over. */
@@ -188,12 +190,14 @@ export class Expirer implements LedgerListener {
     if (this.#runningCount > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
   }
 
-  #arm(): void {
+  #arm(waitMs: number = passEveryMs): void {
+    const { clock } = this.#options
     // Stopped and started while a pass was under way: that pass must not turn a second wheel beside this one.
     this.#timer?.cancel()
-    this.#timer = this.#options.clock.setTimer(passEveryMs, () => {
+    this.#timer = clock.setTimer(waitMs, () => {
+      const begunMs = clock.monotonicMs()
       this.#pass = this.pass().then(() => {
-        if (!this.#stopped) this.#arm()
+        if (!this.#stopped) this.#arm(Math.max(pauseMsMin, begunMs + passEveryMs - clock.monotonicMs()))
       })
     })
   }
