@@ -157,3 +157,32 @@ test('what is due at once is ended in transactions of a bounded size, two at a t
   expect(new Set(seen).size).toBe(seen.length)
   expect(one.status()).toMatchObject({ pending: 0, ended: seen.length })
 })
+
+test('passes begin a tenth of a second apart; one that takes longer is followed almost at once, so that a backlog does not wait', async () => {
+  const waits: number[] = []
+  let nowMs = 0
+  let takesMs = 30
+  let fire = (): void => {}
+  const one = expirer({
+    clock: {
+      nowMs: () => nowMs,
+      monotonicMs: () => nowMs,
+      setTimer: (ms, listener) => {
+        waits.push(ms)
+        fire = listener
+        return { cancel: () => {} }
+      },
+    },
+    leads: () => {
+      nowMs += takesMs
+      return null
+    },
+  })
+  one.start()
+  for (takesMs of [30, 350, 0]) {
+    fire()
+    await new Promise(setImmediate)
+  }
+  await one.stop()
+  expect(waits).toEqual([100, 70, 10, 100])
+})
