@@ -21,7 +21,7 @@ const others: Readonly<Record<string, { readonly version: string; readonly steps
     version: all(read('test/e2e/full/openbao-go/go.mod'), /openbao\/api\/v2 v([\d.]+)/g)[0] ?? '',
     steps: Number(all(named, /expect\(steps\)\.toHaveLength\((\d+)\)/g)[0]),
   },
-  'consul-template': { version: all(named, /toContain\('v([\d.]+)'\)/g)[0] ?? '', steps: 0 },
+  'consul-template': { version: all(named, /consul-template', 'v([\d.]+)'\)/g)[0] ?? '', steps: 0 },
 }
 
 test('six clients are in the table', () => {

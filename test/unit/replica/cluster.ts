@@ -130,14 +130,20 @@ export class TestCluster {
     return find() ?? this.node('none')
   }
 
-  /** Tries again where a busy machine lets an election timeout pass first: the core then gives a transfer up, as it should. */
-  async handOver(leader: StartedReplica, to: string): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
+  /**
+   * Tries again where a busy machine lets an election timeout pass first: the core then gives a transfer up, as it should; or another leads by then, and
+   * hands over in its place.
+   */
+  async handOver(from: StartedReplica, to: string): Promise<void> {
+    let leader = from
+    for (let attempt = 1; leader.nodeId !== to; attempt += 1) {
       try {
         return await leader.transferLeadership(to, 3_000)
       } catch (error) {
-        if (attempt === 10 || !isHoldfastError(error, 'ERR_TIMEOUT')) throw error
+        const passes = isHoldfastError(error) && ['ERR_TIMEOUT', 'ERR_NOT_LEADER', 'ERR_MEMBERSHIP'].includes(error.code)
+        if (attempt === 10 || !passes) throw error
       }
+      leader = await this.leader()
     }
   }
 
