@@ -8,8 +8,13 @@ interface Group<V> {
   readonly name: string
   /** Oldest first. */
   readonly values: Map<string, V>
-  /** Before it nothing is left: what it has come by was taken away. Begun anew each time it would walk over all that was deleted there. */
-  hand: MapIterator<string>
+  /**
+   * Only while room is being made again and again: before it nothing is left, and begun anew each time it would walk over all that was deleted there. One
+   * that stands still keeps every table alive that the map has outgrown since.
+   */
+  hand: MapIterator<string> | null
+  /** Changes of `values` since the hand moved. */
+  still: number
 }
 
 export class FairCounts<V> {
@@ -36,6 +41,7 @@ export class FairCounts<V> {
     this.delete(name, key)
     const group = this.#groups.get(name) ?? this.#found(name)
     group.values.set(key, value)
+    letGoOfHand(group)
     this.#size += 1
     if (this.#largest === null || group.values.size > this.#largest.values.size) this.#largest = group
     if (this.#size > this.#sizeMax) this.#makeRoom()
@@ -44,6 +50,7 @@ export class FairCounts<V> {
   delete(name: string, key: string): void {
     const group = this.#groups.get(name)
     if (group === undefined || !group.values.delete(key)) return
+    letGoOfHand(group)
     this.#size -= 1
     if (group.values.size > 0) return
     this.#groups.delete(name)
@@ -62,14 +69,15 @@ export class FairCounts<V> {
 
   #found(name: string): Group<V> {
     const values = new Map<string, V>()
-    const group = { name, values, hand: values.keys() }
+    const group: Group<V> = { name, values, hand: null, still: 0 }
     this.#groups.set(name, group)
     return group
   }
 
   #makeRoom(): void {
     const group = this.#most()
-    let oldest = group.hand.next()
+    group.still = 0
+    let oldest = (group.hand ??= group.values.keys()).next()
     // It was at the end of what there was then.
     if (oldest.done === true) oldest = (group.hand = group.values.keys()).next()
     if (oldest.done !== true) this.delete(group.name, oldest.value)
@@ -83,4 +91,11 @@ export class FairCounts<V> {
     this.#largest = most
     return most!
   }
+}
+
+/** After as many changes as there are values, the walk of a new one is paid for. */
+function letGoOfHand(group: Group<unknown>): void {
+  if (group.hand === null) return
+  group.still += 1
+  if (group.still > group.values.size) group.hand = null
 }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FairCounts } from '#core/fair-counts.ts'
@@ -57,4 +59,26 @@ test('many new ones in a full one take no time that anybody would notice', () =>
   for (let at = 0; at < 300_000; at += 1) counts.set(`g${at % 3}`, String(at), at)
   expect(counts.size).toBe(65_536)
   expect(performance.now() - startedMs).toBeLessThan(20_000)
+})
+
+test('what was forgotten takes no memory, also where one value stays for good and others come and go', () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const counts = new FairCounts<number>(1_000)
+  const round = (): void => {
+    for (let at = 0; at < 200_000; at += 1) {
+      counts.set('mount', `name ${at}`, at)
+      counts.delete('mount', `name ${at}`)
+    }
+  }
+  // Once beyond what it may hold, so that room was made; and then as a login that fails and succeeds does.
+  for (let at = 0; at < 1_100; at += 1) counts.set('mount', `first ${at}`, at)
+  for (let at = 0; at < 1_099; at += 1) counts.delete('mount', `first ${at}`)
+  round()
+  collect()
+  const before = process.memoryUsage().heapUsed
+  round()
+  collect()
+  expect(counts.size).toBe(1)
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(2_000_000)
 })
