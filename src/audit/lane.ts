@@ -167,7 +167,10 @@ export class Lane {
     await this.#task(async () => {
       const { sink, clock, name } = this.#options
       if (this.#chain === null || this.#chain.head === null || this.#seq === 0) return
-      await sink.sync?.()
+      await sink.sync?.().catch((cause: unknown) => {
+        this.#healthy = false
+        throw this.#failure('a disk that does not keep what was written', cause)
+      })
       const oldest = sink.oldest?.() ?? null
       head = { device: name, boot: this.#place.boot, seq: this.#seq, head: this.#chain.head, epoch: this.#epoch, oldest }
       if (!this.#epochDue && clock.monotonicMs() - this.#epochSinceMs < epochMsMax) return

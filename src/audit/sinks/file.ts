@@ -108,9 +108,7 @@ class FileSink implements AuditSink {
   }
 
   async sync(): Promise<void> {
-    await this.#flusher.idle()
-    this.#flusher.check()
-    if (this.#isRegular) await this.#file.datasync()
+    if (this.#isRegular) await this.#flusher.now()
   }
 
   async lastLine(): Promise<LastLine | null> {
@@ -118,7 +116,9 @@ class FileSink implements AuditSink {
   }
 
   async reopen(): Promise<void> {
-    await this.#flusher.idle()
+    // Before it is let go of: an anchor of the next file would say that all before it is safe. A disk that refuses is no reason to stay on it: the next
+    // record is told.
+    await this.sync().catch(() => {})
     const next = await openFile(this.#options)
     const old = this.#file
     this.#file = next

@@ -226,3 +226,63 @@ test('after some megabytes the disk takes them while lines go on; what it then r
     flushed.mockRestore()
   }
 })
+
+/** The file's own `datasync`, to be failed or watched. */
+async function spiedDatasync() {
+  const probe = await openFile(newPath(), 'a')
+  const proto = Object.getPrototypeOf(probe) as { datasync: () => Promise<void> }
+  await probe.close()
+  return vi.spyOn(proto, 'datasync')
+}
+const eio = (): Error => Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })
+
+test('what the disk refuses when an anchor asks is told, and fails the next record: the kernel says it once', async () => {
+  const flushed = await spiedDatasync()
+  const warned: object[] = []
+  const sink = await openFileSink({ path: newPath() })
+  const broker = createAuditBroker({
+    nodeId: 'n1',
+    clock: systemClock,
+    random: systemRandom,
+    log: { ...silentLogger, warn: (fields) => void warned.push(fields) },
+    devices: [{ name: 'file', sink }],
+  })
+  try {
+    await broker.record(record('a'), none)
+    flushed.mockRejectedValueOnce(eio())
+    expect(await broker.heads()).toEqual([])
+    expect(broker.status()['file']).toMatchObject({ healthy: false, failures: 1 })
+    expect(warned).toMatchObject([{ device: 'file', code: 'EIO' }])
+    // Asked again before a record came: the disk would say yes now.
+    expect(await broker.heads()).toEqual([])
+    await expect(broker.record(record('b'), none)).rejects.toMatchObject({ code: 'ERR_AUDIT' })
+    await broker.record(record('c'), none)
+    expect(broker.status()['file']).toMatchObject({ healthy: true })
+    expect(await broker.heads()).toMatchObject([{ device: 'file', seq: 2 }])
+  } finally {
+    flushed.mockRestore()
+    await broker.close()
+  }
+})
+
+test('a file that was moved away is on the disk before it is let go of; where the disk refuses, the next record is', async () => {
+  const flushed = await spiedDatasync()
+  const path = newPath()
+  const broker = await open(path)
+  try {
+    await broker.record(record('a'), none)
+    renameSync(path, `${path}.1`)
+    await broker.reopen()
+    expect(flushed).toHaveBeenCalledTimes(1)
+    await broker.record(record('b'), none)
+    renameSync(path, `${path}.2`)
+    flushed.mockRejectedValueOnce(eio())
+    await broker.reopen()
+    await expect(broker.record(record('c'), none)).rejects.toMatchObject({ code: 'ERR_AUDIT' })
+    await broker.record(record('d'), none)
+    expect(linesOf(path)).toHaveLength(1)
+  } finally {
+    flushed.mockRestore()
+    await broker.close()
+  }
+})
