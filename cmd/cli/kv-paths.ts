@@ -64,11 +64,21 @@ const apiWord = /^(?:data|metadata|detailed-metadata|delete|undelete|destroy)\//
 /** That there is nothing, and what to look at: the most usual cause is a path of the API, which has a word that these commands put in by themselves. */
 export function nothingAt(at: KvPath, message: string): RefusedError {
   const rest = at.key.replace(apiWord, '')
-  const hint =
-    at.version === 2 && rest !== at.key
-      ? `kv commands take the path without ${at.key.slice(0, at.key.length - rest.length)}, which they put in themselves: ${at.mount}/${rest}`
-      : `see what there is: holdfast kv list ${at.mount}/${at.key.split('/').slice(0, -1).join('/')}`
-  return new RefusedError(message, hint)
+  return new RefusedError(message, at.version === 2 && rest !== at.key ? withoutWord(at, rest) : whereToLook(at))
+}
+
+const withoutWord = ({ mount, key }: KvPath, rest: string): string =>
+  `kv commands take the path without ${key.slice(0, key.length - rest.length)}, which they put in themselves: ${mount}/${rest}`
+
+const whereToLook = ({ mount, key }: KvPath): string =>
+  key === ''
+    ? `nothing is stored there yet: holdfast kv put ${mount}/NAME FIELD=VALUE`
+    : `see what there is: holdfast kv list ${mount}/${key.split('/').slice(0, -1).join('/')}`
+
+/** The command that shows a secret's versions, for a hint: the argument means what it meant in the command that gives it. */
+export function historyCommand(flags: Flags, argument: string): string {
+  const mount = flags.string('mount')
+  return ['holdfast kv history', ...(mount === undefined ? [] : [`-mount=${mount}`]), argument].join(' ')
 }
 
 /** For what version 1 does not have. */

@@ -2,7 +2,7 @@
 import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
-import { apiPath, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, historyCommand, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import { skippedNote, walk, type Skipped } from '../../cli/kv-tree.ts'
 import type { Row } from '../../cli/output.ts'
 import { heading } from '../../cli/table.ts'
@@ -70,7 +70,7 @@ async function printVersioned(context: CommandContext, at: KvPath, secret: Secre
   if (gone && context.flags.string('field') !== undefined)
     throw new RefusedError(
       `no value found at ${apiPath(at, 'data')}: deleted or destroyed`,
-      `see its versions: holdfast kv history ${firstArg(context)}`,
+      `see its versions: ${historyCommand(context.flags, firstArg(context))}`,
     )
   if (context.output.format === 'table' && context.flags.string('field') === undefined) printPath(context, at)
   const rows = Object.entries(asData(data)).toSorted(([a], [b]) => (a < b ? -1 : 1))
@@ -176,7 +176,10 @@ async function remove(context: CommandContext): Promise<void> {
 async function rollback(context: CommandContext): Promise<void> {
   const version = context.flags.int('version') ?? 0
   if (version < 1)
-    throw new UsageError('rollback expected -version=N, got none', `see which there are: holdfast kv history ${firstArg(context)}`)
+    throw new UsageError(
+      'rollback expected -version=N, got none',
+      `see which there are: ${historyCommand(context.flags, firstArg(context))}`,
+    )
   const at = await locate(context)
   requireVersion2(at)
   const client = await context.client()

@@ -1,6 +1,6 @@
 /** kv undelete, destroy, enable-versioning. */
 import { firstArg, printWritten, trimSlashes } from '../../cli/common.ts'
-import { apiPath, kvPath, mountFlag, requireVersion2 } from '../../cli/kv-paths.ts'
+import { apiPath, historyCommand, kvPath, mountFlag, requireVersion2 } from '../../cli/kv-paths.ts'
 import { UsageError, type Command, type CommandContext, type FlagSpec } from '../../cli/types.ts'
 import { versionsOf } from './data.ts'
 
@@ -14,7 +14,10 @@ const change =
   async (context: CommandContext): Promise<void> => {
     const versions = versionsOf(context)
     if (versions.length === 0)
-      throw new UsageError(`kv ${kind} expected -versions=N, got none`, `see which there are: holdfast kv history ${firstArg(context)}`)
+      throw new UsageError(
+        `kv ${kind} expected -versions=N, got none`,
+        `see which there are: ${historyCommand(context.flags, firstArg(context))}`,
+      )
     const client = await context.client()
     const at = await kvPath(client, context.flags, firstArg(context))
     requireVersion2(at)

@@ -341,6 +341,14 @@ describe('kv', () => {
         typed,
         { code: 1, err: expect.stringContaining('hint: see which there are: holdfast kv history secret/app\n') as string },
       ])
+    // Where the mount was named by itself the argument alone would be looked for as one.
+    expect(await against(two, 'kv undelete -mount=secret app')).toMatchObject({
+      err: expect.stringContaining('hint: see which there are: holdfast kv history -mount=secret app\n') as string,
+    })
+    expect(await against(two, 'kv list secret/')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('hint: nothing is stored there yet: holdfast kv put secret/NAME FIELD=VALUE\n') as string,
+    })
     expect(await against(two, 'kv import nothing-there.env secret/app')).toMatchObject({
       code: 1,
       err: expect.stringMatching(/ENOENT\nhint: there is no such file, seen from \//) as string,
