@@ -11,6 +11,7 @@ import type { AuditBroker } from '#audit/types.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { FormatRange } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
+import { Announced } from '#replica/announced.ts'
 import { readDirectory } from '#replica/directory.ts'
 import { forceMembership, restoreIn, type Forced } from '#replica/forced.ts'
 import { Keepsake, openKeepsake } from '#replica/keepsake.ts'
@@ -181,7 +182,7 @@ interface Stored {
 /** Whom the stores know, and whether they hold anything. Those that hold nothing know nobody: then it is whoever was known before they were emptied. */
 async function stored(options: RecoverOptions, aside: string): Promise<Stored> {
   const found = await withStores(options, false, async (log, state) => ({
-    known: membersIn(state, options.formats),
+    known: knownIn(log, state, options.formats),
     empty: log.lastIndex() === 0 && state.meta.applied === 0 && log.fence === null,
   })).catch((error: unknown) => keptBeside(options, error))
   if (!found.empty) return found
@@ -313,6 +314,13 @@ export function lastRecovery(dataDir: string): RecoveryReport | null {
   } catch {
     return null
   }
+}
+
+/** With those whom only the log names: certified they are too, and would be let in. */
+function knownIn(log: LogStore, state: StateStore, formats: FormatRange): readonly Member[] {
+  const announced = new Announced(formats)
+  announced.scan(log, state.meta.applied)
+  return announced.with(membersIn(state, formats))
 }
 
 function membersIn(state: StateStore, formats: FormatRange): readonly Member[] {

@@ -6,10 +6,10 @@ import { releasedFormats } from '#base/formats.ts'
 import type { Logger } from '#base/logger.ts'
 import { leftOutIn } from '#node/left-out.ts'
 import { consumePlan, planIn, positionOf, recover, type Recovered } from '#node/recovery.ts'
-import { emptyMembership } from '#raft/index.ts'
+import { emptyMembership, encodeMembershipChange } from '#raft/index.ts'
 import { EntryType, type Entry } from '#raft/types.ts'
 import { encodeCommand, type RestoreOrder } from '#replica/command.ts'
-import { directoryOp, emptyDirectory } from '#replica/directory.ts'
+import { directoryOp, emptyDirectory, encodeUpdate } from '#replica/directory.ts'
 import { Keepsake, openKeepsake } from '#replica/keepsake.ts'
 import { parseRecoveryPlan } from '#replica/recovery-plan.ts'
 import type { Member } from '#replica/types.ts'
@@ -205,6 +205,20 @@ test('who is left out of the list is noted, also by a repetition and by another 
   await fill(dataDir, 'filled since')
   await run(dataDir, planOf('c', 'e'))
   expect(leftOut(dataDir)).toEqual(['a', 'b', 'd'])
+})
+
+test('who joined while this node lagged is left out too: its log names him, its state does not yet', async () => {
+  const dataDir = await folderOf('mine')
+  const joins = {
+    steps: [{ kind: 'add-voter' as const, node: 'late' }],
+    joint: 'auto' as const,
+    context: encodeUpdate({ put: member('late') }),
+  }
+  const logStore = await openLogStore({ directory: dataDir, clusterId })
+  await logStore.append(null, [{ index: 2, term: 1, type: EntryType.membership, data: encodeMembershipChange(joins) }])
+  await logStore.close()
+  await run(dataDir, planOf('d', 'e'))
+  expect(leftOut(dataDir)).toEqual(['a', 'b', 'c', 'late'])
 })
 
 test('a note of who was left out that is damaged is not taken for none', async () => {
