@@ -6,6 +6,7 @@
  */
 import type { ReadView } from '#barrier/types.ts'
 import { rootNamespace, type Namespace } from '#namespaces/record.ts'
+import { namespaceSegments } from '#namespaces/names.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { MountReader, MountRoute, MountTable } from './mounts.ts'
 import type { Request } from './types.ts'
@@ -67,7 +68,7 @@ export function guessPlace(
 ): { readonly mounts: MountTable; readonly path: string } | null {
   const header = headerPath(request)
   let id = rootNamespace.id
-  for (const name of header === '' ? [] : header.split('/')) {
+  for (const name of namespaceSegments(header)) {
     const next = namespaces.lastSeen(id, name)
     if (next === null) return null
     id = next.id

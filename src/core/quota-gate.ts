@@ -6,6 +6,7 @@
 import type { Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { ReadView } from '#barrier/types.ts'
+import { namespaceSegments } from '#namespaces/names.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { Limiter, Verdict } from '#quotas/limiter.ts'
 import { countedFor, countsEntities } from '#quotas/limits.ts'
@@ -304,8 +305,8 @@ export class QuotaGate {
    * above it is what holds for it.
    */
   #guess(request: Request): Guess {
-    const header = request.namespace === 'root' ? '' : request.namespace
-    const names = header === '' ? [] : header.split('/')
+    const names = namespaceSegments(request.namespace === 'root' ? '' : request.namespace)
+    const header = names.join('/')
     const line = this.#down(names)
     if (line.length > names.length) return this.#below(line, request.path, header === '' ? '' : `${header}/`)
     // A node that forwards everything reads no namespace that has no quota itself: were such a one taken for the root's child, whoever names it

@@ -87,7 +87,8 @@ export function tokenOf(headers: IncomingHttpHeaders): string | null {
 export function namespaceOf(headers: IncomingHttpHeaders): string {
   const header = headers['x-vault-namespace']
   if (header === undefined) return ''
-  const path = checkPath(String(header).replace(/^\/+|\/+$/g, ''))
+  // Once more behind the decoding: `team%2F` is `team`, and whoever splits it otherwise than another would look in another place.
+  const path = checkPath(String(header).replace(/^\/+|\/+$/g, '')).replace(/\/+$/, '')
   return path === 'root' ? '' : path
 }
 

@@ -243,6 +243,8 @@ test('in namespaces: its own, an inherited one, and nobody else’s', async () =
   await quota('team', { path: 'team', rate: 1, interval: '1h' })
   await quota('all', { path: '', rate: 3, interval: '1h' })
   expect(await statuses(2, read('team'))).toEqual([200, 429])
+  // It is evaluated there however it is written: judged as another it would have a bound of its own, or none.
+  expect(await statuses(2, read('team/'))).toEqual([429, 429])
   expect((await node.read('team/sys/mounts')).status, 'by the path').toBe(429)
   expect(await statuses(1, read('team/app')), "not the parent's, but the root's").toEqual([200])
   expect((await node.read('sys/quotas/rate-limit/team', undefined)).body?.data?.path).toBe('team/')

@@ -115,6 +115,20 @@ describe('what is asked of the core', () => {
   })
 
   test.each([
+    ['team', 'team'],
+    ['team%2Fa/', 'team/a'],
+    ['team%2F', 'team'],
+    ['team/%2F', null],
+    ['%2Fteam', null],
+    ['%2F', null],
+    ['root/', ''],
+  ])('the namespace %s is %s, however its slashes are written', async (header, namespace) => {
+    const served = await start(() => ok({}))
+    const answer = await ask(served, get('/v1/a', `X-Vault-Namespace: ${header}\r\n`))
+    expect([answer.status, served.seen[0]?.namespace ?? null]).toEqual([namespace === null ? 400 : 200, namespace])
+  })
+
+  test.each([
     ['0', 0],
     ['60', 60],
     ['1.5', 2],
