@@ -96,7 +96,7 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     path: pathOf(context, shape.role),
     displayName: suffix === '' ? 'token' : `token-${suffix.replaceAll(/[^a-zA-Z0-9-]/g, '-')}`,
     ttlSeconds: ttl.ttlSeconds,
-    givenBySeconds: givenBy(parent, sudo, shape.role),
+    givenBySeconds: givesOwn(context, parent, sudo, shape.role) || bringsEntity(parent, entityId) ? (lifetimeSeconds(parent) ?? 0) : 0,
     explicitMaxTtlSeconds: ttl.explicitMaxTtlSeconds,
     periodSeconds: ttl.periodSeconds,
     numUses: fewer(optional<number>(context, 'num_uses') ?? 0, shape.role?.numUses ?? 0),
@@ -112,13 +112,16 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
 }
 
 /**
- * How long lives what hands on its own policies: where a rule asks for short tokens, the short child of a long one would be a way round it. 0 where the policies
- * are not the caller's to hand on but root's, sudo's or a role's to give.
+ * Whether a token hands on policies of its own: where a rule asks for short tokens, the short child of a long one would be a way round it. Those that root,
+ * sudo or a role gives are not its own.
  */
-function givenBy(parent: TokenEntry, sudo: boolean, role: TokenRole | null): number {
-  if (sudo || parent.policies.includes('root') || (role !== null && namesPolicies(role))) return 0
-  return lifetimeSeconds(parent) ?? 0
+function givesOwn(context: HandlerContext, parent: TokenEntry, sudo: boolean, role: TokenRole | null): boolean {
+  if (sudo || parent.policies.includes('root')) return false
+  return role === null || !namesPolicies(role) || (!saysAllowed(role) && (optional<string[]>(context, 'policies') ?? []).length === 0)
 }
+
+/** With the entity come its policies and its groups', which nobody has given to the child. */
+const bringsEntity = (parent: TokenEntry, entityId: string): boolean => entityId !== '' && entityId === parent.entityId
 
 /** From where its parent can be used, or that one's bounds would be shed with its first child. A role says so itself: it may give what its caller has not. */
 function chooseCidrs(parent: TokenEntry, orphan: boolean, role: TokenRole | null): readonly string[] {
@@ -222,9 +225,10 @@ const namesPolicies = (role: TokenRole): boolean =>
 
 const noRootByRole = (): HoldfastError => new HoldfastError('ERR_BAD_REQUEST', 'root tokens may not be created from a role')
 
+const saysAllowed = (role: TokenRole): boolean => role.allowedPolicies.length > 0 || role.allowedPoliciesGlob.length > 0
+
 /** A role that only says what it does not give narrows what its caller has. */
-const policiesUnasked = (role: TokenRole, own: readonly string[]): readonly string[] =>
-  role.allowedPolicies.length > 0 || role.allowedPoliciesGlob.length > 0 ? role.allowedPolicies : own
+const policiesUnasked = (role: TokenRole, own: readonly string[]): readonly string[] => (saysAllowed(role) ? role.allowedPolicies : own)
 
 /** `default` comes of itself, and can be asked for, unless it is not wanted (`withoutDefault`): then it is a name like any other, for the role to allow. */
 function rolePolicies(asked: readonly string[], role: TokenRole, withoutDefault: boolean): string[] {

@@ -121,6 +121,29 @@ describe('conditions', () => {
     expect(await isMet(await child(await makeToken(['maker', 'short'], { ttl: '30m' }), 'create'))).toBe(true)
   })
 
+  test("of a token's lifetime do not hold for a short child that brings its parent's entity along, nor for policies that a role only does not forbid", async () => {
+    await writePolicy('maker', 'path "auth/token/*" { capabilities = ["create", "update", "sudo"] }')
+    await writePolicy('short', 'path "kvs/short" { capabilities = ["create", "update"] conditions { max_token_ttl = "1h" } }')
+    await node.write('sys/mounts/kvs', { type: 'kv' })
+    await node.write('auth/token/roles/gives', { allowed_policies: ['default'] })
+    await node.write('auth/token/roles/alone', { allowed_policies: ['short'], orphan: true })
+    await node.write('auth/token/roles/forbids', { disallowed_policies: ['admin'] })
+    await node.write('sys/auth/userpass', { type: 'userpass' })
+    const password = 'a password for alice'
+    await node.write('auth/userpass/users/alice', { password, token_policies: 'maker', token_ttl: '768h' })
+    const { auth } = (await node.write('auth/userpass/login/alice', { password }, null)).body
+    await node.write(`identity/entity/id/${auth.entity_id}`, { policies: ['short'] })
+    const isMet = async (token: string) => (await node.write('kvs/short', { x: 1 }, token)).status === 204
+    const child = async (path: string, parent: string, body: object = {}): Promise<string> =>
+      (await node.write(`auth/token/${path}`, { ttl: '1m', ...body }, parent)).body.auth.client_token
+    // By the role, and by sudo: what meets the rule is its entity's.
+    for (const path of ['create/gives', 'create']) expect(await isMet(await child(path, auth.client_token)), path).toBe(false)
+    expect(await isMet(await child('create/alone', auth.client_token))).toBe(true)
+    await writePolicy('maker', 'path "auth/token/*" { capabilities = ["create", "update"] }')
+    const long = await makeToken(['maker', 'short'], { ttl: '700h' })
+    expect(await isMet(await child('create/forbids', long))).toBe(false)
+  })
+
   test("hold by the leader's clock", async () => {
     const hour = new Date(house.clock.nowMs()).getUTCHours()
     const two = (value: number): string => String(value % 24).padStart(2, '0')
