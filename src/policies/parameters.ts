@@ -63,11 +63,15 @@ function spellingsOf(text: string): readonly string[] {
 
 const matchesText = (rule: string | null, text: string): boolean => rule !== null && globMatches(rule, text)
 
-/** Of a list each entry must be allowed, also of one that is written as a text: `app-*` would else allow `"app-1,root"`, of which the handler makes two. */
+/**
+ * Of a list each entry must be allowed, also of one that is written as a text: `app-*` would else allow `"app-1,root"`, of which the handler makes two.
+ * A text of which it makes none has no entry to ask about, and is asked about itself: it is how a list is emptied.
+ */
 function isAllowedValue(values: readonly unknown[], value: unknown, read: Read): boolean {
   if (anyValue(values) || values.some((rule) => deepEqual(rule, value))) return true
   const is = Array.isArray(value) ? value : (read(value) ?? value)
-  if (Array.isArray(is)) return is.length > 0 && is.every((entry) => values.some((rule) => valueMatches(rule, entry)))
+  if (Array.isArray(is) && (is.length > 0 || Array.isArray(value)))
+    return is.length > 0 && is.every((entry) => values.some((rule) => valueMatches(rule, entry)))
   return values.some((rule) => valueMatches(rule, value))
 }
 

@@ -30,6 +30,16 @@ describe('an allowed value', () => {
     expect(await write('auth/token/create', allowed, { policies })).toBe(status)
   })
 
+  test('of a list may be an empty text where any text is allowed: it is how a list is emptied', async () => {
+    for (const [rule, status] of [
+      ['["*"]', 200],
+      ['["", "app-*"]', 200],
+      ['["app-*"]', 403],
+    ] as const)
+      expect(await write('auth/token/create', `allowed_parameters = { "policies" = ${rule} }`, { policies: '' }), rule).toBe(status)
+    expect(await write('auth/token/create', 'allowed_parameters = { "policies" = ["*"] }', { policies: ' ' })).toBe(200)
+  })
+
   test('of a text may have commas', async () => {
     const rule = 'allowed_parameters = { "display_name" = ["ci*"] }'
     expect(await write('auth/token/create', rule, { display_name: 'ci, of main' })).toBe(200)
