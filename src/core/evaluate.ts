@@ -223,7 +223,7 @@ export async function evaluate(
   trace.writesBeforeHandler = transaction?.writes ?? 0
   const outside = checked.operation.outside === true || checked.match.def.local === true
   const context = contextOf(checked.read, outside, checked.asked)
-  const isListing = trace.operation === 'list' || trace.operation === 'scan'
+  const isListing = trace.operation === 'list' || trace.operation === 'scan' || checked.operation.lists === true
   const filter = isListing ? caller.decision(trace.operation)?.listFilter : null
   const filtered = (response: LogicalResponse | null): LogicalResponse | null =>
     filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response

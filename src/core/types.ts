@@ -44,6 +44,8 @@ export interface OperationDef {
    * handler runs once, without storage. What runs inside a transaction may run again on a conflict.
    */
   readonly outside?: boolean
+  /** Answers as a list does, by another operation: what a policy filters of a list is filtered of it. */
+  readonly lists?: boolean
   /** Somebody logs in here: whose name it claims, and whether too many wrong tries lock it. */
   readonly login?: LoginDef
   /** A body that does what `summary` says, for OpenAPI: a test sends it. Absent: made of the examples of the fields that are required. */

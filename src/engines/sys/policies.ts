@@ -135,20 +135,18 @@ function decodePolicy(source: string): string {
 function legacyPaths(services: SystemServices): PathDef[] {
   const { policies } = services
   const fields: Record<string, FieldSchema> = { ...writeFields }
+  const list = reads('List', async (context) => {
+    const keys = await policies.list(scopeOf(context).view, {}, of(context))
+    return answer({ keys, policies: keys })
+  })
   return [
     path(
       'policy',
       'Names of the policies, by the old path.',
       { injected: true },
       {
-        read: reads('List', async (context) => {
-          const keys = await policies.list(scopeOf(context).view, {}, of(context))
-          return answer({ keys, policies: keys })
-        }),
-        list: reads('List', async (context) => {
-          const keys = await policies.list(scopeOf(context).view, {}, of(context))
-          return answer({ keys, policies: keys })
-        }),
+        read: { ...list, lists: true },
+        list,
       },
     ),
     path(

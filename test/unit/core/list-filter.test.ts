@@ -27,6 +27,10 @@ test('a filter of lists leaves no name in any other field of the answer', async 
   expect(body.data).toEqual({ keys: ['app'], policies: ['app'] })
   expect([body.keys, body.policies]).toEqual([['app'], ['app']])
   expect(text).not.toContain('merger')
+  // The old path answers a GET with the same list.
+  const read = await node.read('sys/policy', token)
+  expect([read.status, read.body.data]).toEqual([200, { keys: ['app'], policies: ['app'] }])
+  expect(read.text).not.toContain('merger')
 })
 
 test('a filter of lists holds for those that are made outside of storage as well', async () => {
