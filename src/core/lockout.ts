@@ -70,7 +70,9 @@ const hashOf = (name: string): string => createHash('sha256').update(name).diges
 const lockPath = (mount: Pick<MountEntry, 'accessor'>, name: string): string => `locked/${mount.accessor}/${hashOf(name)}`
 
 /** A role id may be as long as a body: kept whole, whoever can reach the port would fill the disks of the cluster with what it claims to be. */
-const shown = (name: string): string => (name.length <= shownCharsMax ? name : `${name.slice(0, shownCharsMax)}...`)
+const shown = (name: string): string => (name.length <= shownCharsMax ? name : `${name.slice(0, shownCharsMax)}...${hashOf(name)}`)
+/** The hashes that `name` may mean: its own, and where it is shown shortened that of the whole. */
+const hashesOf = (name: string): readonly string[] => [hashOf(name), ...(/^.{512}\.{3}([\w-]{43})$/s.exec(name)?.slice(1) ?? [])]
 
 /** As it is refused: not to be told from any other denial. */
 const refusal = (): HoldfastError => new HoldfastError('ERR_PERMISSION_DENIED', wellKnown.permissionDenied)
@@ -168,10 +170,12 @@ export class UserLockout {
     transaction.put(at, path, encodeStored(lock))
   }
 
-  /** Frees a name; does nothing when it is not locked. */
+  /** Frees a name, whole or as a list shows it; does nothing when it is not locked. */
   async unlock(transaction: Transaction, mount: MountEntry, name: string): Promise<void> {
-    this.#counters.delete(mount.uuid, hashOf(name))
-    await removeLock(transaction, mount.namespaceId, lockPath(mount, name))
+    for (const hash of hashesOf(name)) {
+      this.#counters.delete(mount.uuid, hash)
+      await removeLock(transaction, mount.namespaceId, `locked/${mount.accessor}/${hash}`)
+    }
   }
 
   /** Names that are locked at `view`, by mount; at most `namesMax` of them. */

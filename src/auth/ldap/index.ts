@@ -49,13 +49,19 @@ export function createLdap({ clock }: AuthServices): EngineDef {
   }
 }
 
+/** Unicode lays katakana out as hiragana, so far behind. */
+const katakanaOffset = 0x60
+
 /**
  * Under which name wrong tries count: directories take many spellings for one (RFC 4518: letter case, spaces, compatibility forms, what nobody sees; Active
- * Directory: accents too), and each that counted by itself would give a guesser as many tries more (CVE-2025-6004).
+ * Directory: accents, and katakana for hiragana), and each that counted by itself would give a guesser as many tries more (CVE-2025-6004).
  */
 export function lockName(context: HandlerContext): string {
   const typed = text(context, 'username')
-  const plain = typed.normalize('NFKD').replaceAll(/[\p{M}\p{Default_Ignorable_Code_Point}]/gu, '')
+  const plain = typed
+    .normalize('NFKD')
+    .replaceAll(/[\p{M}\p{Default_Ignorable_Code_Point}]/gu, '')
+    .replaceAll(/[\u30a1-\u30f6\u30fd\u30fe]/g, (kana) => String.fromCharCode(kana.charCodeAt(0) - katakanaOffset))
   // By way of the upper case, as there alone ß and SS are one; ẞ has to come to ß before.
   const folded = plain.trim().replaceAll(/\s+/g, ' ').toLowerCase().toUpperCase().toLowerCase()
   // A name of which nothing is left is one all the same: of none no tries would be counted.

@@ -10,6 +10,7 @@ test.each([
   ['spaces', 'ann strauss', [' ann strauss ', 'ann  strauss', 'ann\u00a0strauss']],
   ['compatibility forms', 'ann', ['\uff41nn', '\u24d0nn', 'a\u207fn']],
   ['accents, by themselves or not', 'ann', ['\u00e1nn', 'a\u0301nn', 'an\u0303n', '\u00c4NN']],
+  ['kana of either kind', 'たなかヽ', ['タナカヽ', 'ﾀﾅｶヽ', 'たナかゝ']],
   ['what nobody sees', 'ann', ['a\u00adnn', 'an\u200bn', 'ann\ufeff', '\u2060ann', 'an\ufe0fn']],
 ])('%s make no other name to count', (_what, name, spellings) => {
   for (const spelling of spellings) expect(nameOf(spelling), JSON.stringify(spelling)).toBe(nameOf(name))
