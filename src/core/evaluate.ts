@@ -151,6 +151,7 @@ export async function evaluate(
   trace.rendered = null
   const place = await placeOf(deps, view, asked)
   const { request, mounts, route } = place
+  deps.quotas?.placed(asked, place.namespace)
   trace.request = request
   trace.namespace = place.namespace
   const match = route ? (deps.registry.paths(route.mount)?.match(route.rest) ?? null) : null

@@ -7,6 +7,7 @@ import type { Clock } from '#base/clock.ts'
 import { HoldfastError, isHoldfastError } from '#base/errors.ts'
 import type { ReadView } from '#barrier/types.ts'
 import { namespaceSegments } from '#namespaces/names.ts'
+import type { Namespace } from '#namespaces/record.ts'
 import type { NamespaceStore } from '#namespaces/store.ts'
 import type { Limiter, Verdict } from '#quotas/limiter.ts'
 import { countedFor, countsEntities } from '#quotas/limits.ts'
@@ -93,6 +94,8 @@ interface Late {
 interface Standing {
   readonly verdict: Verdict | null
   readonly late: readonly Late[]
+  /** Judged as one of a namespace that is not known here; absent: of one that is, or it has been placed since. */
+  readonly unknown?: Target
 }
 
 const counted: Standing = Object.freeze({ verdict: null, late: [] })
@@ -138,6 +141,7 @@ export class QuotaGate {
     const { rateLimits } = this.#quotas
     const guess = this.#guess(request)
     if (this.#isExempt(request, guess)) return counted
+    const unknown = guess.target.namespaces[0] === unknownId ? { unknown: guess.target } : {}
     const def = this.#defOf(guess)
     const late: Late[] = []
     let verdict: Verdict | null = null
@@ -150,7 +154,7 @@ export class QuotaGate {
         if (verdict?.allowed === false) return { verdict, late: [] }
       }
     }
-    return { verdict, late }
+    return { verdict, late, ...unknown }
   }
 
   /** Client libraries add a namespace to everything: a load balancer that asks so how a node does would be told 429, and take it for a dead one. */
@@ -174,6 +178,25 @@ export class QuotaGate {
   #take(quota: RateQuota, { clientAddress: address }: Request, entityId: string): Verdict {
     const { limit, client, shown } = countedFor(quota, { address, entityId })
     return this.#deps.quotas.limiter.take(limit, client, shown, this.#deps.clock.monotonicMs())
+  }
+
+  /**
+   * Where it is evaluated is known. What names a namespace that is not there is answered by the one above, and counts there: what that one keeps to itself
+   * could be gone round by any name. One that was only not known here is another's. @throws ERR_RATE_LIMITED.
+   */
+  placed(request: Request, { id }: Pick<Namespace, 'id'>): void {
+    const standing = this.#standings.get(request)
+    if (standing?.unknown === undefined) return
+    const { verdict: before, late, unknown } = standing
+    const target = { ...unknown, namespaces: unknown.namespaces.slice(1) }
+    let verdict = before
+    for (const matcher of target.namespaces[0] === id ? this.#quotas.rateLimits.of(target) : []) {
+      const quota = matcher.match(target, null)
+      if (quota === null || quota === matcher.match(unknown, null) || verdict?.allowed === false) continue
+      verdict = tighter(verdict, this.#take(quota, request, ''))
+    }
+    this.#standings.set(request, { verdict, late })
+    if (verdict?.allowed === false) throw this.#refusal(request, verdict)
   }
 
   /** The token is known: `entityId` is whose it is, '' nobody's. @throws ERR_RATE_LIMITED. */

@@ -253,6 +253,18 @@ test('in namespaces: its own, an inherited one, and nobody else’s', async () =
   expect(inNamespace.status, 'not one of its own').toBe(404)
 })
 
+test('what is asked of a namespace that is not there counts where it is evaluated, and a real one that was not seen yet does not', async () => {
+  const { node, quota } = await open()
+  await node.write('sys/namespaces/team')
+  await quota('own', { path: '', rate: 2, interval: '1h', inheritable: false })
+  const read = (namespace: string) => () => node.ask({ path: 'sys/mounts', namespace, token: null, clientAddress: '10.1.1.1' })
+  expect(await statuses(3, read('nowhere'))).toEqual([403, 403, 429])
+  expect((await read('')()).status, 'the same bucket').toBe(429)
+  expect(await statuses(3, read('team'))).toEqual([403, 403, 403])
+  expect((await quota('theirs', { path: 'team', rate: 1, interval: '1h' })).status).toBe(204)
+  expect(await statuses(2, read('team/nowhere'))).toEqual([403, 429])
+})
+
 test('a node that forwards everything holds the quota of a namespace for those below it that it does not know', async () => {
   const { house, quota, quotas } = await open(2, { forwardsReads: true })
   const [leader, follower] = house
