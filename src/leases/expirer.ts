@@ -33,7 +33,7 @@ export const expirerLimits = {
 } as const
 
 const passEveryMs = 100
-/** Between two passes all the same: those that take longer than that are many at once, and a pause of the whole length would be a fifth of what can be ended. */
+/** Between two passes all the same: those that take longer than that are many at once, and end a few in a hundred more a second without a pause of the whole length. */
 const pauseMsMin = 10
 /** How often all namespaces are looked at for other work, whether or not anybody told of any: once a minute. */
 const restAllEveryPasses = 600

@@ -46,7 +46,9 @@ const casOptions = (context: CommandContext): Data | undefined => {
 async function put(context: CommandContext): Promise<void> {
   const data = await readPairs(context.args.slice(1), context.io)
   const at = await locate(context)
-  const body = at.version === 2 ? given({ data, options: casOptions(context) ?? {} }) : data
+  const options = casOptions(context)
+  if (options !== undefined) requireVersion2(at)
+  const body = at.version === 2 ? given({ data, options: options ?? {} }) : data
   await printVersion(context, at, await (await context.client()).write(apiPath(at, 'data'), body))
 }
 
@@ -87,11 +89,10 @@ async function readThenWrite(context: CommandContext, at: KvPath, patch: Data): 
   const client = await context.client()
   const path = apiPath(at, 'data')
   const current = await client.read(path, {}, plain)
-  const data = at.version === 2 ? current?.data?.['data'] : current?.data
+  const data = current?.data?.['data']
   if (data === null || data === undefined)
     throw new RefusedError(`no value found at ${path}`, 'patch changes an existing secret; put makes a new one')
   const merged = { ...asData(data), ...patch }
-  if (at.version === 1) return await client.write(path, merged)
   const metadata = asData(current?.data?.['metadata'])
   return await client.write(path, { data: merged, options: casOptions(context) ?? { cas: metadata['version'] } })
 }
@@ -100,9 +101,11 @@ async function patch(context: CommandContext): Promise<void> {
   const data = await readPairs(context.args.slice(1), context.io)
   const method = context.flags.string('method')
   const at = await locate(context)
+  // Version 1 has no condition to write on: of two at once one would be lost, and both told that all went well.
+  requireVersion2(at)
   const removed = context.flags.list('remove-data')
-  if (at.version === 1 || method === 'rw') {
-    if (removed.length > 0) throw new UsageError('-remove-data needs version 2 of the engine and -method=patch')
+  if (method === 'rw') {
+    if (removed.length > 0) throw new UsageError('-remove-data needs -method=patch')
     return await printVersion(context, at, await readThenWrite(context, at, data))
   }
   const client = await context.client()

@@ -290,6 +290,12 @@ describe('kv', () => {
       'GET secret/app': { json: { lease_duration: 2_764_800, data: { k: 'v' } } },
     }
     expect((await against(one, 'kv put secret/app k=v')).last).toMatchObject({ path: 'secret/app', body: { k: 'v' } })
+    // Neither could be kept there: what others write in between would be lost, and both told that all went well.
+    for (const typed of ['kv patch secret/app more=v', 'kv patch -method=rw secret/app more=v', 'kv put -cas=0 secret/app k=v']) {
+      const refused = await against(one, typed)
+      expect([typed, refused.code, refused.err, refused.last]).toEqual([typed, 2, expect.stringContaining('has version 1'), undefined])
+      expect(refused.err).toContain('holdfast kv enable-versioning secret')
+    }
     expect((await against(one, 'kv get secret/app')).out).toContain('refresh_interval    768h')
     expect(await against(one, 'kv undelete -versions=1 secret/app')).toMatchObject({
       code: 2,
