@@ -51,6 +51,8 @@ async function patch(context: CommandContext): Promise<void> {
 
 async function remove(context: CommandContext): Promise<void> {
   const secret = await (await context.client()).delete(pathOf(context))
+  // Nothing was there, which the server says by a warning: a Success below it would say the opposite.
+  if (!secret?.data && (secret?.warnings?.length ?? 0) > 0 && context.output.format === 'table') return context.output.warnings(secret)
   await printWritten(context, secret?.data ? null : secret, `Namespace ${nameOf(context)}/ is being deleted, with all that lies in it`)
 }
 

@@ -129,7 +129,7 @@ const refusals: ReadonlySet<string> = new Set(['ERR_BUSY', 'ERR_BODY_TOO_LARGE',
 const noLeader = (message: string, cause?: unknown): HoldfastError =>
   new HoldfastError('ERR_NO_LEADER', message, {
     cause,
-    hint: 'the cluster is electing a leader, or has lost its majority: nothing was done, retry; see `holdfast operator members`',
+    hint: 'the cluster is electing a leader, or has lost its majority: nothing was done, retry; ask each node: `holdfast status -address=URL`',
   })
 
 const requestPlace = (from: string, to: string): string => `forward request ${JSON.stringify([from, to])}`

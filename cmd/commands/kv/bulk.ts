@@ -90,7 +90,9 @@ async function exportSecrets(context: CommandContext): Promise<void> {
   const client = await context.client()
   const [path = ''] = context.args
   const target = context.flags.string('output') ?? '-'
-  const format = context.flags.string('to') === undefined && target === '-' ? 'json' : formatOf(context, 'to', target)
+  // -format is what every other command takes: whoever types it here means it.
+  const printed = context.output.format === 'yaml' ? 'yaml' : 'json'
+  const format = context.flags.string('to') === undefined && target === '-' ? printed : formatOf(context, 'to', target)
   const at = await kvPath(client, context.flags, path)
   const own = at.key === '' ? null : (await readSecret(client, at)).fields
   const secrets = new Map<string, Fields>()
@@ -163,7 +165,7 @@ export const kvBulkCommands: readonly Command[] = [
     examples: ['holdfast kv export -to=env secret/app', 'holdfast kv export -output=team.yaml secret/team'],
     flags: {
       ...mountFlag,
-      to: { type: 'string', values: bulkFormats, description: "Format; json, or as the output's name says." },
+      to: { type: 'string', values: bulkFormats, description: "Format; json, what -format says, or as the output's name says." },
       output: { type: 'string', placeholder: 'FILE', description: 'Write it there, readable by you alone.' },
       force: { type: 'bool', description: 'Replace the file if it is there.' },
     },

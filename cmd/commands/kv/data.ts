@@ -57,6 +57,11 @@ async function get(context: CommandContext): Promise<number> {
   const version = context.flags.int('version')
   const path = apiPath(at, 'data')
   const secret = await (await context.client()).read(path, version === undefined || at.version === 1 ? {} : { version: String(version) })
+  if (secret === null && version !== undefined && at.version === 2)
+    throw new RefusedError(
+      `no version ${version} found at ${path}`,
+      `see its versions: ${historyCommand(context.flags, firstArg(context))}`,
+    )
   if (secret === null) throw nothingAt(at, `no value found at ${path}`)
   context.output.warnings(secret)
   if (at.version === 1 || secret.wrap_info) await context.output.secret({ ...secret, warnings: null })
@@ -78,9 +83,21 @@ async function printVersioned(context: CommandContext, at: KvPath, secret: Secre
   const rows = Object.entries(asData(data)).toSorted(([a], [b]) => (a < b ? -1 : 1))
   await context.output.sections([['Metadata', metadata], ...(gone ? [] : [['Data', rows] as const])], secret)
   if (!gone) return exitCodes.ok
-  throw new RefusedError(
-    `no value at ${apiPath(at, 'data')}: this version is deleted or destroyed`,
-    `a deleted one comes back by: holdfast kv undelete -versions=N`,
+  throw gonePerhapsForGood(context, at, asData(secret.data?.['metadata']))
+}
+
+/** A deleted version comes back; of a destroyed one there is nothing left, and a hint at `undelete` would raise hopes. */
+function gonePerhapsForGood(context: CommandContext, at: KvPath, { version, destroyed }: Data): RefusedError {
+  const argument = firstArg(context)
+  if (destroyed === true)
+    return new RefusedError(
+      `no value at ${apiPath(at, 'data')}: version ${String(version)} is destroyed, which nothing takes back`,
+      `see which are left: ${historyCommand(context.flags, argument)}`,
+    )
+  const mount = context.flags.string('mount')
+  return new RefusedError(
+    `no value at ${apiPath(at, 'data')}: version ${String(version)} is deleted`,
+    `it comes back by: holdfast kv undelete -versions=${String(version)} ${mount === undefined ? '' : `-mount=${mount} `}${argument}`,
   )
 }
 

@@ -3,9 +3,10 @@
  * applied is asked of each by itself, since only it knows.
  */
 import type { Client } from '#client/client.ts'
+import { ApiError } from '#client/errors.ts'
 import { paintOf, type Paint } from '../../cli/colors.ts'
 import { readData } from '../../cli/common.ts'
-import type { Command, CommandContext } from '../../cli/types.ts'
+import { RefusedError, type Command, type CommandContext } from '../../cli/types.ts'
 
 type Data = Readonly<Record<string, unknown>>
 const probeMsMax = 2_000
@@ -70,8 +71,21 @@ function levelsOf(value: unknown): string | null {
   return min === max ? String(min) : `${String(min)}-${String(max)}`
 }
 
+/** @throws RefusedError that leads elsewhere when nobody leads: the server's own hint would lead back to this command. */
+async function configurationOf(context: CommandContext): Promise<Data> {
+  try {
+    return await readData(context, 'sys/storage/raft/configuration')
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 503) throw error
+    throw new RefusedError(
+      `the cluster could not say who belongs to it: ${error.message}`,
+      'with nobody leading each node is asked by itself: holdfast status -address=URL',
+    )
+  }
+}
+
 async function membersOf(context: CommandContext): Promise<readonly Member[]> {
-  const data = await readData(context, 'sys/storage/raft/configuration')
+  const data = await configurationOf(context)
   const servers = ((data['config'] as Data | undefined)?.['servers'] ?? []) as readonly Data[]
   const addresses = await apiAddresses(await context.client())
   const seen = await Promise.all(

@@ -3,7 +3,7 @@ import { systemClock } from '#base/clock.ts'
 import { parseDurationSeconds } from '#base/duration.ts'
 import { call, firstArg, given } from '../../cli/common.ts'
 import { RefusedError, UsageError, type Command, type CommandContext } from '../../cli/types.ts'
-import { compileFor, explainHere, operations, parseNamed, policyNameOf, type Operation } from './situation.ts'
+import { compileFor, explainHere, operations, parseNamed, policyNameOf, readPolicyFile, type Operation } from './situation.ts'
 import { explanation, type Explained } from './wording.ts'
 
 /** What only files can be asked: a server knows the caller. */
@@ -20,7 +20,7 @@ async function explain(context: CommandContext): Promise<void> {
 function fromFiles(context: CommandContext, operation: Operation): Explained {
   const { flags, io } = context
   const files = flags.list('policy').flatMap((paths) => paths.split(','))
-  const policies = files.map((path) => parseNamed(policyNameOf(path), io.readFile(path)))
+  const policies = files.map((path) => parseNamed(policyNameOf(path), readPolicyFile(io, path)))
   const ttl = flags.string('token-ttl')
   const nowMs = timeFlag(flags.string('at'))
   return explainHere(compileFor(policies, null, nowMs), firstArg(context), operation, {

@@ -2,10 +2,14 @@
 import { systemClock } from '#base/clock.ts'
 import { lintPolicies, type Finding } from '#policies/lint.ts'
 import { exitCodes, type Command, type CommandContext } from '../../cli/types.ts'
+import { readPolicyFile } from './situation.ts'
 
 async function lint(context: CommandContext): Promise<number> {
   const texts = await Promise.all(
-    context.args.map(async (path) => ({ name: path, text: path === '-' ? await context.io.readStdin() : context.io.readFile(path) })),
+    context.args.map(async (path) => ({
+      name: path,
+      text: path === '-' ? await context.io.readStdin() : readPolicyFile(context.io, path),
+    })),
   )
   const apart = context.flags.bool('apart')
   const nowMs = systemClock.nowMs()

@@ -1,4 +1,5 @@
 /** Policies from files, and the request that they are asked about: what `policy test` and `policy explain` share. */
+import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
 import { HoldfastError } from '#base/errors.ts'
 import { compileAcl } from '#policies/acl.ts'
@@ -7,6 +8,8 @@ import { parsePolicy } from '#policies/parse.ts'
 import { templateValue } from '#policies/templates.ts'
 import type { AccessRequest, CompiledAcl, IdentityRecord, Policy } from '#policies/types.ts'
 import { trimSlashes } from '../../cli/common.ts'
+import type { Io } from '../../cli/io.ts'
+import { UsageError } from '../../cli/types.ts'
 import type { Explained } from './wording.ts'
 
 export type Operation = Exclude<AccessRequest['operation'], 'help'>
@@ -32,6 +35,15 @@ export function builtinText(name: string): string | null {
   if (name === 'default') return defaultPolicyText
   if (name === 'response-wrapping') return responseWrappingPolicyText
   return name === 'root' ? '' : null
+}
+
+/** @throws UsageError that says how to get a policy of the server into a file: its name is what people type first. */
+export function readPolicyFile(io: Io, path: string): string {
+  if (existsSync(path)) return io.readFile(path)
+  throw new UsageError(
+    `expected the file of a policy, got ${path}, which is not there`,
+    `a policy of the server: holdfast policy read ${policyNameOf(path)} > ${policyNameOf(path)}.hcl`,
+  )
 }
 
 /** Parses, naming the policy in what is wrong with it. */

@@ -121,6 +121,26 @@ describe('settings', () => {
       expect(ran.err).toContain('sends several requests, so none of them is printed')
     }
   })
+  test('without anybody who leads operator members leads to what each node says, not back to itself', async () => {
+    const nobody = { status: 503, json: { errors: ['no leader confirmed this read in time'] } }
+    const ran = await against({ 'GET sys/storage/raft/configuration': nobody }, 'operator members')
+    expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('holdfast status -address=URL')])
+    expect(ran.err).not.toContain('hint: operator members')
+  })
+  test('a namespace that is not there is no Success', async () => {
+    const absent = { 'DELETE sys/namespaces/nope': { json: { data: null, warnings: ['requested namespace does not exist'] } } }
+    const ran = await against(absent, 'namespace delete nope')
+    expect([ran.code, ran.out]).toEqual([0, ''])
+    expect(ran.err).toContain('requested namespace does not exist')
+    const there = await against({ 'DELETE sys/namespaces/team': { json: { data: { status: 'in-progress' } } } }, 'namespace delete team')
+    expect(there.out).toContain('is being deleted')
+  })
+  test('a policy of the server where a file is expected says how to get one', async () => {
+    for (const typed of ['policy explain -policy=team secret/app', 'policy lint team']) {
+      const ran = await against({}, typed)
+      expect([typed, ran.code, ran.err]).toEqual([typed, 1, expect.stringContaining('holdfast policy read team > team.hcl')])
+    }
+  })
   test('-output-curl-string sends nothing and shows no token', async () => {
     const ran = await against({}, ['write', '-output-curl-string', '-token=s.secret', 'a', "k=it's"])
     expect(ran.asked).toEqual([])
