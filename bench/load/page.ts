@@ -65,7 +65,7 @@ const foot = `## How it is measured
 One node with 100,000 secrets of 400 bytes, after reads and writes at 64 connections on a busy machine: 541 MiB resident, of which V8's heap is 180 (58 of it for what is young), opened
 values and hidden names 100 (\`cache_bytes_max\` and a quarter; packed beside the heap, so that no collection walks over them), LevelDB's tables in memory, its block cache and the allocator 118, and
 136 are files that the kernel takes back when it wants the room: Node's own code 62, the rest LevelDB's tables, which it maps. A node with a few hundred secrets takes 220. The run above, on a quiet
-machine, ended with 815; its parts were not taken.
+machine, ended with more; its parts were not taken.
 A smaller cache takes less, and pays with reads: what is not in it costs an AES-SIV for each hidden name, a look-up in LevelDB and an AES-GCM.
 
 ## Where the waits are

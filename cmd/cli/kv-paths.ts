@@ -75,11 +75,14 @@ const whereToLook = ({ mount, key }: KvPath): string =>
     ? `nothing is stored there yet: holdfast kv put ${mount}/NAME FIELD=VALUE`
     : `see what there is: holdfast kv list ${mount}/${key.split('/').slice(0, -1).join('/')}`
 
-/** The command that shows a secret's versions, for a hint: the argument means what it meant in the command that gives it. */
-export function historyCommand(flags: Flags, argument: string): string {
+/** A kv command for a hint: the argument means what it meant in the command that gives it. */
+export function kvCommand(words: string, flags: Flags, argument: string): string {
   const mount = flags.string('mount')
-  return ['holdfast kv history', ...(mount === undefined ? [] : [`-mount=${mount}`]), argument].join(' ')
+  return [`holdfast kv ${words}`, ...(mount === undefined ? [] : [`-mount=${mount}`]), argument].join(' ')
 }
+
+/** What shows a secret's versions. */
+export const historyCommand = (flags: Flags, argument: string): string => kvCommand('history', flags, argument)
 
 /** For what version 1 does not have. */
 export function requireVersion2(at: KvPath): void {

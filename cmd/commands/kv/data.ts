@@ -2,7 +2,7 @@
 import { accepted } from '#client/answer.ts'
 import type { Secret } from '#client/types.ts'
 import { fieldFlag, firstArg, given, printWritten } from '../../cli/common.ts'
-import { apiPath, historyCommand, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
+import { apiPath, historyCommand, kvCommand, kvPath, mountFlag, nothingAt, requireVersion2, type KvPath } from '../../cli/kv-paths.ts'
 import { skippedNote, walk, type Skipped } from '../../cli/kv-tree.ts'
 import type { Row } from '../../cli/output.ts'
 import { heading } from '../../cli/table.ts'
@@ -94,10 +94,9 @@ function gonePerhapsForGood(context: CommandContext, at: KvPath, { version, dest
       `no value at ${apiPath(at, 'data')}: version ${String(version)} is destroyed, which nothing takes back`,
       `see which are left: ${historyCommand(context.flags, argument)}`,
     )
-  const mount = context.flags.string('mount')
   return new RefusedError(
     `no value at ${apiPath(at, 'data')}: version ${String(version)} is deleted`,
-    `it comes back by: holdfast kv undelete -versions=${String(version)} ${mount === undefined ? '' : `-mount=${mount} `}${argument}`,
+    `it comes back by: ${kvCommand(`undelete -versions=${String(version)}`, context.flags, argument)}`,
   )
 }
 

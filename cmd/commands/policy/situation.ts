@@ -1,5 +1,4 @@
 /** Policies from files, and the request that they are asked about: what `policy test` and `policy explain` share. */
-import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
 import { HoldfastError } from '#base/errors.ts'
 import { compileAcl } from '#policies/acl.ts'
@@ -37,13 +36,15 @@ export function builtinText(name: string): string | null {
   return name === 'root' ? '' : null
 }
 
-/** @throws UsageError that says how to get a policy of the server into a file: its name is what people type first. */
+/** @throws UsageError as `io.readFile`; where there is no file, with the way to get a policy of the server into one: its name is what people type first. */
 export function readPolicyFile(io: Io, path: string): string {
-  if (existsSync(path)) return io.readFile(path)
-  throw new UsageError(
-    `expected the file of a policy, got ${path}, which is not there`,
-    `a policy of the server: holdfast policy read ${policyNameOf(path)} > ${policyNameOf(path)}.hcl`,
-  )
+  try {
+    return io.readFile(path)
+  } catch (error) {
+    if (!(error instanceof UsageError) || error.hint === undefined) throw error
+    const name = policyNameOf(path)
+    throw new UsageError(error.message, `${error.hint}; a policy of the server: holdfast policy read ${name} > ${name}.hcl`)
+  }
 }
 
 /** Parses, naming the policy in what is wrong with it. */

@@ -125,7 +125,7 @@ describe('settings', () => {
     const nobody = { status: 503, json: { errors: ['no leader confirmed this read in time'] } }
     const ran = await against({ 'GET sys/storage/raft/configuration': nobody }, 'operator members')
     expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('holdfast status -address=URL')])
-    expect(ran.err).not.toContain('hint: operator members')
+    expect(ran.err).not.toContain('operator members')
   })
   test('a namespace that is not there is no Success', async () => {
     const absent = { 'DELETE sys/namespaces/nope': { json: { data: null, warnings: ['requested namespace does not exist'] } } }
@@ -334,7 +334,23 @@ describe('kv', () => {
     expect((await against(two, 'kv get secret/none')).code).toBe(2)
     const gone = { status: 404, json: { data: { data: null, metadata: { ...metadata, deletion_time: '2026-08-01T11:00:00Z' } } } }
     const ran = await against({ ...two, 'GET secret/data/app': gone }, 'kv get secret/app')
-    expect([ran.code, ran.out, ran.err]).toEqual([2, expect.stringContaining('2026-08-01T11:00:00Z'), expect.stringContaining('undelete')])
+    expect([ran.code, ran.out, ran.err]).toEqual([
+      2,
+      expect.stringContaining('2026-08-01T11:00:00Z'),
+      expect.stringContaining('hint: it comes back by: holdfast kv undelete -versions=3 secret/app\n'),
+    ])
+    const mounted = await against({ ...two, 'GET secret/data/app': gone }, 'kv get -mount=secret app')
+    expect(mounted.err).toContain('holdfast kv undelete -versions=3 -mount=secret app\n')
+  })
+  test('a destroyed version is not said to come back, and one that never was leads to those that are', async () => {
+    const destroyed = { status: 404, json: { data: { data: null, metadata: { ...metadata, destroyed: true } } } }
+    const ran = await against({ ...two, 'GET secret/data/app': destroyed }, 'kv get secret/app')
+    expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('version 3 is destroyed')])
+    expect(ran.err).toContain('holdfast kv history secret/app')
+    expect(ran.err).not.toContain('undelete')
+    const never = await against(two, 'kv get -version=77 secret/none')
+    expect([never.code, never.err]).toEqual([2, expect.stringContaining('no version 77 found')])
+    expect(never.err).toContain('holdfast kv history secret/none')
   })
   test('list, delete, undelete, destroy', async () => {
     const replies = { ...two, 'LIST secret/metadata/team/': { json: { data: { keys: ['a'] } } }, 'DELETE secret/data/app': {} }
@@ -863,6 +879,9 @@ describe('a number that no double holds', () => {
       expect(out).toContain(long)
       expect(await sent(`kv import -from=${format} - secret/b`, { stdin: out })).toBe(`{"data":{"id":${long},"n":5},"options":{"cas":0}}`)
     }
+    const yaml = (await against(replies, 'kv export -to=yaml secret/a')).out
+    expect((await against(replies, 'kv export -format=yaml secret/a')).out).toBe(yaml)
+    expect((await against(replies, 'kv export -to=json -format=yaml secret/a')).out).not.toBe(yaml)
     expect((await against(replies, 'kv export -to=env secret/a')).out).toBe(`id=${long}\nn=5\n`)
   })
 })
