@@ -43,12 +43,12 @@ test('does nothing where nobody asked, and only warns where it can not', async (
 test('the manager hears it on its socket', async () => {
   const { log, warnings } = hearing()
   const socket = join(dir, 'manager')
-  // Node has no such sockets: Python listens. Where systemd is missing there is nobody to tell, and the warning says so.
+  // Node has no such sockets: Python listens, and goes on: systemd-notify sends a second word (BARRIER=1), and fails if nobody is there any more to take it. Where systemd is missing there is nobody to tell, and the warning says so.
   const listening = `import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind(sys.argv[1])
 print('up', flush=True)
-print(s.recv(100).decode(), flush=True)`
+while True: print(s.recv(100).decode(), flush=True)`
   const manager = spawn('python3', ['-c', listening, socket], { stdio: ['ignore', 'pipe', 'inherit'] })
   try {
     let said = ''
