@@ -134,6 +134,8 @@ await simulate(full ? 600 : 60)
 if (full) await gate('the same traces on Node 24', process.execPath, ['test/sim/golden.ts', '--node24'])
 if (full) process.env['HOLDFAST_FULL'] = '1'
 await vitest('e2e', ['--config', 'vitest.e2e.config.ts'])
+// Ratios within one short run: a change that makes a request cost twice as much does not pass.
+await gate('the regression gate of speed', process.execPath, ['bench/load/main.ts', '--gate'])
 // Only what every machine can do: no root, no packages. `npm run chaos` does the rest.
 await gate('a short chaos run', process.execPath, ['test/chaos/main.ts', '--plain', '--minutes', full ? '10' : '1.2'])
 rmSync(scratch, { recursive: true, force: true })

@@ -6,7 +6,7 @@
 import { Connection, endpointOf, type Answer } from './http1.ts'
 import { Latencies } from './latency.ts'
 import { diskFlushes } from './disk.ts'
-import { cpuMicros, residentMib, type ServerProcess } from './processes.ts'
+import { cpuMicros, residentMib, threadMicros, type ServerProcess } from './processes.ts'
 
 /** Requests of one kind; what a connection has to remember, it keeps by the connection's number. */
 export interface Work {
@@ -39,7 +39,9 @@ export interface ProcessShare {
   readonly name: string
   /** Of one core. */
   readonly cores: number
-  readonly residentMib: number | null
+  /** By the name of a kind of thread, of one core; empty: unknown. */
+  readonly threads: ReadonlyMap<string, number>
+  readonly resident: { readonly all: number; readonly files: number } | null
 }
 
 export interface Driven {
@@ -144,6 +146,7 @@ class Driver {
     this.#answers = 0
     this.#phase = 'measured'
     const before = processes.map(({ pid }) => cpuMicros(pid))
+    const threadsBefore = processes.map(({ pid }) => threadMicros(pid))
     const own = process.cpuUsage()
     const flushed = dataDir === null ? null : diskFlushes(dataDir)
     const fromMs = performance.now()
@@ -155,7 +158,13 @@ class Driver {
     const cores = (micros: number): number => Math.round(micros / elapsedMs) / 1_000
     const servers = processes.map(({ name, pid }, i) => {
       const [used, start] = [cpuMicros(pid), before[i] ?? null]
-      return { name, cores: used === null || start === null ? Number.NaN : cores(used - start), residentMib: residentMib(pid) }
+      const threads = [...threadMicros(pid)].map(([kind, micros]) => [kind, cores(micros - (threadsBefore[i]?.get(kind) ?? 0))] as const)
+      return {
+        name,
+        cores: used === null || start === null ? Number.NaN : cores(used - start),
+        threads: new Map(threads),
+        resident: residentMib(pid),
+      }
     })
     this.#phase = 'drained'
     await this.#drain()

@@ -64,7 +64,7 @@ async function measureRatios(dataDir: string, say: (line: string) => void): Prom
     const run = { connections, seconds: turnSeconds, warmUpSeconds: 0.5, turns, rate: null, dataDir, say }
     try {
       const other = { side: bare, work: (name: string) => ({ name, next: () => 'GET / HTTP/1.1\r\nHost: bench\r\n\r\n' }) }
-      const { ratio } = await measure('kv-read', [own, other], run)
+      const { ratio, sides } = await measure('kv-read', [own, other], run)
       const before = await levelBatches(dataDir)
       const writes = await measure('kv-write', [own], run)
       const batches = spreadOf([before, await levelBatches(dataDir)]).median
@@ -72,6 +72,7 @@ async function measureRatios(dataDir: string, say: (line: string) => void): Prom
         // The best turn of each: whatever else the machine does only ever slows, and in the first one V8 still compiles.
         'reads a second, of a bare node:http': ratio?.per_second.highest ?? Number.NaN,
         'CPU of a read, of a bare node:http': ratio?.serving_cpu?.lowest ?? Number.NaN,
+        'CPU of a write, of a bare node:http': (writes.sides[0]?.serving_cpu_us ?? Number.NaN) / (sides[1]?.serving_cpu_us ?? Number.NaN),
         'writes a second, of single LevelDB batches with fsync': (writes.sides[0]?.per_second ?? Number.NaN) / batches,
       }
     } finally {

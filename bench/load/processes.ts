@@ -24,11 +24,37 @@ export function cpuMicrosOf(stat: string): number {
   return (Number(fields[11]) + Number(fields[12])) * microsPerTick
 }
 
-/** Resident set in MiB; null where unknown. */
-export function residentMib(pid: number): number | null {
+/** CPU of each kind of thread, by the name that it gave itself, in microseconds; empty where unknown. Threads of one name count together. */
+export function threadMicros(pid: number): Map<string, number> {
+  const found = new Map<string, number>()
+  for (const thread of entriesOf(`/proc/${pid}/task`)) {
+    try {
+      const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1')
+      const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))
+      found.set(name, (found.get(name) ?? 0) + cpuMicrosOf(stat))
+    } catch {
+      continue // It has ended meanwhile.
+    }
+  }
+  return found
+}
+
+function entriesOf(folder: string): string[] {
   try {
-    const kib = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]
-    return kib === undefined ? null : Math.round(Number(kib) / 1_024)
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+/** Resident set in MiB, and what of it are pages of files, which the kernel takes back when it wants the room; null where unknown. */
+export function residentMib(pid: number): { readonly all: number; readonly files: number } | null {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1')
+    const mib = (name: string): number =>
+      Math.round(Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? Number.NaN) / 1_024)
+    const held = { all: mib('VmRSS'), files: mib('RssFile') }
+    return Number.isFinite(held.all) ? held : null
   } catch {
     return null
   }

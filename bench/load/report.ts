@@ -14,7 +14,15 @@ export interface SideFigures {
   readonly serving_cpu_us: number | null
   /** All processes of the side. */
   readonly all_cpu_us: number | null
-  readonly processes: readonly { readonly name: string; readonly cores: number | null; readonly resident_mib: number | null }[]
+  readonly processes: readonly {
+    readonly name: string
+    readonly cores: number | null
+    readonly resident_mib: number | null
+    /** Pages of files, of these; absent in records of before it was taken. */
+    readonly resident_files_mib?: number | null
+    /** Cores by kind of thread, those above a hundredth of one. */
+    readonly threads?: Readonly<Record<string, number>>
+  }[]
   /** Of the disk, by whoever on this machine; null: unknown. */
   readonly disk_flushes_per_request: number | null
   readonly generator_cores: number
@@ -23,6 +31,8 @@ export interface SideFigures {
   readonly open: { readonly rate: number; readonly late_ms: LatencySummary; readonly backlog: number } | null
 }
 
+/** Less is nothing that anybody looks for. */
+const threadCoresMin = 0.01
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits))
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
 
@@ -54,13 +64,24 @@ export function figuresOf(label: string, turns: readonly Driven[], rate: number 
     processes: first.servers.map(({ name }, i) => ({
       name,
       cores: Number.isFinite(cores[i]) ? rounded(cores[i]!, 3) : null,
-      resident_mib: turns.at(-1)?.servers[i]?.residentMib ?? null,
+      resident_mib: turns.at(-1)?.servers[i]?.resident?.all ?? null,
+      resident_files_mib: turns.at(-1)?.servers[i]?.resident?.files ?? null,
+      threads: threadsOf(turns, i),
     })),
     disk_flushes_per_request: flushesOf(turns),
     generator_cores: rounded(generator, 3),
     generator_share: Number.isFinite(all) ? rounded(generator / (generator + all), 3) : null,
     open: rate === null ? null : { rate, late_ms: lateness.summary(), backlog: Math.max(...turns.map((turn) => turn.backlog)) },
   }
+}
+
+/** The mean of the turns, the busiest first. */
+function threadsOf(turns: readonly Driven[], process: number): Record<string, number> {
+  const kinds = new Set(turns.flatMap((turn) => [...(turn.servers[process]?.threads.keys() ?? [])]))
+  const means = [...kinds].map(
+    (kind) => [kind, rounded(mean(turns.map((turn) => turn.servers[process]?.threads.get(kind) ?? 0)), 3)] as const,
+  )
+  return Object.fromEntries(means.filter(([, cores]) => cores > threadCoresMin).toSorted(([, a], [, b]) => b - a))
 }
 
 function flushesOf(turns: readonly Driven[]): number | null {

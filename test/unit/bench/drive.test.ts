@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { drive, type Drive } from '../../../bench/load/drive.ts'
-import { cpuMicros, cpuMicrosOf, listenerOn, residentMib } from '../../../bench/load/processes.ts'
+import { cpuMicros, cpuMicrosOf, listenerOn, residentMib, threadMicros } from '../../../bench/load/processes.ts'
 
 const servers: Server[] = []
 afterEach(() => servers.splice(0).forEach((server) => server.close()))
@@ -72,7 +72,14 @@ test('the processes of this machine: CPU, memory, who listens', async () => {
   const line = `12 (a ) (name) S ${Array.from({ length: 10 }, (_, i) => i).join(' ')} 150 25 0 0`
   expect(cpuMicrosOf(line)).toBe(1_750_000)
   expect(cpuMicros(process.pid)).toBeGreaterThan(0)
-  expect(residentMib(process.pid)).toBeGreaterThan(10)
+  const held = residentMib(process.pid)
+  expect(held?.all).toBeGreaterThan(10)
+  expect(held?.files).toBeLessThan(held!.all)
+  const threads = threadMicros(process.pid)
+  expect(Math.max(...threads.values())).toBeGreaterThan(0)
+  const together = [...threads.values()].reduce((sum, micros) => sum + micros, 0)
+  // Of the process's, to which threads that have ended belong too; each rounds down to a hundredth of a second.
+  expect(together).toBeLessThanOrEqual(cpuMicros(process.pid)! + 1_000_000)
   expect(listenerOn(Number(new URL(await serve(() => ({}))).port))).toBe(process.pid)
-  expect([cpuMicros(2 ** 30), residentMib(2 ** 30)]).toEqual([null, null])
+  expect([cpuMicros(2 ** 30), residentMib(2 ** 30), threadMicros(2 ** 30)]).toEqual([null, null, new Map()])
 })

@@ -81,6 +81,16 @@ test('a target is met or missed by its figures', () => {
     text: expect.stringContaining('0.50 ms over'),
   })
   expect(verdict('memory', record('load-memory', [one('kv-write', 900)]))).toMatchObject({ met: true, text: '240 MiB' })
+  const { processes } = side('holdfast', 900)
+  const threads = { 'node-MainThread': 0.9, 'libuv-worker': 0.1 }
+  const withThreads = processes.map((each) => ({ ...each, cores: 1, resident_files_mib: 40, threads }))
+  const busy = [{ ...one('kv-read', 900), sides: [side('holdfast', 900, { processes: withThreads })] }]
+  expect(verdict('threads', record('load-threads', busy))).toEqual({
+    met: null,
+    text: 'one thread: 900/s with node-MainThread 0.90, libuv-worker 0.10, generator 0.20 of 2 cores: two could serve at most 1.67 times as many',
+  })
+  const written = [{ ...busy[0]!, work: 'kv-write' }]
+  expect(verdict('memory', record('load-memory', written)).text).toBe('240 MiB, 40 of them pages of files')
   const grown = record('load-secrets-1m', [one('kv-read', 760)], { secrets: 1e6 })
   expect(verdict('secrets-1m', grown, record('load-secrets-10k', [one('kv-read', 1_000)]))).toMatchObject({ met: true })
   expect(verdict('secrets-1m', grown)).toMatchObject({ met: false })
