@@ -14,7 +14,7 @@ import { askedOf, asksFreshness, checkSeen, NeedsFresher, withFreshness, type As
 import type { CoreDeps } from './deps.ts'
 import { renderResponse } from './envelope.ts'
 import { errorResponse, errorText } from './errors.ts'
-import { evaluate, findPath, NeedsTransaction, newTrace, type Evaluated, type EvaluateDeps, type Trace } from './evaluate.ts'
+import { evaluate, findPath, NeedsTransaction, newTrace, warned, type Evaluated, type EvaluateDeps, type Trace } from './evaluate.ts'
 import { readFields } from './fields.ts'
 import { LeaderJobs } from './jobs.ts'
 import { fences, Keeping } from './keeping.ts'
@@ -283,7 +283,7 @@ class CoreRunner implements Core {
     try {
       if (!operation) throw new HoldfastError('ERR_UNSUPPORTED_OPERATION', wellKnown.unsupportedOperation)
       const read = readFields(def, params, request, request.operation)
-      response = await operation.handler(this.#localContext(request, read.fields, read.data))
+      response = warned(await operation.handler(this.#localContext(request, read.fields, read.data)), read)
     } catch (error) {
       failure = error
     }

@@ -227,7 +227,7 @@ export async function evaluate(
   const isListing = trace.operation === 'list' || trace.operation === 'scan' || checked.operation.lists === true
   const filter = isListing ? caller.decision(trace.operation)?.listFilter : null
   const filtered = (response: LogicalResponse | null): LogicalResponse | null =>
-    filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response
+    warned(filter && caller.acl ? filterList(response, filter, request.path, caller.acl, scope.facts) : response, checked.read)
   if (outside) return { kind: 'later', run: async () => filtered(await checked.operation.handler(context)) }
   const response = await runLogin(deps, context, checked.operation, trace.login)
   const shown = filtered(response)
@@ -235,6 +235,12 @@ export async function evaluate(
   const answer = wraps ? await wrapResponse(wraps, transaction, mounts, request, checked.match.def, shown) : shown
   deps.quotas?.lent(place, checked.operation, response, { wrapped: answer !== shown, ends: trace.login.ends })
   return { kind: 'answer', response: answer }
+}
+
+/** An answer without a body stays without one, as with the peers: their clients take it for the whole success. */
+export function warned(response: LogicalResponse | null, { warnings }: ReadFieldsResult): LogicalResponse | null {
+  if (response === null || warnings.length === 0 || response.raw) return response
+  return { ...response, warnings: [...(response.warnings ?? []), ...warnings] }
 }
 
 /** Gives the answer of what this very request has done already. */
@@ -370,7 +376,7 @@ async function decideExistence(
   trace.operation = def.operations.update || !def.operations.create ? 'update' : 'create'
   if (!def.exists) return
   try {
-    const context = contextOf({ fields: params, data: Object.create(null) }, false)
+    const context = contextOf({ fields: params, data: Object.create(null), warnings: [] }, false)
     trace.operation = (await def.exists(context)) ? 'update' : 'create'
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error
@@ -411,7 +417,8 @@ async function check(deps: EvaluateDeps, place: Place, trace: Trace, match: Path
     }
     checkWrappable(request, match.def, match.def.local === true || operation?.outside === true, deps.wrapping)
     const limited = applyListLimits(request, trace.operation, decision?.paginationLimit ?? 0)
-    const read = trace.operation === 'help' ? { fields: {}, data: {} } : readFields(match.def, match.params, limited, trace.operation)
+    const read =
+      trace.operation === 'help' ? { fields: {}, data: {}, warnings: [] } : readFields(match.def, match.params, limited, trace.operation)
     return {
       error: null,
       match,

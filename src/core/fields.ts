@@ -127,7 +127,11 @@ export function readAs(type: FieldType, value: unknown): unknown {
 export interface ReadFieldsResult {
   readonly fields: Fields
   readonly data: Readonly<Record<string, unknown>>
+  /** What of a write's body will have no effect, for the answer. */
+  readonly warnings: readonly string[]
 }
+
+const noWarnings: readonly string[] = Object.freeze([])
 
 /** Where GET-like requests carry fields in the query string whatever the schema says, as the peers' do. */
 const queryOperations: ReadonlySet<Operation> = new Set<Operation>(['read', 'list', 'scan', 'delete', 'help'])
@@ -162,7 +166,41 @@ export function readFields(
       hint: 'add ?help=1 to the path to see each field and its type',
     })
   }
-  return { fields, data: def.freeForm ? undeclared(def, request.body) : nothing }
+  if (def.freeForm) return { fields, data: undeclared(def, request.body), warnings: noWarnings }
+  return { fields, data: nothing, warnings: writing.has(operation) ? withoutEffect(def, request.body) : noWarnings }
+}
+
+const writing: ReadonlySet<Operation> = new Set<Operation>(['create', 'update', 'patch'])
+/** The names come from the client: an answer does not grow with them, nor does the audit's record of it. */
+const namesMax = 16
+const nameCharsMax = 64
+
+/**
+ * A body's keys that no field declares, and those that the path has another value for, each as a warning in the peers' words: a name that was misspelt
+ * would pass for set. Nothing is made where there are none, since every write comes by here.
+ */
+function withoutEffect(def: PathDef, body: Readonly<Record<string, unknown>>): readonly string[] {
+  let ignored: string[] | null = null
+  let replaced: string[] | null = null
+  for (const key in body) {
+    if (!Object.hasOwn(body, key)) continue
+    if (!Object.hasOwn(def.fields, key)) (ignored ??= []).push(key)
+    else if (def.fields[key]!.in === 'path') (replaced ??= []).push(key)
+  }
+  if (ignored === null && replaced === null) return noWarnings
+  const warnings: string[] = []
+  if (ignored !== null) warnings.push(`Endpoint ignored these unrecognized parameters: [${namesOf(ignored)}]`)
+  if (replaced !== null)
+    warnings.push(
+      `Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [${namesOf(replaced)}]`,
+    )
+  return warnings
+}
+
+function namesOf(names: string[]): string {
+  const shown = names.toSorted().slice(0, namesMax)
+  const texts = shown.map((name) => (name.length > nameCharsMax ? `${name.slice(0, nameCharsMax)}...` : name))
+  return [...texts, ...(names.length > namesMax ? [`and ${names.length - namesMax} more`] : [])].join(' ')
 }
 
 const writesFields = (operation: Operation, schema: FieldSchema): boolean =>

@@ -108,7 +108,23 @@ async function create(services: AuthServices, context: HandlerContext, shape: Sh
     entityId,
     ...(id === '' ? {} : { id }),
   })
-  return { auth: authResponse(entry, token, context.nowMs, await inherited(context, store, entry)), warnings: ttl.warnings }
+  const unknown = await unknownPolicies(context, store, policies)
+  const auth = authResponse(entry, token, context.nowMs, await inherited(context, store, entry))
+  return { auth, warnings: [...ttl.warnings, ...unknown] }
+}
+
+/** An answer does not grow with what its caller has asked for. */
+const warnedMax = 16
+
+/** A name that was misspelt makes a token that can do nothing, and says so nowhere else. It may be written later, so that it is no mistake. */
+async function unknownPolicies(context: HandlerContext, store: AuthServices['policies'], names: readonly string[]): Promise<string[]> {
+  const { view } = scopeOf(context)
+  const found: string[] = []
+  for (const name of names) {
+    if (found.length === warnedMax) break
+    if ((await store.get(view, name, context.mount.namespaceId)) === null) found.push(`Policy ${JSON.stringify(name)} does not exist`)
+  }
+  return found
 }
 
 /**

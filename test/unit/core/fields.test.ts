@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import fc from 'fast-check'
 import { HoldfastError } from '#base/errors.ts'
 import { readFields } from '#core/fields.ts'
 import type { FieldSchema, FieldType, Operation, PathDef } from '#core/types.ts'
@@ -116,6 +117,54 @@ describe('where a value comes from', () => {
       'error converting input for field "c": expected one of x, y',
     ])
     expect(messages(() => readFields(strict, {}, { body: {}, query: {} }, 'read'))).toEqual([])
+  })
+})
+
+describe('what of a write has no effect is told by its name alone', () => {
+  const def = (freeForm = false) =>
+    defOf(
+      {
+        name: { type: 'string', in: 'path', description: '' },
+        ttl: { type: 'string', description: '' },
+        cas: { type: 'int', in: 'query', description: '' },
+      },
+      freeForm,
+    )
+  const warnings = (body: Record<string, unknown>, operation: Operation = 'update', freeForm = false) =>
+    readFields(def(freeForm), { name: 'n' }, { body, query: {} }, operation).warnings
+
+  test('in the words of the peers, sorted', () => {
+    expect(warnings({ ttl: '1h', cas: 1 })).toEqual([])
+    expect(warnings({ b: 'hidden', ttl: '1h', a: null })).toEqual(['Endpoint ignored these unrecognized parameters: [a b]'])
+    expect(warnings({ name: 'hidden', x: 1 }, 'create')).toEqual([
+      'Endpoint ignored these unrecognized parameters: [x]',
+      "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [name]",
+    ])
+    expect(warnings(JSON.parse('{"__proto__":1,"toString":2}') as Record<string, unknown>, 'patch')).toEqual([
+      'Endpoint ignored these unrecognized parameters: [__proto__ toString]',
+    ])
+    for (const operation of ['read', 'list', 'delete', 'help'] as const) expect(warnings({ x: 1 }, operation), operation).toEqual([])
+    expect(warnings({ x: 1, name: 'data' }, 'update', true), 'free form').toEqual([])
+  })
+
+  test('within bounds', () => {
+    const many = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`f${String(i).padStart(2, '0')}`, i]))
+    expect(warnings(many)[0]).toMatch(/: \[f00 (f\d\d ){15}and 24 more\]$/)
+    expect(warnings({ ['k'.repeat(5_000)]: 1 })[0]!.length).toBeLessThan(140)
+  })
+
+  test('as a slow twin says', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom('name', 'ttl', 'cas', 'a', 'b', 'constructor'), fc.string()), (body) => {
+        const keys = Object.keys(body).toSorted()
+        const ignored = keys.filter((key) => !['name', 'ttl', 'cas'].includes(key))
+        const twin = [
+          ...(ignored.length > 0 ? [`Endpoint ignored these unrecognized parameters: [${ignored.join(' ')}]`] : []),
+          ...(keys.includes('name') ? [expect.stringMatching(/^Endpoint replaced .*: \[name\]$/)] : []),
+        ]
+        expect(warnings({ ...body, cas: 1 })).toEqual(twin)
+      }),
+    )
   })
 })
 
